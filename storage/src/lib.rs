@@ -1,0 +1,8 @@
+//! Mappings as data, router tables, the log, and history.
+//!
+//! Modules in the order in which a mapping passes through them. This crate knows nothing of
+//! sockets, XML or cores.
+
+pub mod time;
+pub mod mapping;
+pub mod row;

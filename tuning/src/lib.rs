@@ -1,0 +1,1 @@
+//! The kernel's truth: one reader of /proc and /sys.
