@@ -1,1 +1,4 @@
-//! The collector `stormdrain`.
+//! The collector `stormdrain`, as the byte travels: listen, session, frame, inflate, XML,
+//! router table, batch, log, ack.
+
+pub mod wire;

@@ -1,0 +1,160 @@
+//! What a session's bytes say: input modes, frames, inflate, XML, FPM.
+//!
+//! In:   the bytes of one session, in order, as far as they have come.
+//! Out:  one `Unit` after another: a hello, mappings, an end of snapshot, or a rejection.
+//! Law:  every byte consumed is part of a unit or of a rejection with a named cause.
+//! Not:  what a unit changes (`shard`); pure: no sockets, no clock, no allocation per mapping.
+
+use std::net::IpAddr;
+
+use storage::mapping::{Key, Mapping, RouterId};
+use storage::row::Cause;
+use storage::time::Micros;
+
+/// What a sender says of itself before anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The router that the session speaks for.
+    pub router: RouterId,
+    /// When the sender booted: the same boot continues its sequences over reconnects.
+    pub boot_time: Micros,
+    /// Sequence of the first frame after hello.
+    pub sequence_first: u64,
+    /// Meant to stay open; otherwise on demand.
+    pub permanent: bool,
+    /// Whether acks are wanted.
+    pub acks: bool,
+    /// Whether a snapshot follows.
+    pub snapshot: bool,
+    /// The router's clock when it wrote hello.
+    pub clock: Micros,
+    /// Addresses of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// Agent name and version.
+    pub agent: Box<str>,
+}
+
+/// What the document or frame as a whole says about the router's snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMark {
+    /// Nothing: its mappings are live changes (or, over FPM, judged by the shard).
+    None,
+    /// Its mappings belong to the snapshot under way.
+    Part,
+    /// Its mappings are the whole snapshot (`snapshot="complete"` on the root element).
+    Whole,
+}
+
+/// What kind of unit was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitKind {
+    /// The session introduces itself (framed input).
+    Hello(Hello),
+    /// Mappings; they are in `Unit::mappings`.
+    Mappings,
+    /// The snapshot under way is complete.
+    SnapshotComplete,
+    /// The sender is alive.
+    Keepalive,
+    /// The sender ends the session in order.
+    Bye,
+}
+
+/// A mapping that was rejected alone; the rest of its frame counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedMapping {
+    /// Why.
+    pub cause: Cause,
+    /// The entry it was about, where that could be read: history cannot vouch for it any more.
+    pub key: Option<Key>,
+    /// What was expected and found, for the log line; one line, at most 200 bytes.
+    pub detail: Box<str>,
+}
+
+/// One frame, document or FPM message, read. Kept and refilled: no allocation per mapping.
+#[derive(Debug)]
+pub struct Unit {
+    /// What it is.
+    pub kind: UnitKind,
+    /// Sequence of the frame (framed input only).
+    pub sequence: Option<u64>,
+    /// The `router-id` of the root element, if it has one.
+    pub router: Option<RouterId>,
+    /// What it says about the snapshot.
+    pub snapshot: SnapshotMark,
+    /// Its mappings, one per ingress label, in order; branches sorted, FECs masked.
+    pub mappings: Vec<Mapping>,
+    /// The mappings that were rejected alone.
+    pub rejected: Vec<RejectedMapping>,
+}
+
+/// A frame, document or remainder that was rejected as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Why.
+    pub cause: Cause,
+    /// What was expected and found, and at which byte; one line, at most 200 bytes.
+    pub detail: Box<str>,
+}
+
+/// What the next bytes of a session turned out to be. `consumed` bytes are done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Not a whole unit yet: wait for more. Nothing is consumed. `needed` is a hint: bytes in all.
+    Incomplete {
+        /// Length at which trying again is worth it (at least one more than there are).
+        needed: usize,
+    },
+    /// A unit is in the `Unit` that was passed.
+    Unit {
+        /// Bytes it took from the input.
+        consumed: usize,
+    },
+    /// Bytes that carry nothing (white space between documents, a part of a compressed stream).
+    Nothing {
+        /// Bytes it took from the input.
+        consumed: usize,
+    },
+    /// A unit was rejected, its boundary is known, and reading goes on behind it.
+    Rejected {
+        /// Bytes it took from the input.
+        consumed: usize,
+        /// Why.
+        rejection: Rejection,
+        /// Sequence of the rejected frame, where its header could be believed.
+        sequence: Option<u64>,
+    },
+    /// The boundary is lost: everything that is left and yet to come is rejected; close.
+    Broken {
+        /// Why.
+        rejection: Rejection,
+    },
+}
+
+/// Limits on what one session may send. All are settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireLimits {
+    /// Bytes of one frame's payload, or of one plain document.
+    pub frame_bytes_max: usize,
+    /// Bytes of one frame or document, inflated.
+    pub inflated_bytes_max: usize,
+    /// Inflated bytes per compressed byte (frames above 4 KiB inflated).
+    pub inflate_ratio_max: usize,
+    /// Depth of elements.
+    pub xml_depth_max: usize,
+    /// Attributes of one element.
+    pub xml_attributes_max: usize,
+}
+
+impl Default for WireLimits {
+    /// 4 MiB frames, 64 MiB inflated, ratio 200, depth 16, 64 attributes.
+    fn default() -> Self {
+        WireLimits {
+            frame_bytes_max: 4 << 20,
+            inflated_bytes_max: 64 << 20,
+            inflate_ratio_max: 200,
+            xml_depth_max: 16,
+            xml_attributes_max: 64,
+        }
+    }
+}
