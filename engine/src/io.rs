@@ -107,8 +107,9 @@ pub enum Completion<'a> {
         /// How it ended.
         reason: Reason,
     },
-    /// The receive queue of this connection is empty, and it is being read: a quiet time may count.
-    /// Given after a turn in which everything that was ready had been delivered.
+    /// Every connection that is being read has an empty receive queue: a quiet time may count.
+    /// Given after each turn in which everything that was ready had been delivered, also after
+    /// one in which nothing was ready.
     Drained,
     /// The connection is gone.
     Closed {

@@ -18,8 +18,12 @@ pub struct Hello {
     pub router: RouterId,
     /// When the sender booted: the same boot continues its sequences over reconnects.
     pub boot_time: Micros,
-    /// Sequence of the first frame after hello.
+    /// Sequence of the first frame after hello, from 1: the oldest that was not acknowledged.
     pub sequence_first: u64,
+    /// Sequence of the first frame that no earlier session of this boot has sent; those before it
+    /// are sent again, and what they say of a snapshot is about one that was interrupted: an end
+    /// of it among them sweeps nothing. The snapshot that hello announces begins here.
+    pub sequence_fresh: u64,
     /// Meant to stay open; otherwise on demand.
     pub permanent: bool,
     /// Whether acks are wanted.
