@@ -300,6 +300,8 @@ causes! {
     TimestampInvalid = 29 "timestamp-invalid";
     /// The table reserve is full: a new key of its largest grower is refused.
     TableFull = 30 "table-full";
+    /// A route over a next-hop group that the router has not announced in full (FPM).
+    NextHopUnknown = 31 "next-hop-unknown";
 }
 
 impl Cause {
