@@ -1,1 +1,6 @@
-//! The load generator `stormgen`.
+//! The load generator `stormgen`: a network that is computed, speaks, and knows the answers.
+
+pub mod topology;
+pub mod paths;
+pub mod network;
+pub mod scenario;

@@ -1,0 +1,175 @@
+//! Shortest paths to every provider edge, with every equal-cost next hop.
+//!
+//! In:   a topology, and the link that is down, if any.
+//! Out:  `Paths`: distances, next hops, whole paths; all towards a FEC = a provider edge.
+//! Law:  a next hop is on a shortest path; each shortest path is found.
+//! Not:  which labels the next hops gave (`labels`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::topology::Topology;
+
+/// Distance of a router that is cut off.
+pub const UNREACHABLE: u32 = u32::MAX;
+
+/// Distances from every router to every provider edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Index of the link that is down.
+    down: Option<usize>,
+    routers: usize,
+    /// For edge `e` and router `r`: `e * routers + r`.
+    distances: Vec<u32>,
+}
+
+impl Paths {
+    /// Runs one Dijkstra per provider edge. O(edges * links * log routers).
+    pub fn compute(topology: &Topology, down: Option<usize>) -> Paths {
+        let routers = topology.routers.len();
+        let mut distances = Vec::with_capacity(topology.edges.len() * routers);
+        let mut heap = BinaryHeap::new();
+        for edge in &topology.edges {
+            distances.extend(distances_to(topology, *edge, down, &mut heap));
+        }
+        Paths { down, routers, distances }
+    }
+
+    /// Distance from a router to the edge of this FEC, or `UNREACHABLE`.
+    pub fn distance(&self, fec_index: usize, router_index: usize) -> u32 {
+        self.distances[fec_index * self.routers + router_index]
+    }
+
+    /// Links that lead from the router to the FEC's edge on a shortest path, ascending.
+    /// Empty at the edge itself and where it cannot be reached.
+    pub fn next_links<'a>(
+        &'a self,
+        topology: &'a Topology,
+        fec_index: usize,
+        router_index: usize,
+    ) -> impl Iterator<Item = usize> + 'a {
+        let here = self.distance(fec_index, router_index);
+        let usable = here != 0 && here != UNREACHABLE;
+        let links = topology.routers[router_index].links.iter().copied();
+        links.filter(move |link_index| {
+            let link = &topology.links[*link_index];
+            let (far, _) = link.far_end(router_index);
+            usable
+                && Some(*link_index) != self.down
+                && self.distance(fec_index, far).checked_add(link.cost) == Some(here)
+        })
+    }
+
+    /// Whether any router's shortest path to the FEC's edge crosses the link.
+    pub fn crosses(&self, topology: &Topology, fec_index: usize, link_index: usize) -> bool {
+        let link = &topology.links[link_index];
+        let [first, second] = link.ends.map(|end| self.distance(fec_index, end));
+        first != UNREACHABLE && second != UNREACHABLE && first.abs_diff(second) == link.cost
+    }
+}
+
+fn distances_to(
+    topology: &Topology,
+    edge: usize,
+    down: Option<usize>,
+    heap: &mut BinaryHeap<Reverse<(u32, usize)>>,
+) -> Vec<u32> {
+    let mut distances = vec![UNREACHABLE; topology.routers.len()];
+    distances[edge] = 0;
+    heap.push(Reverse((0, edge)));
+    while let Some(Reverse((distance, router_index))) = heap.pop() {
+        if distance > distances[router_index] {
+            continue;
+        }
+        for link_index in &topology.routers[router_index].links {
+            let link = &topology.links[*link_index];
+            let (far, _) = link.far_end(router_index);
+            let through = distance + link.cost;
+            if Some(*link_index) != down && through < distances[far] {
+                distances[far] = through;
+                heap.push(Reverse((through, far)));
+            }
+        }
+    }
+    distances
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{ROUTERS_MIN, Shape};
+
+    /// Bellman-Ford over every link until nothing moves: slow, and plainly right.
+    fn distances_by_relaxation(topology: &Topology, edge: usize, down: Option<usize>) -> Vec<u32> {
+        let mut distances = vec![UNREACHABLE; topology.routers.len()];
+        distances[edge] = 0;
+        loop {
+            let before = distances.clone();
+            for (index, link) in topology.links.iter().enumerate() {
+                if Some(index) == down {
+                    continue;
+                }
+                for [near, far] in [link.ends, [link.ends[1], link.ends[0]]] {
+                    let through = distances[far].saturating_add(link.cost);
+                    distances[near] = distances[near].min(through);
+                }
+            }
+            if distances == before {
+                return distances;
+            }
+        }
+    }
+
+    #[test]
+    fn distances_equal_those_of_brute_force_with_and_without_each_trunk() {
+        let shape = Shape { routers: 60, edges: 7, seed: 11 };
+        let topology = Topology::generate(&shape).unwrap();
+        let trunks = (0..topology.links.len()).filter(|index| topology.links[*index].trunk);
+        for down in std::iter::once(None).chain(trunks.map(Some)) {
+            let paths = Paths::compute(&topology, down);
+            for (fec_index, edge) in topology.edges.iter().enumerate() {
+                let expected = distances_by_relaxation(&topology, *edge, down);
+                let found: Vec<u32> = (0..60).map(|r| paths.distance(fec_index, r)).collect();
+                assert_eq!(found, expected, "edge {edge}, down {down:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_next_hop_is_nearer_and_some_routers_have_two() {
+        let shape = Shape { routers: 300, edges: 20, seed: 5 };
+        let topology = Topology::generate(&shape).unwrap();
+        let paths = Paths::compute(&topology, None);
+        let mut with_two = 0;
+        for fec_index in 0..20 {
+            for router_index in 0..300 {
+                let links: Vec<usize> =
+                    paths.next_links(&topology, fec_index, router_index).collect();
+                let at_edge = topology.edges[fec_index] == router_index;
+                assert_eq!(links.is_empty(), at_edge);
+                with_two += usize::from(links.len() > 1);
+                for link_index in links {
+                    let (far, _) = topology.links[link_index].far_end(router_index);
+                    let here = paths.distance(fec_index, router_index);
+                    assert!(paths.distance(fec_index, far) < here);
+                }
+            }
+        }
+        assert!(with_two > 0);
+    }
+
+    #[test]
+    fn a_router_that_is_cut_off_has_no_next_hop() {
+        let shape = Shape { routers: ROUTERS_MIN, edges: 2, seed: 1 };
+        let mut topology = Topology::generate(&shape).unwrap();
+        let lonely = topology.edges[1];
+        let lost = topology.routers[lonely].links.pop().unwrap();
+        let (neighbour, _) = topology.links[lost].far_end(lonely);
+        topology.routers[neighbour].links.retain(|link| *link != lost);
+        let only = topology.routers[lonely].links[0];
+        let paths = Paths::compute(&topology, Some(only));
+        assert_eq!(paths.distance(0, lonely), UNREACHABLE);
+        assert_eq!(paths.next_links(&topology, 0, lonely).count(), 0);
+        assert_eq!(paths.distance(1, topology.edges[0]), UNREACHABLE);
+    }
+}
