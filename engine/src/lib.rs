@@ -2,3 +2,8 @@
 //! router table, batch, log, ack.
 
 pub mod wire;
+pub mod settings;
+pub mod policy;
+pub mod metrics;
+#[cfg(test)]
+mod pages;

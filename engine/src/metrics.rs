@@ -1,0 +1,314 @@
+//! Metrics: one table of everything that is counted, the counters, and their text.
+//!
+//! In:   plain additions by the shard that owns a `Counters`.
+//! Out:  `Publication`, which other threads read; Prometheus text; docs/metrics.md.
+//! Law:  a queue is what was pushed and what was popped, never a gauge; a cause has a counter.
+//! Not:  when to publish (a driver, once per turn of its loop), or serving the text (`http`).
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use storage::row::Cause;
+use storage::time::Micros;
+
+mod table;
+
+pub use table::{HISTOGRAMS, Histogram, METRICS, Metric, MetricEntry, MetricKind, page};
+
+/// What one shard has counted since the start. Plain numbers: nothing here is shared.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    values: Box<[u64; VALUES]>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters { values: Box::new([0; VALUES]) }
+    }
+}
+
+impl Counters {
+    /// Adds to a counter.
+    #[inline]
+    pub fn add(&mut self, metric: Metric, count: u64) {
+        let slot = &mut self.values[metric as usize];
+        *slot = slot.wrapping_add(count);
+    }
+
+    /// Sets a metric of the kind `State`: a fact that is true now, not a queue.
+    #[inline]
+    pub fn set(&mut self, metric: Metric, value: u64) {
+        debug_assert!(METRICS[metric as usize].kind == MetricKind::State);
+        self.values[metric as usize] = value;
+    }
+
+    /// The value of a metric.
+    #[inline]
+    pub fn get(&self, metric: Metric) -> u64 {
+        self.values[metric as usize]
+    }
+
+    /// Counts one rejection of so many bytes and mappings.
+    pub fn reject(&mut self, cause: Cause, bytes: u64, mappings: u64) {
+        let first = CAUSES_FIRST + cause as usize * CAUSE_VALUES;
+        for (slot, count) in self.values.iter_mut().skip(first).zip([1, bytes, mappings]) {
+            *slot = slot.wrapping_add(count);
+        }
+    }
+
+    /// (rejections, bytes, mappings) of one cause.
+    pub fn rejected(&self, cause: Cause) -> (u64, u64, u64) {
+        let first = CAUSES_FIRST + cause as usize * CAUSE_VALUES;
+        (self.values[first], self.values[first + 1], self.values[first + 2])
+    }
+
+    /// Counts one duration in a histogram.
+    pub fn observe(&mut self, histogram: Histogram, duration_us: u64) {
+        let first = HISTOGRAMS_FIRST + histogram as usize * HISTOGRAM_VALUES;
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < duration_us);
+        self.values[first + bucket] += 1;
+        let sum = &mut self.values[first + BOUNDS_US.len() + 1];
+        *sum = sum.wrapping_add(duration_us);
+    }
+}
+
+/// The counters of every shard as other threads may read them.
+#[derive(Debug)]
+pub struct Publication {
+    shards: Vec<Cells>,
+    driver: OnceLock<(&'static str, String)>,
+}
+
+#[derive(Debug)]
+struct Cells {
+    values: Box<[AtomicU64]>,
+    /// Wall clock of the shard's last turn, microseconds; 0 = it has not turned yet.
+    turned: AtomicI64,
+}
+
+impl Publication {
+    /// Room for so many shards.
+    pub fn new(shards: usize) -> Publication {
+        let cells = || Cells {
+            values: (0..VALUES).map(|_| AtomicU64::new(0)).collect(),
+            turned: AtomicI64::new(0),
+        };
+        Publication { shards: (0..shards).map(|_| cells()).collect(), driver: OnceLock::new() }
+    }
+
+    /// Publishes what a shard has counted. Called by its thread once per turn of its loop, and at
+    /// least once a second when nothing happens: that is how the shard is known to live.
+    pub fn publish(&self, shard: usize, counters: &Counters, now: Micros) {
+        let Some(cells) = self.shards.get(shard) else { return };
+        for (cell, value) in cells.values.iter().zip(counters.values.iter()) {
+            // Each number stands for itself: no other memory is read by its value.
+            cell.store(*value, Ordering::Relaxed);
+        }
+        cells.turned.store(now.0, Ordering::Release);
+    }
+
+    /// Says which driver won and why; the first word stands.
+    pub fn set_driver(&self, driver: &'static str, reason: &str) {
+        let _ = self.driver.set((driver, reason.to_owned()));
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The wall clock of a shard's last turn; `None` before its first.
+    pub fn turned(&self, shard: usize) -> Option<Micros> {
+        let turned = self.shards.get(shard)?.turned.load(Ordering::Acquire);
+        (turned != 0).then_some(Micros(turned))
+    }
+
+    /// What a shard had counted when it published last.
+    pub fn counters(&self, shard: usize) -> Counters {
+        let mut counters = Counters::default();
+        if let Some(cells) = self.shards.get(shard) {
+            for (value, cell) in counters.values.iter_mut().zip(&cells.values) {
+                *value = cell.load(Ordering::Relaxed);
+            }
+        }
+        counters
+    }
+
+    /// The sum over all shards of one metric.
+    pub fn total(&self, metric: Metric) -> u64 {
+        let load = |cells: &Cells| cells.values[metric as usize].load(Ordering::Relaxed);
+        self.shards.iter().map(load).fold(0, u64::wrapping_add)
+    }
+
+    /// Everything in the text format of Prometheus.
+    pub fn text(&self) -> String {
+        let shards: Vec<Counters> = (0..self.shards()).map(|shard| self.counters(shard)).collect();
+        let mut text = String::with_capacity(16 << 10);
+        for entry in METRICS {
+            head(&mut text, entry.name, entry.kind.prometheus(), entry.help);
+            for (shard, counters) in shards.iter().enumerate() {
+                let value = counters.get(entry.metric);
+                line(&mut text, entry.name, &format!("shard=\"{shard}\""), value);
+            }
+        }
+        rejections(&mut text, &shards);
+        for entry in HISTOGRAMS {
+            head(&mut text, entry.name, "histogram", entry.help);
+            for (shard, counters) in shards.iter().enumerate() {
+                histogram(&mut text, entry.name, shard, counters, entry.histogram);
+            }
+        }
+        self.about(&mut text);
+        text
+    }
+
+    fn about(&self, text: &mut String) {
+        let version = env!("CARGO_PKG_VERSION");
+        head(text, "stormdrain_build_info", "gauge", "Version of the collector; always 1.");
+        line(text, "stormdrain_build_info", &format!("version=\"{version}\""), 1);
+        if let Some((driver, reason)) = self.driver.get() {
+            let name = "stormdrain_io_driver_info";
+            head(text, name, "gauge", "Which driver turns the shards, and why; always 1.");
+            let reason = escaped(reason);
+            line(text, name, &format!("driver=\"{driver}\",reason=\"{reason}\""), 1);
+        }
+    }
+}
+
+fn rejections(text: &mut String, shards: &[Counters]) {
+    for (index, (name, help)) in table::REJECTIONS.iter().enumerate() {
+        head(text, name, "counter", help);
+        for (shard, counters) in shards.iter().enumerate() {
+            for cause in Cause::ALL {
+                let (times, bytes, mappings) = counters.rejected(*cause);
+                let value = [times, bytes, mappings][index];
+                let labels = format!("cause=\"{}\",shard=\"{shard}\"", cause.name());
+                line(text, name, &labels, value);
+            }
+        }
+    }
+}
+
+fn histogram(text: &mut String, name: &str, shard: usize, counters: &Counters, which: Histogram) {
+    let first = HISTOGRAMS_FIRST + which as usize * HISTOGRAM_VALUES;
+    let values = &counters.values[first..first + HISTOGRAM_VALUES];
+    let mut count = 0;
+    for (bound, value) in BOUNDS_US.iter().zip(values) {
+        count += value;
+        let labels = format!("shard=\"{shard}\",le=\"{}\"", Seconds(*bound));
+        line(text, &format!("{name}_bucket"), &labels, count);
+    }
+    count += values[BOUNDS_US.len()];
+    line(text, &format!("{name}_bucket"), &format!("shard=\"{shard}\",le=\"+Inf\""), count);
+    // Writing to a String cannot fail.
+    let sum = Seconds(values[BOUNDS_US.len() + 1]);
+    let _ = writeln!(text, "{name}_sum{{shard=\"{shard}\"}} {sum}");
+    line(text, &format!("{name}_count"), &format!("shard=\"{shard}\""), count);
+}
+
+pub(crate) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+pub(crate) fn line(text: &mut String, name: &str, labels: &str, value: u64) {
+    let _ = writeln!(text, "{name}{{{labels}}} {value}");
+}
+
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+}
+
+/// Microseconds, written as seconds without rounding.
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seconds, rest_us) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let decimals = format!("{rest_us:06}");
+        match decimals.trim_end_matches('0') {
+            "" => write!(f, "{seconds}"),
+            decimals => write!(f, "{seconds}.{decimals}"),
+        }
+    }
+}
+
+/// Upper bounds of a histogram's buckets: 100 µs, where a sync on a fast disk begins, to 10 s,
+/// where nobody waits any more.
+const BOUNDS_US: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+/// Per cause: rejections, bytes, mappings.
+const CAUSE_VALUES: usize = 3;
+/// Per histogram: its buckets, the one above all bounds, and the sum.
+const HISTOGRAM_VALUES: usize = BOUNDS_US.len() + 2;
+const CAUSES_FIRST: usize = METRICS.len();
+const HISTOGRAMS_FIRST: usize = CAUSES_FIRST + Cause::ALL.len() * CAUSE_VALUES;
+const VALUES: usize = HISTOGRAMS_FIRST + HISTOGRAMS.len() * HISTOGRAM_VALUES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_and_every_metric_has_a_place_of_its_own() {
+        let mut counters = Counters::default();
+        for (index, entry) in METRICS.iter().enumerate() {
+            assert_eq!(entry.metric as usize, index, "{}", entry.name);
+            assert!(entry.name.starts_with("stormdrain_"), "{}", entry.name);
+            let total = entry.name.ends_with("_total");
+            assert_eq!(total, entry.kind == MetricKind::Counter, "{}", entry.name);
+            counters.values[index] += index as u64 + 1;
+        }
+        for (index, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(*cause as usize, index, "{}", cause.name());
+            counters.reject(*cause, 100 + index as u64, 200);
+        }
+        counters.observe(Histogram::Commit, 7);
+        for (index, entry) in METRICS.iter().enumerate() {
+            assert_eq!(counters.get(entry.metric), index as u64 + 1, "{}", entry.name);
+        }
+        for (index, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(counters.rejected(*cause), (1, 100 + index as u64, 200));
+        }
+    }
+
+    #[test]
+    fn the_text_is_what_was_published_shard_by_shard() {
+        let publication = Publication::new(2);
+        publication.set_driver("epoll", "io_uring is \"disabled\"");
+        let mut counters = Counters::default();
+        counters.add(Metric::ReceivedBytes, 40);
+        counters.reject(Cause::FrameChecksum, 17, 0);
+        counters.observe(Histogram::Commit, 100);
+        counters.observe(Histogram::Commit, 2_000);
+        counters.observe(Histogram::Commit, 99_000_000);
+        assert_eq!(publication.turned(1), None);
+        publication.publish(1, &counters, Micros(5));
+        assert_eq!(publication.turned(1), Some(Micros(5)));
+        assert_eq!(publication.total(Metric::ReceivedBytes), 40);
+        let text = publication.text();
+        for expected in [
+            "# TYPE stormdrain_received_bytes_total counter\n",
+            "stormdrain_received_bytes_total{shard=\"0\"} 0\n",
+            "stormdrain_received_bytes_total{shard=\"1\"} 40\n",
+            "stormdrain_rejected_bytes_total{cause=\"frame-checksum\",shard=\"1\"} 17\n",
+            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"0.0001\"} 1\n",
+            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"0.0025\"} 2\n",
+            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"10\"} 2\n",
+            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"+Inf\"} 3\n",
+            "stormdrain_commit_seconds_sum{shard=\"1\"} 99.0021\n",
+            "stormdrain_commit_seconds_count{shard=\"1\"} 3\n",
+            "{driver=\"epoll\",reason=\"io_uring is \\\"disabled\\\"\"} 1\n",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_metrics_is_fresh() {
+        crate::pages::check("metrics.md", &page());
+    }
+}

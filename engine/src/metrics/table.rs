@@ -1,0 +1,228 @@
+//! The table of metrics: name, kind, meaning.
+//!
+//! In:   nothing.
+//! Out:  `METRICS`, `HISTOGRAMS`, the words of rejections, and docs/metrics.md.
+//! Law:  what is counted has one line here; the index in the table is the place of its value.
+//! Not:  the counting (`metrics`), or what an alert should say (tuning).
+
+use std::fmt::Write as _;
+
+use storage::row::Cause;
+
+/// How a value moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only up, from 0 at the start of the process.
+    Counter,
+    /// A fact that is true now. Never the length of a queue.
+    State,
+}
+
+impl MetricKind {
+    /// The word of the Prometheus text format.
+    pub const fn prometheus(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::State => "gauge",
+        }
+    }
+}
+
+/// One metric, kept per shard.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricEntry {
+    /// By which code names it.
+    pub metric: Metric,
+    /// By which dashboards name it.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: MetricKind,
+    /// What it means, and what follows from it.
+    pub help: &'static str,
+}
+
+/// One histogram of durations, kept per shard.
+#[derive(Clone, Copy, Debug)]
+pub struct HistogramEntry {
+    /// By which code names it.
+    pub histogram: Histogram,
+    /// By which dashboards name it.
+    pub name: &'static str,
+    /// What it measures.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($variant:ident $kind:ident $name:literal $help:literal;)+) => {
+        /// Everything that a shard counts, causes apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Metric { $(#[doc = $help] $variant,)+ }
+
+        /// Every metric; the index of each is its discriminant.
+        pub const METRICS: &[MetricEntry] = &[$(MetricEntry {
+            metric: Metric::$variant,
+            name: concat!("stormdrain_", $name),
+            kind: MetricKind::$kind,
+            help: $help,
+        },)+];
+    };
+}
+
+metrics! {
+    ConnectionsAccepted Counter "connections_accepted_total"
+        "Connections taken from the listener.";
+    ConnectionsClosed Counter "connections_closed_total"
+        "Connections that are gone; accepted minus closed are open.";
+    AcceptFailures Counter "accept_failures_total"
+        "Times that no connection could be taken: a limit of the process or the host.";
+    AcceptPauses Counter "accept_pauses_total"
+        "Times that taking connections was paused at a limit.";
+    SessionsBegun Counter "sessions_begun_total"
+        "Sessions whose router is known (initiation rows).";
+    SessionsEnded Counter "sessions_ended_total"
+        "Sessions that are over (termination rows); begun minus ended are live.";
+    SessionsSuperseded Counter "sessions_superseded_total"
+        "Sessions that ended because their router opened a newer one.";
+    TablesReceived Counter "tables_received_total"
+        "Router tables that came from another shard.";
+    TablesGiven Counter "tables_given_total"
+        "Router tables that went to another shard.";
+    ReceivedBytes Counter "received_bytes_total"
+        "Bytes read from sockets.";
+    FramedBytes Counter "framed_bytes_total"
+        "Bytes of complete frames or documents that were read.";
+    SurgePushedBytes Counter "surge_pushed_bytes_total"
+        "Bytes copied into surge chunks, to be digested.";
+    SurgePoppedBytes Counter "surge_popped_bytes_total"
+        "Bytes that left surge chunks; pushed minus popped wait now.";
+    ReceivePauses Counter "receive_pauses_total"
+        "Times that a session was no longer read because memory_bytes was spent.";
+    ReceiveResumes Counter "receive_resumes_total"
+        "Times that such a session was read again; pauses minus resumes are paused now.";
+    Frames Counter "frames_total"
+        "Frames, documents and FPM messages digested.";
+    MappingsFramed Counter "mappings_framed_total"
+        "Mappings in them, one per ingress label.";
+    Changes Counter "changes_total"
+        "Mappings that became change rows.";
+    Confirmed Counter "confirmed_total"
+        "Mappings that said what the table already says.";
+    Duplicates Counter "duplicates_total"
+        "Mappings of frames that were sent again and had been applied before.";
+    Derived Counter "derived_total"
+        "Change rows that no mapping caused: swept or unconfirmed entries.";
+    ReservedLabels Counter "reserved_labels_total"
+        "Mappings that use a label from 0 to 15, implicit null apart; accepted and flagged.";
+    ClockBackwards Counter "clock_backwards_total"
+        "Changes whose event time was before that of the key's previous change.";
+    ClockFar Counter "clock_far_total"
+        "Changes filed by collection time because the router's clock was far off.";
+    SnapshotsBegun Counter "snapshots_begun_total"
+        "Snapshots that began.";
+    SnapshotsCompleted Counter "snapshots_completed_total"
+        "Snapshots that were completed; each ends its router's gap.";
+    Gaps Counter "gaps_total"
+        "Gap rows: intervals for which the collector cannot vouch for a router or an entry.";
+    RowsPushed Counter "rows_pushed_total"
+        "Rows appended to the batch of the next commit.";
+    RowsCommitted Counter "rows_committed_total"
+        "Rows that are durable; pushed minus committed wait for a sync.";
+    LogWrittenBytes Counter "log_written_bytes_total"
+        "Bytes of blocks handed to the log.";
+    LogSyncs Counter "log_syncs_total"
+        "Group commits that were made durable.";
+    LogFailures Counter "log_failures_total"
+        "Writes, syncs or opens of the log that failed. Any at all: the disk, before all else.";
+    LogFailed State "log_failed"
+        "1 after a failure of the log: the shard acknowledges and reads nothing more.";
+    AcksPushed Counter "acks_pushed_total"
+        "Frames whose acknowledgement waits for a commit.";
+    AcksSent Counter "acks_sent_total"
+        "Frames acknowledged.";
+    LedgerImbalance State "ledger_imbalance"
+        "Bytes and mappings that the ledger cannot account for. Other than 0 is a defect.";
+    RoutersHeld State "routers_held"
+        "Routers whose table lives on the shard.";
+    TableEntries State "table_entries"
+        "Entries of those tables.";
+    Turns Counter "turns_total"
+        "Turns of the shard's loop.";
+}
+
+/// Everything whose duration a shard measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Histogram {
+    /// From the hand-over of a batch to its being durable.
+    Commit,
+    /// From the first row of a batch to its being durable.
+    Durable,
+}
+
+/// Every histogram; the index of each is its discriminant.
+pub const HISTOGRAMS: &[HistogramEntry] = &[
+    HistogramEntry {
+        histogram: Histogram::Commit,
+        name: "stormdrain_commit_seconds",
+        help: "From the hand-over of a batch to its being durable: the disk.",
+    },
+    HistogramEntry {
+        histogram: Histogram::Durable,
+        name: "stormdrain_durable_seconds",
+        help: "From the first row of a batch to its being durable: the longest wait of an ack.",
+    },
+];
+
+/// The three counters of each cause, in the order of their values.
+pub(super) const REJECTIONS: [(&str, &str); 3] = [
+    ("stormdrain_rejections_total", "Connections, frames and mappings rejected, by cause."),
+    ("stormdrain_rejected_bytes_total", "Bytes rejected, by cause."),
+    ("stormdrain_rejected_mappings_total", "Mappings rejected, by cause."),
+];
+
+/// The page docs/metrics.md, in full.
+pub fn page() -> String {
+    let mut page = String::from(PAGE_HEAD);
+    // Writing to a String cannot fail.
+    for entry in METRICS {
+        let kind = entry.kind.prometheus();
+        let _ = writeln!(page, "| `{}` | {kind} | `shard` | {} |", entry.name, entry.help);
+    }
+    for (name, help) in REJECTIONS {
+        let _ = writeln!(page, "| `{name}` | counter | `shard`, `cause` | {help} |");
+    }
+    for entry in HISTOGRAMS {
+        let _ = writeln!(page, "| `{}` | histogram | `shard` | {} |", entry.name, entry.help);
+    }
+    for (name, labels, help) in ABOUT {
+        let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
+    }
+    page.push_str("\n## Causes\n\n");
+    for cause in Cause::ALL {
+        let _ = writeln!(page, "- `{}`", cause.name());
+    }
+    page
+}
+
+const PAGE_HEAD: &str = "\
+# Metrics
+
+This page is written from the table in `engine/src/metrics/table.rs`; a test compares the two.
+
+`GET /metrics` on the `http` address answers in the text format of Prometheus.
+Counters begin at 0 with the process. A queue is never a gauge: what waits is what was pushed minus
+what was popped, so that nothing is missed between two scrapes.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+";
+
+const ABOUT: [(&str, &str, &str); 2] = [
+    ("stormdrain_build_info", "`version`", "Version of the collector; always 1."),
+    (
+        "stormdrain_io_driver_info",
+        "`driver`, `reason`",
+        "Which driver turns the shards, and why; always 1.",
+    ),
+];

@@ -1,0 +1,127 @@
+//! The settings file: TOML text onto `Settings`.
+//!
+//! In:   the text of a file.
+//! Out:  values set through the table of settings, and the list of routers.
+//! Law:  what the file says and no setting knows is an error, never ignored.
+//! Not:  ranges (`settings::table`), or opening the file (`main`).
+
+use ipnet::IpNet;
+use storage::mapping::{RouterId, parse_prefix};
+use toml::{Table, Value};
+
+use super::{SettingError, Settings};
+use crate::policy::RouterEntry;
+
+pub(super) fn apply(settings: &mut Settings, text: &str) -> Result<(), SettingError> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| SettingError::File {
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
+        message: error.message().to_owned(),
+    })?;
+    for (name, value) in &table {
+        match (name.as_str(), value) {
+            ("router", Value::Array(entries)) => {
+                for (index, entry) in entries.iter().enumerate() {
+                    let entry = read_router(entry, index + 1)?;
+                    check_unique(&settings.routers, &entry)?;
+                    settings.routers.push(entry);
+                }
+            }
+            ("router", other) => {
+                let found = other.type_str();
+                return Err(SettingError::value("router", found, "tables, written [[router]]"));
+            }
+            (name, value) => settings.set(name, &as_text(name, value)?)?,
+        }
+    }
+    settings.routers.sort_by_key(|router| router.id);
+    Ok(())
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// A value as the same text that a flag or a variable would carry.
+fn as_text(name: &str, value: &Value) -> Result<String, SettingError> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Array(items) => {
+            let texts: Result<Vec<String>, _> =
+                items.iter().map(|item| as_text(name, item)).collect();
+            Ok(texts?.join(","))
+        }
+        other => Err(SettingError::value(name, &other.to_string(), "a text, a number or a list")),
+    }
+}
+
+fn read_router(value: &Value, ordinal: usize) -> Result<RouterEntry, SettingError> {
+    let place = |field: &str| format!("router {ordinal}: {field}");
+    let Value::Table(table) = value else {
+        let found = value.type_str();
+        return Err(SettingError::value("router", found, "tables, written [[router]]"));
+    };
+    let mut id = None;
+    let mut entry = RouterEntry::default();
+    for (field, value) in table {
+        let refuse = |allowed: &str| {
+            SettingError::value(&place(field), value.to_string().trim_matches('"'), allowed)
+        };
+        match field.as_str() {
+            "id" => {
+                let parsed = value.as_str().and_then(|text| text.parse::<RouterId>().ok());
+                id = Some(parsed.ok_or_else(|| refuse("an IPv4 or IPv6 address in quotes"))?);
+            }
+            "name" => {
+                let name = value.as_str().filter(|name| is_name(name));
+                entry.name = name.ok_or_else(|| refuse(NAME_ALLOWED))?.into();
+            }
+            "addresses" => {
+                let addresses = strings(value, |text| text.parse().ok());
+                entry.addresses = addresses.ok_or_else(|| refuse("a list of addresses"))?;
+                entry.addresses.sort_unstable();
+            }
+            "sources" => {
+                let sources = strings(value, |text| parse_prefix(text).map(|p: IpNet| p.trunc()));
+                entry.sources = sources.ok_or_else(|| refuse("a list of prefixes"))?;
+                entry.sources.sort_unstable();
+            }
+            _ => return Err(SettingError::Unknown { name: place(field), nearest: None }),
+        }
+    }
+    entry.id = id.ok_or_else(|| {
+        SettingError::value(&place("id"), "missing", "an IPv4 or IPv6 address in quotes")
+    })?;
+    Ok(entry)
+}
+
+/// A name must not be taken for an id, and must survive a shell and a CSV file.
+fn is_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    letters && (1..=64).contains(&name.len()) && name.parse::<RouterId>().is_err() && name != "all"
+}
+
+const NAME_ALLOWED: &str =
+    "1 to 64 of a-z A-Z 0-9 - _ . that are no address, and not the word `all`";
+
+fn strings<T>(value: &Value, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    value.as_array()?.iter().map(|item| parse(item.as_str()?)).collect()
+}
+
+fn check_unique(routers: &[RouterEntry], entry: &RouterEntry) -> Result<(), SettingError> {
+    for other in routers {
+        if other.id == entry.id {
+            let id = entry.id.to_string();
+            return Err(SettingError::value("router: id", &id, "each id once"));
+        }
+        if !entry.name.is_empty() && other.name == entry.name {
+            return Err(SettingError::value("router: name", &entry.name, "each name once"));
+        }
+        let twice = entry.addresses.iter().find(|address| other.addresses.contains(address));
+        if let Some(address) = twice {
+            let allowed = "each address with one router: next hops are resolved by it";
+            return Err(SettingError::value("router: addresses", &address.to_string(), allowed));
+        }
+    }
+    Ok(())
+}

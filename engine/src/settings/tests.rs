@@ -1,0 +1,123 @@
+//! Tests of the settings: layers, ranges, the page.
+
+use super::*;
+
+fn layered(file: &str, variables: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Settings {
+    try_layered(file, variables, flags).unwrap()
+}
+
+fn try_layered(
+    file: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Settings, SettingError> {
+    let variable = |name: &str| {
+        variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+    };
+    let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    Settings::layered(Some(file), &variable, &flags)
+}
+
+fn refusal(file: &str) -> String {
+    try_layered(file, &[], &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn each_layer_lies_over_the_one_before() {
+    assert_eq!(layered("", &[], &[]), Settings::default());
+    let file = "shards = 3\nlisten = '0.0.0.0:1'\ncommit_interval_ms = 5\n";
+    let settings = layered(
+        file,
+        &[("STORMDRAIN_LISTEN", "0.0.0.0:2"), ("STORMDRAIN_SHARDS", "4")],
+        &[("shards", "5")],
+    );
+    assert_eq!(settings.commit_interval_ms, 5);
+    assert_eq!(settings.listen.port(), 2);
+    assert_eq!(settings.shards, 5);
+    assert_eq!(settings.shard_count(), 5);
+}
+
+#[test]
+fn variables_that_are_no_setting_are_left_alone() {
+    let settings = layered("", &[("STORMDRAIN_SERVICE_HOST", "10.0.0.1")], &[]);
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_effective_settings_are_a_settings_file() {
+    let file = "data = '/var/lib/storm drain'\nallow = ['10.1.2.3/8', '2001:db8::/32']\n\
+                memory_bytes = '2GiB'\nhttp = 'off'\nio = 'epoll'\n\
+                [[router]]\nid = '192.0.2.1'\nname = 'pe1'\naddresses = ['10.0.0.1']\n\
+                sources = ['10.0.0.0/30']\n[[router]]\nid = '2001:db8::1'\n";
+    let settings = layered(file, &[], &[]);
+    assert_eq!(settings.memory_bytes, 2 << 30);
+    assert_eq!(settings.allow[0].to_string(), "10.0.0.0/8");
+    assert_eq!(layered(&settings.effective(), &[], &[]), settings);
+}
+
+#[test]
+fn every_setting_takes_its_own_default_and_refuses_nonsense() {
+    let defaults = Settings::default();
+    for setting in SETTINGS {
+        let mut settings = Settings::default();
+        let shown = (setting.get)(&defaults);
+        let text = shown.trim_matches('"').trim_matches(['[', ']']);
+        settings.set(setting.name, text).unwrap();
+        assert_eq!(settings, defaults, "{}", setting.name);
+        if setting.name != "data" {
+            let error = settings.set(setting.name, "~?").unwrap_err().to_string();
+            assert!(error.contains(setting.name) && error.contains(setting.allowed), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
+    for (file, expected) in [
+        ("shards = 257", "setting `shards` is `257`: allowed is 0 to 256; 0 = one per CPU"),
+        ("shards = -1", "setting `shards` is `-1`: allowed is 0 to 256; 0 = one per CPU"),
+        ("memory_bytes = '15MiB'", "setting `memory_bytes` is `15MiB`: allowed is 16MiB to 1TiB"),
+        ("io = 'kqueue'", "setting `io` is `kqueue`: allowed is auto, uring or epoll"),
+        ("data = ''", "setting `data` is ``: allowed is a path that is not empty"),
+        ("sharts = 1", "setting `sharts` does not exist; is `shards` meant?"),
+        ("whatever_else = 1", "setting `whatever_else` does not exist"),
+        (
+            "http = '127.0.0.1:30310'",
+            "setting `http` is `127.0.0.1:30310`: allowed is an address and port other than \
+             listen's",
+        ),
+        ("\nshards = = 1", "settings file, line 2: "),
+        ("shards = true", "setting `shards` is `true`: allowed is a text, a number or a list"),
+    ] {
+        let found = refusal(file);
+        assert!(found.starts_with(expected), "{file}: {found}");
+    }
+}
+
+#[test]
+fn a_router_is_checked_against_the_others() {
+    for (file, expected) in [
+        ("[[router]]\nname = 'a'", "router 1: id` is `missing`"),
+        ("[[router]]\nid = 'a'", "router 1: id` is `a`: allowed is an IPv4 or IPv6 address"),
+        ("[[router]]\nid = '1.1.1.1'\nnmae = 'a'", "`router 1: nmae` does not exist"),
+        ("[[router]]\nid = '1.1.1.1'\nname = '1.1.1.2'", "are no address"),
+        ("[[router]]\nid = '1.1.1.1'\n[[router]]\nid = '1.1.1.1'", "each id once"),
+        (
+            "[[router]]\nid = '1.1.1.1'\nname = 'a'\n[[router]]\nid = '1.1.1.2'\nname = 'a'",
+            "each name once",
+        ),
+        (
+            "[[router]]\nid = '1.1.1.1'\naddresses = ['10.0.0.1']\n\
+             [[router]]\nid = '1.1.1.2'\naddresses = ['10.0.0.1']",
+            "each address with one router",
+        ),
+    ] {
+        let found = refusal(file);
+        assert!(found.contains(expected), "{file}: {found}");
+    }
+}
+
+#[test]
+fn the_page_of_settings_is_fresh() {
+    crate::pages::check("settings.md", &table::page());
+}
