@@ -5,5 +5,6 @@ pub mod wire;
 pub mod settings;
 pub mod policy;
 pub mod metrics;
+pub mod http;
 #[cfg(test)]
 mod pages;

@@ -198,6 +198,8 @@ pub fn page() -> String {
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
     }
+    let (name, help) = crate::http::KERNEL;
+    let _ = writeln!(page, "| `{name}` | counter | `counter` | {help} |");
     page.push_str("\n## Causes\n\n");
     for cause in Cause::ALL {
         let _ = writeln!(page, "- `{}`", cause.name());

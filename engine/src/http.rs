@@ -1,0 +1,220 @@
+//! The HTTP side: `/metrics` for Prometheus and `/healthz` for whoever restarts processes.
+//!
+//! In:   what the shards published, the kernel's counters, and requests on a loopback address.
+//! Out:  text; 200 when all is well, 503 with the faults by name when it is not.
+//! Law:  it runs on a thread of its own and only reads: a slow client costs a shard nothing.
+//! Not:  counting (`metrics`), or questions about the past (`query`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use storage::time::{MICROS_PER_SECOND, Micros};
+use tokio::sync::oneshot;
+use tuning::counters::{LOSS_COUNTERS, PRESSURE_COUNTERS};
+
+use crate::metrics::{self, Metric, Publication};
+
+/// What the pages are made of.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// What the shards published.
+    pub publication: Arc<Publication>,
+    /// Reads the wall clock.
+    pub wall: fn() -> Micros,
+}
+
+/// The HTTP side, serving until it is stopped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HttpServer {
+    /// Binds the address (port 0 = any free one) and serves from a thread named `http`.
+    ///
+    /// Errors: the address cannot be bound, or the thread cannot be started.
+    pub fn start(address: SocketAddr, sources: Sources) -> io::Result<HttpServer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let pages = Router::new()
+            .route("/metrics", get(metrics_page))
+            .route("/healthz", get(health_page))
+            .with_state(sources);
+        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                // Stopping does not wait for clients: a scrape that is cut is asked again.
+                tokio::select! {
+                    result = std::future::IntoFuture::into_future(axum::serve(listener, pages)) => {
+                        if let Err(error) = result {
+                            tracing::error!(%error, "the HTTP side ended");
+                        }
+                    }
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(HttpServer { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for HttpServer {
+    /// Stops serving and waits for the thread.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn metrics_page(State(sources): State<Sources>) -> impl IntoResponse {
+    let mut text = sources.publication.text();
+    match tuning::counters::Counters::read() {
+        Ok(counters) => kernel(&mut text, &counters),
+        // The host's counters are an extra: the collector's own are served without them.
+        Err(error) => tracing::debug!(%error, "kernel counters cannot be read"),
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+fn kernel(text: &mut String, counters: &tuning::counters::Counters) {
+    metrics::head(text, KERNEL.0, "counter", KERNEL.1);
+    for name in LOSS_COUNTERS.into_iter().chain(PRESSURE_COUNTERS) {
+        let Some(value) = counters.value(name) else { continue };
+        let value = u64::try_from(value).unwrap_or(0);
+        metrics::line(text, KERNEL.0, &format!("counter=\"{name}\""), value);
+    }
+}
+
+/// Name and meaning of the metric that carries the kernel's counters.
+pub(crate) const KERNEL: (&str, &str) = (
+    "stormdrain_kernel_total",
+    "Counters of this network namespace that say whether a burst hurt, as the kernel names them.",
+);
+
+async fn health_page(State(sources): State<Sources>) -> impl IntoResponse {
+    let faults = faults(&sources.publication, (sources.wall)());
+    if faults.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n")
+}
+
+/// What is wrong with the collector, one line each; empty = healthy.
+pub fn faults(publication: &Publication, now: Micros) -> Vec<String> {
+    let mut faults = Vec::new();
+    for shard in 0..publication.shards() {
+        let counters = publication.counters(shard);
+        match publication.turned(shard) {
+            None => faults.push(format!("shard {shard}: not started yet")),
+            Some(turned) if now.since(turned) > SHARD_SILENCE_US_MAX => {
+                let seconds = now.since(turned) / MICROS_PER_SECOND;
+                faults.push(format!("shard {shard}: no turn of its loop for {seconds} s"));
+            }
+            Some(_) => {}
+        }
+        if counters.get(Metric::LogFailed) != 0 {
+            faults.push(format!(
+                "shard {shard}: the log failed, nothing more is acknowledged; see the log lines, \
+                 mend the disk and restart"
+            ));
+        }
+        let imbalance = counters.get(Metric::LedgerImbalance);
+        if imbalance != 0 {
+            faults.push(format!("shard {shard}: the ledger is off by {imbalance}"));
+        }
+    }
+    faults
+}
+
+/// A shard turns at least once a second; ten missed turns are no hiccup.
+const SHARD_SILENCE_US_MAX: i64 = 10 * MICROS_PER_SECOND;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::metrics::Counters;
+
+    const NOW: Micros = Micros(1_800_000_000_000_000);
+
+    fn ask(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn pages_are_served_until_the_server_is_stopped() {
+        let publication = Arc::new(Publication::new(1));
+        let mut counters = Counters::default();
+        counters.add(Metric::Changes, 42);
+        publication.publish(0, &counters, NOW);
+        let sources = Sources { publication: Arc::clone(&publication), wall: || NOW };
+        let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
+
+        let metrics = ask(server.address(), "/metrics");
+        assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+        assert!(metrics.contains("stormdrain_changes_total{shard=\"0\"} 42\n"), "{metrics}");
+        let health = ask(server.address(), "/healthz");
+        assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"), "{health}");
+        assert!(ask(server.address(), "/other").starts_with("HTTP/1.1 404"));
+
+        counters.set(Metric::LedgerImbalance, 3);
+        publication.publish(0, &counters, NOW);
+        let health = ask(server.address(), "/healthz");
+        assert!(health.starts_with("HTTP/1.1 503"), "{health}");
+        assert!(health.ends_with("shard 0: the ledger is off by 3\n"), "{health}");
+
+        let address = server.address();
+        drop(server);
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn health_names_every_fault() {
+        let publication = Publication::new(2);
+        let mut counters = Counters::default();
+        assert_eq!(faults(&publication, NOW).len(), 2);
+        counters.set(Metric::LogFailed, 1);
+        publication.publish(0, &counters, NOW);
+        publication.publish(1, &Counters::default(), NOW.offset(-11 * MICROS_PER_SECOND));
+        let faults = faults(&publication, NOW);
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("shard 0: the log failed"), "{faults:?}");
+        assert_eq!(faults[1], "shard 1: no turn of its loop for 11 s");
+    }
+
+    #[test]
+    fn the_kernel_speaks_under_its_own_names() {
+        let counters = tuning::counters::Counters::parse(
+            "Ip: InReceives\nIp: 5\n",
+            "TcpExt: PruneCalled ListenDrops\nTcpExt: 7 0\n",
+        );
+        let mut text = String::new();
+        kernel(&mut text, &counters.unwrap());
+        assert!(text.contains("{counter=\"TcpExt.PruneCalled\"} 7\n"), "{text}");
+        assert!(!text.contains("InReceives"), "{text}");
+    }
+}
