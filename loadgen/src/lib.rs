@@ -4,3 +4,5 @@ pub mod topology;
 pub mod paths;
 pub mod network;
 pub mod scenario;
+pub mod answer;
+pub mod clock;

@@ -277,7 +277,8 @@ fn draw_vpns(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
 
 /// The smallest prime that is at least `start`.
 fn prime_from(start: u32) -> u32 {
-    let is_prime = |number: u32| (2..).take_while(|d| d * d <= number).all(|d| number % d != 0);
+    let is_prime =
+        |number: u32| (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d));
     (start..).find(|number| is_prime(*number)).expect("there is a prime between n and 2n")
 }
 

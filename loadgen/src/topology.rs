@@ -175,6 +175,8 @@ const TRUNK_COSTS: [u32; 2] = [100, 130];
 const TRUNK_JITTER: u32 = 4;
 const CROSSING_COST: u32 = 60;
 const UPLINK_COST: u32 = 20;
+/// Parallel links between an aggregation router and its core router: equal-cost branches.
+const UPLINKS: usize = 2;
 const METRO_CROSSING_COST: u32 = 30;
 const ACCESS_COST_MAX: u32 = 3;
 /// Routers of one access ring.
@@ -234,7 +236,9 @@ impl Builder {
                 let pair = [0, 1].map(|plane| self.router(Role::Aggregation { plane }, region));
                 self.link(pair, METRO_CROSSING_COST, false);
                 for (plane, router_index) in pair.into_iter().enumerate() {
-                    self.link([2 * region + plane, router_index], UPLINK_COST, false);
+                    for _ in 0..UPLINKS {
+                        self.link([2 * region + plane, router_index], UPLINK_COST, false);
+                    }
                 }
                 metros.push((region, pair));
             }
