@@ -5,6 +5,8 @@
 //! Law:  every byte consumed is part of a unit or of a rejection with a named cause.
 //! Not:  what a unit changes (`shard`); pure: no sockets, no clock, no allocation per mapping.
 
+pub mod fpm;
+
 use std::net::IpAddr;
 
 use storage::mapping::{Key, Mapping, RouterId};
