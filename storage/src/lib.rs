@@ -6,3 +6,5 @@
 pub mod time;
 pub mod mapping;
 pub mod row;
+pub mod table;
+pub mod router;

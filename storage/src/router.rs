@@ -1,0 +1,328 @@
+//! What is known of one router: its table, its session, its gaps, and where its rows have got to.
+//!
+//! In:   the router's rows in `Position` order, or live traffic through the methods that make rows.
+//! Out:  `RouterState`; the fold is one for the running collector, recovery, and history.
+//! Law:  a state folded from the rows that it gave answers as the state that gave them.
+//! Not:  who may speak for a router (engine), what an entry becomes (`table`).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::mapping::{Key, Mapping, RouterId};
+use crate::row::{
+    Basis, Change, InputMode, LedgerRow, Position, Reason, Row, SessionEvent, SessionRow, Stamp,
+};
+use crate::table::{Applied, Arrival, RouterTable, SnapshotCounts};
+use crate::time::Micros;
+
+#[cfg(test)]
+mod tests;
+
+/// A gap that no complete snapshot has ended yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenGap {
+    /// The last evidence from the router: the interval begins here.
+    pub start: Micros,
+    /// What happened.
+    pub reason: Reason,
+}
+
+/// A session without a termination row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Where the connection comes from.
+    pub peer: SocketAddr,
+    /// How its bytes are read.
+    pub mode: InputMode,
+    /// Whether it is meant to stay open.
+    pub permanent: bool,
+    /// When it began, by the collector's clock.
+    pub begun: Micros,
+    /// Agent name and version, or empty.
+    pub agent: Box<str>,
+}
+
+/// How the last session that is over ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedSession {
+    /// When the collector noticed.
+    pub time: Micros,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Everything that the rows of one router say together.
+#[derive(Clone, Debug)]
+pub struct RouterState {
+    /// The router.
+    pub router: RouterId,
+    /// Its label table.
+    pub table: RouterTable,
+    /// Position of its last row.
+    pub position: Position,
+    /// When its sender booted, as the last hello said.
+    pub boot_time: Option<Micros>,
+    /// Last sequence of that boot whose rows are in the log; 0 = none.
+    pub sequence_last: u64,
+    /// Latest sign of life that a row bears witness of, by the collector's clock.
+    pub last_evidence: Option<Micros>,
+    /// Since when the collector cannot vouch for the router, if it cannot.
+    pub gap: Option<OpenGap>,
+    /// Since when it cannot vouch for single entries.
+    pub key_gaps: BTreeMap<Key, OpenGap>,
+    /// The session that is open.
+    pub session: Option<OpenSession>,
+    /// How the one before ended.
+    pub ended: Option<EndedSession>,
+    /// When its latest snapshot was complete; `None` = its table has never been known in full.
+    pub complete: Option<Micros>,
+    /// Name from the settings, or empty.
+    pub name: Box<str>,
+    /// Addresses from the settings, beyond its id.
+    pub addresses_configured: Vec<IpAddr>,
+    /// Interface addresses that its last hello announced.
+    pub addresses_announced: Vec<IpAddr>,
+    /// Last moment up to which the router had been vouched for: what the snapshot that comes next
+    /// shows as changed did not change before.
+    not_before: Option<Micros>,
+    /// First generation of the boot that `sequence_last` belongs to.
+    boot_generation: u32,
+    /// Index of the last `Configured` row.
+    configured: u32,
+}
+
+impl RouterState {
+    /// A router of which nothing is known.
+    pub fn new(router: RouterId) -> RouterState {
+        RouterState {
+            router,
+            table: RouterTable::new(router),
+            position: Position::default(),
+            boot_time: None,
+            sequence_last: 0,
+            last_evidence: None,
+            gap: None,
+            key_gaps: BTreeMap::new(),
+            session: None,
+            ended: None,
+            complete: None,
+            name: Box::default(),
+            addresses_configured: Vec::new(),
+            addresses_announced: Vec::new(),
+            not_before: None,
+            boot_generation: 0,
+            configured: 0,
+        }
+    }
+
+    /// Whether the router owns this address: its id, an announced or a configured one.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.router.0 == address
+            || self.addresses_announced.contains(&address)
+            || self.addresses_configured.contains(&address)
+    }
+
+    /// Folds a row of this router in; rows of others, and kernel samples, are ignored.
+    ///
+    /// Change and session rows must come in `Position` order; ledger rows anywhere behind the
+    /// initiation of their generation (behind all others, for instance).
+    pub fn replay(&mut self, row: &Row) {
+        match row {
+            Row::Change(change) if change.stamp.router == self.router => self.replay_change(change),
+            Row::Session(session) => self.replay_session(session),
+            Row::Ledger(ledger) if ledger.router == Some(self.router) => self.replay_ledger(ledger),
+            Row::Change(_) | Row::Ledger(_) | Row::Kernel(_) => {}
+        }
+    }
+
+    /// Folds a change row of this router in.
+    pub fn replay_change(&mut self, change: &Change) {
+        self.table.replay(&change.stamp, &change.mapping);
+        self.note_change(&change.stamp, &change.mapping.key());
+    }
+
+    /// Folds a session row in, if it is this router's. The running collector calls it for every
+    /// session row that it writes, so that recovery finds what the collector knew.
+    pub fn replay_session(&mut self, row: &SessionRow) {
+        if row.router != self.router {
+            return;
+        }
+        self.position = self.position.max(row.position);
+        match &row.event {
+            SessionEvent::Configured { name, addresses } => {
+                self.configured = self.configured.max(row.position.index);
+                self.name.clone_from(name);
+                self.addresses_configured.clone_from(addresses);
+            }
+            SessionEvent::Initiation { .. } => self.begin_session(row),
+            SessionEvent::SnapshotBegin => self.note_evidence(row.time),
+            SessionEvent::SnapshotComplete { .. } => {
+                self.note_evidence(row.time);
+                self.complete = Some(row.time);
+                self.not_before = Some(row.time);
+                self.gap = None;
+                self.key_gaps.clear();
+                self.table.clear_doubts();
+            }
+            SessionEvent::Gap { start, key, reason } => {
+                self.open_gap(*key, OpenGap { start: *start, reason: *reason });
+            }
+            SessionEvent::Termination { reason } => {
+                if matches!(reason, Reason::Finished | Reason::ClosedByRouter) {
+                    self.note_evidence(row.time);
+                }
+                self.session = None;
+                self.ended = Some(EndedSession { time: row.time, reason: *reason });
+                self.table.abandon_snapshot();
+            }
+        }
+    }
+
+    /// Folds a ledger row of this router in.
+    pub fn replay_ledger(&mut self, row: &LedgerRow) {
+        if row.bytes_read > 0 {
+            self.note_evidence(row.time);
+        }
+        if row.sequence_last == 0 || row.generation < self.boot_generation {
+            return;
+        }
+        self.sequence_last = self.sequence_last.max(row.sequence_last);
+    }
+
+    /// The place of a row that no frame caused: behind everything so far. Taken by the call.
+    pub fn next_position(&mut self) -> Position {
+        self.position.index = self.position.index.saturating_add(1);
+        self.position
+    }
+
+    /// Applies a mapping to the table and notes where it came. A key that could not be vouched for
+    /// is vouched for again by whatever the router says of it.
+    pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
+        let applied = self.table.apply(mapping, arrival);
+        match &applied {
+            Applied::Change(stamp) => self.note_change(stamp, &mapping.key()),
+            Applied::Confirmed => self.note_evidence(arrival.collection_time),
+        }
+        applied
+    }
+
+    /// Begins a snapshot, with the last moment vouched for as the earliest time of what it shows.
+    /// The caller writes the `SnapshotBegin` row.
+    pub fn begin_snapshot(&mut self) {
+        let gap_start = self.gap.map(|gap| gap.start);
+        self.table.begin_snapshot(gap_start.or(self.not_before));
+    }
+
+    /// Ends the snapshot under way; rows go to `on_change`, in order, and take the next positions.
+    /// The caller writes the `SnapshotComplete` row behind them.
+    pub fn complete_snapshot(
+        &mut self,
+        explicit: bool,
+        collection_time: Micros,
+        on_change: &mut dyn FnMut(&Stamp, &Mapping),
+    ) -> SnapshotCounts {
+        let mut arrival = self.derived_arrival(collection_time);
+        let counts = self.table.complete_snapshot(explicit, &mut arrival, on_change);
+        self.take_positions(arrival.position);
+        counts
+    }
+
+    /// Withdraws entries whose hold has run out; positions as in `complete_snapshot`.
+    pub fn expire_unconfirmed(
+        &mut self,
+        hold_us: i64,
+        collection_time: Micros,
+        on_change: &mut dyn FnMut(&Stamp, &Mapping),
+    ) -> u64 {
+        let mut arrival = self.derived_arrival(collection_time);
+        let count = self.table.expire_unconfirmed(hold_us, &mut arrival, on_change);
+        self.take_positions(arrival.position);
+        count
+    }
+
+    /// Makes the session row of this event, behind everything so far, and folds it in.
+    pub fn session_row(&mut self, time: Micros, event: SessionEvent) -> SessionRow {
+        let position = match &event {
+            // A new session opens a new generation; its frames count from there.
+            SessionEvent::Initiation { .. } => Position {
+                generation: self.position.generation.saturating_add(1),
+                ..Position::default()
+            },
+            // The settings speak outside every session: generation 0, counted on its own.
+            SessionEvent::Configured { .. } => {
+                Position { index: self.configured.saturating_add(1), ..Position::default() }
+            }
+            _ => self.next_position(),
+        };
+        let row = SessionRow { router: self.router, position, time, event };
+        self.replay_session(&row);
+        row
+    }
+
+    fn derived_arrival(&self, collection_time: Micros) -> Arrival {
+        let index = self.position.index.saturating_add(1);
+        let position = Position { index, ..self.position };
+        Arrival { position, collection_time, basis: Basis::Swept }
+    }
+
+    /// `free` is the first position that the rows left.
+    fn take_positions(&mut self, free: Position) {
+        self.position.index = free.index.saturating_sub(1).max(self.position.index);
+    }
+
+    fn note_evidence(&mut self, time: Micros) {
+        self.last_evidence = self.last_evidence.max(Some(time));
+    }
+
+    fn note_change(&mut self, stamp: &Stamp, key: &Key) {
+        self.position = self.position.max(stamp.position);
+        if stamp.basis != Basis::Swept {
+            self.note_evidence(stamp.collection_time);
+        }
+        if !self.key_gaps.is_empty() {
+            self.key_gaps.remove(key);
+        }
+    }
+
+    fn open_gap(&mut self, key: Option<Key>, gap: OpenGap) {
+        let Some(key) = key else {
+            // A gap within a gap: what was not known yet is still not known, from the earlier on.
+            let earlier = self.gap.is_some_and(|open| open.start <= gap.start);
+            if !earlier {
+                self.gap = Some(gap);
+            }
+            return;
+        };
+        self.table.doubt(&key);
+        let open = self.key_gaps.entry(key).or_insert(gap);
+        if gap.start < open.start {
+            *open = gap;
+        }
+    }
+
+    fn begin_session(&mut self, row: &SessionRow) {
+        let SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent } =
+            &row.event
+        else {
+            return;
+        };
+        self.table.abandon_snapshot();
+        self.not_before = self.last_evidence;
+        self.note_evidence(row.time);
+        if boot_time.is_some() && *boot_time != self.boot_time {
+            self.boot_time = *boot_time;
+            self.boot_generation = row.position.generation;
+            self.sequence_last = 0;
+        }
+        if !addresses.is_empty() {
+            self.addresses_announced.clone_from(addresses);
+        }
+        self.session = Some(OpenSession {
+            peer: *peer,
+            mode: *mode,
+            permanent: *permanent,
+            begun: row.time,
+            agent: agent.clone(),
+        });
+    }
+}

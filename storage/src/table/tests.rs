@@ -1,0 +1,376 @@
+//! Tests of the router table: what it says of a mapping, and that its stamps rebuild it.
+//!
+//! In:   scripted and random sequences of mappings, snapshots, sweeps and doubts.
+//! Out:  the table beside the table replayed from its stamps, and beside a naive model.
+//! Law:  a snapshot is evidence, not news; an inferred end withdraws nothing at once.
+//! Not:  sessions and gaps (`router::tests`).
+
+use proptest::prelude::*;
+use smallvec::smallvec;
+
+use super::*;
+use crate::mapping::{Label, NextHop, Nhlfe};
+
+const SECOND_US: i64 = 1_000_000;
+const BASE_US: i64 = 1_795_000_000 * SECOND_US;
+
+fn router() -> RouterId {
+    "192.0.2.1".parse().unwrap()
+}
+
+fn swap(label: u32, out: u32, event_us: i64) -> Mapping {
+    Mapping {
+        fec: "ip:10.0.0.0/8".parse().unwrap(),
+        ingress: Ingress::platform(Label::new(label).unwrap()),
+        operation: Operation::Swap,
+        branches: smallvec![Nhlfe {
+            stack: smallvec![Label::new(out).unwrap()],
+            next_hop: NextHop::Address("192.0.2.2".parse().unwrap()),
+            weight: None,
+        }],
+        event_time: Micros(event_us),
+        time_source: TimeSource::Router,
+        extra: None,
+    }
+}
+
+fn gone(label: u32, event_us: i64) -> Mapping {
+    Mapping { operation: Operation::None, branches: Branches::new(), ..swap(label, 16, event_us) }
+}
+
+fn arrival(index: u32, at_us: i64, basis: Basis) -> Arrival {
+    let position = Position { generation: 1, sequence: 1, index };
+    Arrival { position, collection_time: Micros(at_us), basis }
+}
+
+fn stamp_of(applied: Applied) -> Stamp {
+    match applied {
+        Applied::Change(stamp) => stamp,
+        Applied::Confirmed => panic!("expected a change"),
+    }
+}
+
+/// All that a table answers, in one comparable value.
+fn answers(table: &RouterTable) -> BTreeMap<Key, (Mapping, Micros, Micros, Option<Micros>)> {
+    table
+        .iter()
+        .map(|entry| {
+            let times = (entry.active_since(), entry.changed(), entry.unconfirmed_since());
+            (entry.key(), (entry.mapping(), times.0, times.1, times.2))
+        })
+        .collect()
+}
+
+/// Ends a snapshot at `at_us` and returns its rows.
+fn complete(
+    table: &mut RouterTable,
+    explicit: bool,
+    at_us: i64,
+) -> (SnapshotCounts, Vec<(Stamp, Mapping)>) {
+    let mut rows = Vec::new();
+    let counts = table.complete_snapshot(
+        explicit,
+        &mut arrival(1_000, at_us, Basis::Snapshot),
+        &mut |stamp, mapping| rows.push((*stamp, mapping.clone())),
+    );
+    (counts, rows)
+}
+
+#[test]
+fn a_mapping_is_added_altered_confirmed_and_withdrawn() {
+    let mut table = RouterTable::new(router());
+    let live = |index| arrival(index, BASE_US + 5, Basis::Live);
+    let kind = |applied| stamp_of(applied).kind;
+    assert_eq!(kind(table.apply(&swap(100, 200, BASE_US), &live(0))), ChangeKind::Added);
+    assert_eq!(table.apply(&swap(100, 200, BASE_US + 1), &live(1)), Applied::Confirmed);
+    assert_eq!(kind(table.apply(&swap(100, 201, BASE_US + 2), &live(2))), ChangeKind::Altered);
+    assert_eq!(kind(table.apply(&gone(100, BASE_US + 3), &live(3))), ChangeKind::Withdrawn);
+    assert_eq!(table.apply(&gone(100, BASE_US + 4), &live(4)), Applied::Confirmed);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn the_fec_of_an_ilm_entry_is_part_of_its_value() {
+    let mut table = RouterTable::new(router());
+    table.apply(&swap(100, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    let other = Mapping { fec: Fec::Unknown, ..swap(100, 200, BASE_US) };
+    let stamp = stamp_of(table.apply(&other, &arrival(1, BASE_US, Basis::Live)));
+    assert_eq!((stamp.kind, table.len()), (ChangeKind::Altered, 1));
+}
+
+#[test]
+fn a_snapshot_is_evidence_not_news() {
+    let mut table = RouterTable::new(router());
+    for label in 100..110 {
+        table.apply(&swap(label, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    }
+    // The router reconnects an hour later and says everything again, with the new time.
+    let later_us = BASE_US + MICROS_PER_HOUR;
+    table.begin_snapshot(Some(Micros(BASE_US + 7)));
+    for label in 100..109 {
+        let applied =
+            table.apply(&swap(label, 200, later_us), &arrival(0, later_us, Basis::Snapshot));
+        assert_eq!(applied, Applied::Confirmed, "label {label}");
+    }
+    let news = table.apply(&swap(300, 200, later_us), &arrival(1, later_us, Basis::Snapshot));
+    let news = stamp_of(news);
+    assert_eq!(news.basis, Basis::Snapshot);
+    assert_eq!(news.not_before, Some(Micros(BASE_US + 7)));
+    let (counts, rows) = complete(&mut table, true, later_us);
+    let expected = SnapshotCounts { confirmed: 9, added: 1, altered: 0, vanished: 1 };
+    assert_eq!(counts, expected);
+    assert_eq!(rows.len(), 1);
+    let (swept, mapping) = &rows[0];
+    assert_eq!((swept.kind, swept.basis), (ChangeKind::Withdrawn, Basis::Swept));
+    assert_eq!(swept.not_before, Some(Micros(BASE_US + 7)));
+    assert_eq!(mapping.event_time, Micros(later_us));
+    for label in 100..109 {
+        let key = Key::Ilm(Label::new(label).unwrap(), Origin::Platform);
+        assert_eq!(table.get(&key).map(|entry| entry.active_since()), Some(Micros(BASE_US)));
+    }
+}
+
+#[test]
+fn a_pause_in_a_dump_withdraws_nothing() {
+    let mut table = RouterTable::new(router());
+    for label in 100..104 {
+        table.apply(&swap(label, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    }
+    // The dump stops after one entry for so long that the quiet time passes for its end.
+    table.begin_snapshot(Some(Micros(BASE_US)));
+    table.apply(&swap(100, 200, BASE_US), &arrival(0, BASE_US + 9, Basis::Snapshot));
+    let (counts, rows) = complete(&mut table, false, BASE_US + 10);
+    assert_eq!((counts.confirmed, counts.vanished), (1, 3));
+    assert!(rows.iter().all(|(stamp, _)| stamp.kind == ChangeKind::Unconfirmed));
+    assert_eq!((table.len(), table.unconfirmed_len()), (4, 3));
+    // It goes on: what comes is confirmed again and has been active since it always was.
+    let again = swap(101, 200, BASE_US + 11);
+    let stamp = stamp_of(table.apply(&again, &arrival(1, BASE_US + 11, Basis::Live)));
+    assert_eq!(stamp.kind, ChangeKind::Reconfirmed);
+    let entry = table.get(&again.key()).unwrap();
+    assert_eq!((entry.active_since(), entry.unconfirmed_since()), (Micros(BASE_US), None));
+    // A second snapshot lacks the last two as well: now they are gone.
+    table.begin_snapshot(Some(Micros(BASE_US + 12)));
+    for label in [100, 101] {
+        table.apply(&swap(label, 200, BASE_US), &arrival(0, BASE_US + 13, Basis::Snapshot));
+    }
+    let (_, rows) = complete(&mut table, false, BASE_US + 14);
+    assert_eq!(rows.len(), 2);
+    // The change happened after the last time that the entry was vouched for, which is the first.
+    let expected = (ChangeKind::Withdrawn, Some(Micros(BASE_US)));
+    assert!(rows.iter().all(|(stamp, _)| (stamp.kind, stamp.not_before) == expected));
+}
+
+#[test]
+fn unconfirmed_entries_expire_when_the_hold_has_passed() {
+    let mut table = RouterTable::new(router());
+    table.apply(&swap(100, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    table.begin_snapshot(None);
+    complete(&mut table, false, BASE_US + 10);
+    assert_eq!(table.unconfirmed_oldest(), Some(Micros(BASE_US + 10)));
+    let mut kinds = Vec::new();
+    let mut expire = |table: &mut RouterTable, at_us| {
+        let mut arrival = arrival(0, at_us, Basis::Live);
+        table.expire_unconfirmed(100, &mut arrival, &mut |stamp, _| kinds.push(stamp.kind))
+    };
+    assert_eq!(expire(&mut table, BASE_US + 109), 0);
+    assert_eq!(expire(&mut table, BASE_US + 110), 1);
+    assert_eq!(kinds, [ChangeKind::Withdrawn]);
+    assert!(table.is_empty());
+    assert_eq!(table.unconfirmed_oldest(), None);
+}
+
+#[test]
+fn a_live_change_during_a_snapshot_is_not_swept() {
+    let mut table = RouterTable::new(router());
+    table.apply(&swap(100, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    table.begin_snapshot(None);
+    table.apply(&swap(100, 200, BASE_US), &arrival(1, BASE_US, Basis::Live));
+    table.apply(&swap(101, 200, BASE_US), &arrival(2, BASE_US, Basis::Live));
+    let (counts, rows) = complete(&mut table, true, BASE_US);
+    assert_eq!((counts.vanished, rows.len(), table.len()), (0, 0, 2));
+}
+
+#[test]
+fn a_clock_step_back_by_an_hour_freezes_nothing() {
+    let mut table = RouterTable::new(router());
+    table.apply(&swap(100, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    let back_us = BASE_US - MICROS_PER_HOUR;
+    let step = |table: &mut RouterTable, mapping: &Mapping, index: u32| {
+        stamp_of(table.apply(mapping, &arrival(index, BASE_US + i64::from(index), Basis::Live)))
+    };
+    let altered = step(&mut table, &swap(100, 201, back_us), 1);
+    assert_eq!(altered.kind, ChangeKind::Altered);
+    assert_eq!(altered.effective_time, Micros(BASE_US));
+    assert!(altered.flags.contains(Flags::CLOCK_BACKWARDS));
+    // A withdrawn key remembers too: what comes after it is not filed before it.
+    let withdrawn = step(&mut table, &gone(100, back_us + 1), 2);
+    assert_eq!(withdrawn.effective_time, Micros(BASE_US));
+    let added = step(&mut table, &swap(100, 202, back_us + 2), 3);
+    assert_eq!((added.kind, added.effective_time), (ChangeKind::Added, Micros(BASE_US)));
+    assert!(added.flags.contains(Flags::CLOCK_BACKWARDS));
+    // Another key goes by its own time alone.
+    let other = step(&mut table, &swap(101, 202, back_us + 3), 4);
+    assert_eq!((other.effective_time, other.flags), (Micros(back_us + 3), Flags::default()));
+}
+
+#[test]
+fn a_clock_that_is_far_off_is_flagged_and_filed_by_collection_time() {
+    let cases = [
+        (CLOCK_AHEAD_MAX_US, false),
+        (CLOCK_AHEAD_MAX_US + 1, true),
+        (-CLOCK_BEHIND_MAX_US, false),
+        (-CLOCK_BEHIND_MAX_US - 1, true),
+        (i64::MIN / 2, true),
+    ];
+    for (offset_us, far) in cases {
+        let mut table = RouterTable::new(router());
+        let mapping = swap(100, 200, BASE_US + offset_us);
+        let stamp = stamp_of(table.apply(&mapping, &arrival(0, BASE_US, Basis::Live)));
+        let own = if far { Micros(BASE_US) } else { mapping.event_time };
+        assert_eq!(stamp.flags.contains(Flags::CLOCK_FAR), far, "{offset_us}");
+        assert_eq!(stamp.effective_time, own, "{offset_us}");
+    }
+}
+
+#[test]
+fn tombstones_are_bounded_and_young_ones_kept() {
+    let mut table = RouterTable::new(router());
+    for label in 16..200_000_u32 {
+        let at_us = BASE_US + i64::from(label);
+        table.apply(&swap(label, 200, at_us), &arrival(0, at_us, Basis::Live));
+        table.apply(&gone(label, at_us), &arrival(1, at_us, Basis::Live));
+    }
+    assert!(table.tombstones.len() <= 2 * TOMBSTONES_SPARE_MAX + 1024);
+    let newest = Key::Ilm(Label::new(199_999).unwrap(), Origin::Platform);
+    assert!(table.tombstones.contains_key(&newest));
+    // A week on, nothing of them matters any more.
+    table.prune_at = 0;
+    table.prune(Micros(BASE_US + CLOCK_BEHIND_MAX_US + 2 * SECOND_US));
+    assert!(table.tombstones.is_empty());
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Say { key: u8, value: u8, event_us: i64, snapshot: bool },
+    Withdraw { key: u8, event_us: i64 },
+    Begin,
+    Complete { explicit: bool },
+    Abandon,
+    Expire,
+    Doubt { key: u8 },
+}
+
+fn actions() -> impl Strategy<Value = Vec<(Action, i64)>> {
+    let far = 10 * 24 * MICROS_PER_HOUR;
+    let event = prop_oneof![8 => -50..50_i64, 1 => Just(-MICROS_PER_HOUR), 1 => Just(far)];
+    let action = prop_oneof![
+        12 => (0..6_u8, 0..3_u8, event.clone(), any::<bool>()).prop_map(
+            |(key, value, event_us, snapshot)| Action::Say { key, value, event_us, snapshot }
+        ),
+        4 => (0..6_u8, event).prop_map(|(key, event_us)| Action::Withdraw { key, event_us }),
+        2 => Just(Action::Begin),
+        2 => any::<bool>().prop_map(|explicit| Action::Complete { explicit }),
+        1 => Just(Action::Abandon),
+        1 => Just(Action::Expire),
+        1 => (0..6_u8).prop_map(|key| Action::Doubt { key }),
+    ];
+    prop::collection::vec((action, 0..40_i64), 1..80)
+}
+
+/// Three kinds of keys: ILM, FTN, service.
+fn mapping_of(key: u8, value: u8, event_us: i64) -> Mapping {
+    let mut mapping = swap(u32::from(key) + 100, u32::from(value) + 200, event_us);
+    match key % 3 {
+        0 => {}
+        1 => {
+            mapping.ingress = Ingress::UNTAGGED;
+            mapping.fec = format!("ip:10.{key}.0.0/16").parse().unwrap();
+            mapping.operation = Operation::Push;
+        }
+        _ => mapping.ingress.origin = Origin::Service,
+    }
+    mapping
+}
+
+/// Runs the actions; returns the table, every row it gave, and what the model says must stand.
+fn run(actions: &[(Action, i64)]) -> (RouterTable, Vec<(Stamp, Mapping)>, BTreeMap<Key, Mapping>) {
+    let mut table = RouterTable::new(router());
+    let mut rows: Vec<(Stamp, Mapping)> = Vec::new();
+    let mut said = BTreeMap::new();
+    let mut now_us = BASE_US;
+    for (action, passed_us) in actions {
+        now_us += passed_us;
+        let mut at = arrival(rows.len() as u32, now_us, Basis::Live);
+        let mut sink = |stamp: &Stamp, mapping: &Mapping| rows.push((*stamp, mapping.clone()));
+        match *action {
+            Action::Say { key, value, event_us, snapshot } => {
+                let mapping = mapping_of(key, value, now_us + event_us);
+                if snapshot && table.snapshot_open() {
+                    at.basis = Basis::Snapshot;
+                }
+                if let Applied::Change(stamp) = table.apply(&mapping, &at) {
+                    sink(&stamp, &mapping);
+                }
+                said.insert(mapping.key(), mapping);
+            }
+            Action::Withdraw { key, event_us } => {
+                let mut mapping = mapping_of(key, 0, now_us + event_us);
+                mapping.operation = Operation::None;
+                mapping.branches.clear();
+                if let Applied::Change(stamp) = table.apply(&mapping, &at) {
+                    sink(&stamp, &mapping);
+                }
+                said.remove(&mapping.key());
+            }
+            Action::Begin => table.begin_snapshot(Some(Micros(now_us - 5))),
+            Action::Complete { explicit } => {
+                table.complete_snapshot(explicit, &mut at, &mut sink);
+            }
+            Action::Abandon => table.abandon_snapshot(),
+            Action::Expire => {
+                table.expire_unconfirmed(60, &mut at, &mut sink);
+            }
+            Action::Doubt { key } => table.doubt(&mapping_of(key, 0, 0).key()),
+        }
+        for (stamp, mapping) in rows.iter().filter(|(stamp, _)| stamp.basis == Basis::Swept) {
+            if stamp.collection_time == Micros(now_us) && stamp.kind == ChangeKind::Withdrawn {
+                let swept = table.get(&mapping.key()).is_none();
+                swept.then(|| said.remove(&mapping.key()));
+            }
+        }
+    }
+    (table, rows, said)
+}
+
+proptest! {
+    #[test]
+    fn a_table_replayed_from_its_stamps_is_the_table(actions in actions()) {
+        let (table, rows, said) = run(&actions);
+        let mut replayed = RouterTable::new(router());
+        for (stamp, mapping) in &rows {
+            replayed.replay(stamp, mapping);
+        }
+        prop_assert_eq!(answers(&table), answers(&replayed));
+        prop_assert_eq!(&table.unconfirmed, &replayed.unconfirmed);
+        prop_assert_eq!(&table.tombstones, &replayed.tombstones);
+        // The last word of the router stands, whatever its clock said.
+        let value = |mapping: &Mapping| (mapping.fec, mapping.operation, mapping.branches.clone());
+        let stands: BTreeMap<Key, _> =
+            answers(&replayed).iter().map(|(key, entry)| (*key, value(&entry.0))).collect();
+        let expected: BTreeMap<Key, _> = said.iter().map(|(key, last)| (*key, value(last))).collect();
+        prop_assert_eq!(stands, expected);
+    }
+
+    #[test]
+    fn effective_times_of_a_key_never_step_back(actions in actions()) {
+        let (_, rows, _) = run(&actions);
+        let mut last: BTreeMap<Key, Micros> = BTreeMap::new();
+        for (stamp, mapping) in &rows {
+            let previous = last.insert(mapping.key(), stamp.effective_time);
+            prop_assert!(previous <= Some(stamp.effective_time));
+        }
+        let positions: Vec<Position> = rows.iter().map(|(stamp, _)| stamp.position).collect();
+        prop_assert!(positions.is_sorted() && positions.windows(2).all(|two| two[0] < two[1]));
+    }
+}
