@@ -8,3 +8,4 @@ pub mod mapping;
 pub mod row;
 pub mod table;
 pub mod router;
+pub mod log;

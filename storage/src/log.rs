@@ -1,0 +1,142 @@
+//! The log: blocks of rows, one file per collection hour and shard, and everything that reads it.
+//!
+//! In:   rows that a shard has decided on; files that this or an earlier process wrote.
+//! Out:  self-contained blocks of bytes (layout in docs/STORAGE-FORMAT.md); rows, equal to the bit.
+//! Law:  a byte from disk is believed only behind its checksum, and even then checked.
+//! Not:  when to write or sync (the engine's shard); what the rows mean together (`router`).
+
+use std::path::{Path, PathBuf};
+
+use crate::time::Hour;
+
+pub mod layout;
+mod varint;
+mod dictionary;
+mod sparse;
+mod value;
+mod session;
+mod books;
+mod builder;
+mod decode;
+mod scan;
+mod read;
+mod ordered;
+mod recover;
+mod verify;
+mod lock;
+
+pub use builder::BlockBuilder;
+pub use lock::{DataLock, lock};
+pub use ordered::{Ordered, read_ordered};
+pub use read::{Filter, ReadReport, read};
+pub use recover::{Cut, recover};
+pub use verify::{Fault, VerifyReport, verify};
+
+/// A log that cannot be read or written at all. A damaged block is no such error (`Corruption`).
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The host refuses: who reads this can mend the folder, the disk or the permissions.
+    #[error("cannot {operation} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process writes into the data folder.
+    #[error(
+        "{path} is held by {holder}: stop that collector, or give this one another --data",
+        path = path.display()
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// The process that holds it, as far as the lock file says.
+        holder: String,
+    },
+}
+
+impl LogError {
+    /// The error of `operation` on `path`, for `map_err`.
+    fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
+        let path = path.to_owned();
+        move |source| LogError::Io { operation, path, source }
+    }
+}
+
+/// Bytes of a log file that are not what its layout demands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} at byte {offset}: expected {expected}, found {found}", path = path.display())]
+pub struct Corruption {
+    /// The log file.
+    pub path: PathBuf,
+    /// Where in it the block begins that is damaged.
+    pub offset: u64,
+    /// What the layout demands.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// Where a shard's rows of one collection hour go: `DATA/log/2026-11-22T04/shard-0.log`.
+pub fn log_path(data: &Path, hour: Hour, shard: u16) -> PathBuf {
+    data.join(layout::LOG_FOLDER).join(hour.to_string()).join(format!("shard-{shard}.log"))
+}
+
+/// One log file of a data folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogFile {
+    /// Collection hour.
+    pub hour: Hour,
+    /// Shard that wrote it.
+    pub shard: u16,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Every log file of the data folder, by hour and shard; none when there is no log yet.
+///
+/// What is not named like a log file is left alone.
+pub fn log_files(data: &Path) -> Result<Vec<LogFile>, LogError> {
+    let mut files = Vec::new();
+    for (hour_name, hour_path) in entries(&data.join(layout::LOG_FOLDER))? {
+        let Ok(hour) = hour_name.parse::<Hour>() else { continue };
+        for (name, path) in entries(&hour_path)? {
+            let number = name.strip_prefix("shard-").and_then(|rest| rest.strip_suffix(".log"));
+            if let Some(shard) = number.and_then(|number| number.parse().ok()) {
+                files.push(LogFile { hour, shard, path });
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Names and paths in a folder; none when there is no such folder.
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, LogError> {
+    let listing = match std::fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(LogError::io("list", folder)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in listing {
+        let entry = entry.map_err(LogError::io("list", folder))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

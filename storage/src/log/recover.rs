@@ -1,0 +1,58 @@
+//! Recovery of files: what a crash left unfinished at their ends is cut off.
+//!
+//! In:   the log files of a data folder that nobody writes to.
+//! Out:  files that end with a whole block; what was cut, said.
+//! Law:  no block that was durable is cut; no file is refused; a second recovery cuts nothing.
+//! Not:  what the sessions of the lost process become (`crate::recovery`).
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use super::scan::{Piece, Scan};
+use super::{LogError, LogFile, log_files};
+
+/// Bytes that were cut off the end of a log file: no commit covered them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file.
+    pub path: PathBuf,
+    /// Its length now.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub bytes: u64,
+    /// What was wrong with them.
+    pub why: String,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut { path, offset, bytes, why } = self;
+        write!(f, "{}: cut {bytes} bytes from byte {offset} on: {why}", path.display())
+    }
+}
+
+/// Truncates every log file to its last good block and makes that durable.
+///
+/// The caller holds the lock of the data folder.
+pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
+    let mut cuts = Vec::new();
+    for LogFile { path, .. } in log_files(data)? {
+        let mut scan = Scan::open(&path)?;
+        let mut torn = None;
+        while let Some(piece) = scan.next()? {
+            if let Piece::Torn { bytes, corruption } = piece {
+                torn = Some((bytes, corruption));
+            }
+        }
+        let Some((bytes, corruption)) = torn else { continue };
+        let offset = scan.length() - bytes;
+        let file = OpenOptions::new().write(true).open(&path);
+        let file = file.map_err(LogError::io("open", &path))?;
+        file.set_len(offset).map_err(LogError::io("cut", &path))?;
+        file.sync_all().map_err(LogError::io("sync", &path))?;
+        let why = format!("expected {}, found {}", corruption.expected, corruption.found);
+        cuts.push(Cut { path, offset, bytes, why });
+    }
+    Ok(cuts)
+}

@@ -1,0 +1,61 @@
+//! How long blocks are, and that the document names what the layout fixes.
+
+use super::*;
+
+/// A link fails: `routers` routers each move `mappings` FECs to other next hops and labels.
+fn reconvergence(routers: u32, mappings: u32) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let base = 1_795_000_000_000_000;
+    for router in 0..routers {
+        for mapping in 0..mappings {
+            // A multiplicative mix stands for labels that the routers chose on their own.
+            let mixed = (router * mappings + mapping).wrapping_mul(0x9e37_79b1) >> 12;
+            let label = Label::new(16 + mixed % 100_000).unwrap();
+            let out = Label::new(16 + (mixed ^ 0x5555) % 100_000).unwrap();
+            let time = Micros(base + i64::from(router * 900 + mapping / 20 * 400));
+            let transit = mapping % 2 == 0;
+            rows.push(Row::Change(Change {
+                stamp: Stamp {
+                    router: RouterId(IpAddr::from(Ipv4Addr::from(0x0a00_0000 + router))),
+                    position: Position { generation: 3, sequence: 40, index: mapping },
+                    kind: ChangeKind::Altered,
+                    basis: Basis::Live,
+                    not_before: None,
+                    effective_time: time,
+                    collection_time: Micros(base + 20_000 + i64::from(router)),
+                    flags: Flags::default(),
+                },
+                mapping: Mapping {
+                    fec: Fec::Ip {
+                        prefix: IpNet::from(IpAddr::from(Ipv4Addr::from(0x0a00_0000 + mapping))),
+                        table: 0,
+                    },
+                    ingress: if transit { Ingress::platform(label) } else { Ingress::UNTAGGED },
+                    operation: if transit { Operation::Swap } else { Operation::Push },
+                    branches: [Nhlfe {
+                        stack: [out].into_iter().collect(),
+                        next_hop: NextHop::Address(IpAddr::from([10, 9, 0, (mapping % 3) as u8])),
+                        weight: None,
+                    }]
+                    .into_iter()
+                    .collect(),
+                    event_time: time,
+                    time_source: TimeSource::Router,
+                    extra: None,
+                },
+            }));
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_change_costs_at_most_25_bytes() {
+    for (routers, mappings) in [(50, 200), (1, 200), (500, 10)] {
+        let rows = reconvergence(routers, mappings);
+        let block = block_of(&rows);
+        let bytes_per_row = block.len() as f64 / rows.len() as f64;
+        println!("{routers} routers x {mappings} mappings: {bytes_per_row:.1} bytes per row");
+        assert!(bytes_per_row <= 25.0, "{routers} x {mappings}: {bytes_per_row}");
+    }
+}
