@@ -9,3 +9,4 @@ pub mod row;
 pub mod table;
 pub mod router;
 pub mod log;
+pub mod recovery;
