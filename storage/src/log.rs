@@ -28,7 +28,7 @@ mod lock;
 pub use builder::BlockBuilder;
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
-pub use read::{Filter, ReadReport, read};
+pub use read::{Filter, ReadReport, read, read_file};
 pub use recover::{Cut, recover};
 pub use verify::{Fault, VerifyReport, verify};
 

@@ -11,7 +11,7 @@ use super::decode::decode;
 use super::layout::Header;
 use super::scan::{Piece, Scan};
 use super::varint::Malformed;
-use super::{Corruption, LogError, log_files};
+use super::{Corruption, LogError, LogFile, log_files};
 use crate::mapping::RouterId;
 use crate::row::Row;
 use crate::time::Micros;
@@ -104,6 +104,19 @@ pub fn read(
     read_blocks(data, filter, &mut |rows| rows.drain(..).for_each(&mut *on_row))
 }
 
+/// Gives the rows of one file, as `read` does; adds to the report.
+pub fn read_file(
+    file: &LogFile,
+    filter: &Filter,
+    report: &mut ReadReport,
+    on_row: &mut dyn FnMut(Row),
+) -> Result<(), LogError> {
+    let mut rows = Vec::new();
+    read_file_blocks(file, filter, report, &mut rows, &mut |rows| {
+        rows.drain(..).for_each(&mut *on_row);
+    })
+}
+
 /// Gives the rows of one block after another; the vector is used again for the next.
 pub(super) fn read_blocks(
     data: &Path,
@@ -113,30 +126,41 @@ pub(super) fn read_blocks(
     let mut report = ReadReport::default();
     let mut rows = Vec::new();
     for file in log_files(data)? {
-        report.files += 1;
-        let mut scan = Scan::open(&file.path)?;
-        while let Some(piece) = scan.next()? {
-            match piece {
-                Piece::Block { offset, header, payload } => {
-                    report.blocks += 1;
-                    let Some(filter) = filter.for_block(&header) else {
-                        report.blocks_skipped += 1;
-                        continue;
-                    };
-                    rows.clear();
-                    match decode(&header, payload, &filter, &mut rows) {
-                        Ok(()) => on_block(&mut rows),
-                        Err(malformed) => {
-                            report.damages.push(malformed.into_corruption(&file.path, offset));
-                        }
-                    }
-                }
-                Piece::Damage { corruption, .. } => report.damages.push(corruption),
-                Piece::Torn { bytes, .. } => report.torn_bytes += bytes,
-            }
-        }
+        read_file_blocks(&file, filter, &mut report, &mut rows, on_block)?;
     }
     Ok(report)
+}
+
+fn read_file_blocks(
+    file: &LogFile,
+    filter: &Filter,
+    report: &mut ReadReport,
+    rows: &mut Vec<Row>,
+    on_block: &mut dyn FnMut(&mut Vec<Row>),
+) -> Result<(), LogError> {
+    report.files += 1;
+    let mut scan = Scan::open(&file.path)?;
+    while let Some(piece) = scan.next()? {
+        match piece {
+            Piece::Block { offset, header, payload } => {
+                report.blocks += 1;
+                let Some(filter) = filter.for_block(&header) else {
+                    report.blocks_skipped += 1;
+                    continue;
+                };
+                rows.clear();
+                match decode(&header, payload, &filter, rows) {
+                    Ok(()) => on_block(rows),
+                    Err(malformed) => {
+                        report.damages.push(malformed.into_corruption(&file.path, offset));
+                    }
+                }
+            }
+            Piece::Damage { corruption, .. } => report.damages.push(corruption),
+            Piece::Torn { bytes, .. } => report.torn_bytes += bytes,
+        }
+    }
+    Ok(())
 }
 
 impl Malformed {
