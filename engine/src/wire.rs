@@ -5,8 +5,17 @@
 //! Law:  every byte consumed is part of a unit or of a rejection with a named cause.
 //! Not:  what a unit changes (`shard`); pure: no sockets, no clock, no allocation per mapping.
 
+pub mod sniff;
+pub mod frame;
+pub mod hello;
+pub mod inflate;
+pub mod boundary;
+pub mod stream;
+pub mod xml;
 pub mod fpm;
+pub mod decoder;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use storage::mapping::{Key, Mapping, RouterId};
@@ -82,16 +91,55 @@ pub struct RejectedMapping {
 pub struct Unit {
     /// What it is.
     pub kind: UnitKind,
-    /// Sequence of the frame (framed input only).
+    /// Sequence of the frame: `Some` for mappings and ends of snapshot in framed input, the frames
+    /// that are counted; `None` for hello, keepalive, bye and every other input mode.
     pub sequence: Option<u64>,
-    /// The `router-id` of the root element, if it has one.
+    /// The `router-id` of the root element, or else of the first mapping that has one.
     pub router: Option<RouterId>,
     /// What it says about the snapshot.
     pub snapshot: SnapshotMark,
     /// Its mappings, one per ingress label, in order; branches sorted, FECs masked.
     pub mappings: Vec<Mapping>,
-    /// The mappings that were rejected alone.
+    /// The mappings that were rejected alone; only the first `REJECTED_DETAILS_MAX` say more than
+    /// their cause and key.
     pub rejected: Vec<RejectedMapping>,
+}
+
+/// Rejected mappings of one unit that carry a detail: enough for a log line, nothing to flood with.
+pub const REJECTED_DETAILS_MAX: usize = 16;
+/// A unit whose capacity grew beyond this many mappings gives the memory back when it is cleared.
+const UNIT_MAPPINGS_KEPT: usize = 1 << 16;
+
+impl Unit {
+    /// An empty unit, to be filled by `Decoder::next`.
+    pub fn new() -> Unit {
+        Unit {
+            kind: UnitKind::Keepalive,
+            sequence: None,
+            router: None,
+            snapshot: SnapshotMark::None,
+            mappings: Vec::new(),
+            rejected: Vec::new(),
+        }
+    }
+
+    /// Empties the unit and keeps its memory, unless an outlier made it large.
+    pub fn clear(&mut self) {
+        self.kind = UnitKind::Keepalive;
+        self.sequence = None;
+        self.router = None;
+        self.snapshot = SnapshotMark::None;
+        self.mappings.clear();
+        self.mappings.shrink_to(UNIT_MAPPINGS_KEPT);
+        self.rejected.clear();
+        self.rejected.shrink_to(UNIT_MAPPINGS_KEPT);
+    }
+}
+
+impl Default for Unit {
+    fn default() -> Self {
+        Unit::new()
+    }
 }
 
 /// A frame, document or remainder that was rejected as a whole.
@@ -101,6 +149,28 @@ pub struct Rejection {
     pub cause: Cause,
     /// What was expected and found, and at which byte; one line, at most 200 bytes.
     pub detail: Box<str>,
+}
+
+impl Rejection {
+    /// A rejection whose detail is made fit for a log line: one line, at most 200 bytes.
+    pub fn new(cause: Cause, detail: impl fmt::Display) -> Rejection {
+        Rejection { cause, detail: detail_of(detail) }
+    }
+}
+
+/// Bytes of a detail: one line of a log.
+const DETAIL_BYTES_MAX: usize = 200;
+
+/// One line of at most `DETAIL_BYTES_MAX` bytes; what a peer wrote cannot break the log's lines.
+fn detail_of(detail: impl fmt::Display) -> Box<str> {
+    let mut line: String = detail.to_string();
+    if line.contains(char::is_control) {
+        line = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    }
+    if line.len() > DETAIL_BYTES_MAX {
+        line.truncate(line.floor_char_boundary(DETAIL_BYTES_MAX));
+    }
+    line.into_boxed_str()
 }
 
 /// What the next bytes of a session turned out to be. `consumed` bytes are done with.
@@ -113,7 +183,7 @@ pub enum Step {
     },
     /// A unit is in the `Unit` that was passed.
     Unit {
-        /// Bytes it took from the input.
+        /// Bytes it took from the input; 0 when the same bytes have more units to give.
         consumed: usize,
     },
     /// Bytes that carry nothing (white space between documents, a part of a compressed stream).
@@ -162,5 +232,22 @@ impl Default for WireLimits {
             xml_depth_max: 16,
             xml_attributes_max: 64,
         }
+    }
+}
+
+/// What every session of one shard decodes with: kept once per shard, not per session.
+pub struct Tools {
+    /// Whole-buffer inflate of frames.
+    pub inflater: inflate::Inflater,
+    /// The inflated frame under way.
+    pub scratch: Vec<u8>,
+    /// What a session may send.
+    pub limits: WireLimits,
+}
+
+impl Tools {
+    /// Tools that hold these limits.
+    pub fn new(limits: WireLimits) -> Tools {
+        Tools { inflater: inflate::Inflater::new(), scratch: Vec::new(), limits }
     }
 }

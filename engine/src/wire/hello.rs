@@ -1,0 +1,225 @@
+//! The hello document: what a sender says of itself before anything else.
+//!
+//! In:   the payload of a hello frame; or what a sender has to say.
+//! Out:  a `Hello`; or the document.
+//! Law:  a hello that cannot be read is refused: nothing can be vouched for without it.
+//! Not:  whether this sender may speak for that router (`policy`).
+
+use std::fmt::Write;
+
+use storage::mapping::RouterId;
+use storage::row::Cause;
+use storage::time::Micros;
+
+use super::xml::markup::{Element, Space, Visitor, walk};
+use super::xml::write::{escape_attribute, write_time};
+use super::xml::{NAMESPACE, value};
+use super::{Hello, Rejection, WireLimits};
+
+/// Bytes of a hello document.
+pub const HELLO_BYTES_MAX: usize = 256 << 10;
+/// Interface addresses of one hello.
+pub const ADDRESSES_MAX: usize = 4_096;
+/// Bytes of the agent's name and version.
+pub const AGENT_BYTES_MAX: usize = 256;
+
+/// Reads a hello document. Errors: `hello-invalid`, with what was expected and found.
+pub fn read_hello(text: &[u8], limits: &WireLimits) -> Result<Hello, Rejection> {
+    let mut reader = Reader { hello: None, depth: 0 };
+    walk(text, limits, &mut reader)
+        .map_err(|rejection| Rejection { cause: Cause::HelloInvalid, ..rejection })?;
+    reader.hello.ok_or_else(|| invalid("no hello element"))
+}
+
+fn invalid(detail: impl std::fmt::Display) -> Rejection {
+    Rejection::new(Cause::HelloInvalid, format_args!("hello: {detail}"))
+}
+
+struct Reader {
+    hello: Option<Hello>,
+    depth: usize,
+}
+
+impl Visitor for Reader {
+    fn open(&mut self, element: &Element<'_>) -> Result<(), Rejection> {
+        self.depth += 1;
+        match &mut self.hello {
+            None => self.hello = Some(read_root(element)?),
+            Some(hello) if self.depth == 2 && element.name == "interface" => {
+                let address = required(element, "address", "an address", value::address)?;
+                if hello.addresses.len() == ADDRESSES_MAX {
+                    return Err(invalid(format_args!("more than {ADDRESSES_MAX} interfaces")));
+                }
+                hello.addresses.push(address);
+            }
+            // Unknown elements: a later version of the protocol may say more.
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, _end: usize) -> Result<(), Rejection> {
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+fn read_root(element: &Element<'_>) -> Result<Hello, Rejection> {
+    if element.name != "hello" || element.space == Space::Other {
+        return Err(invalid(format_args!("expected hello in {NAMESPACE}, found {}", element.name)));
+    }
+    const NUMBER: &str = "a number from 1";
+    const TIME: &str = "seconds such as 1286724601.674842";
+    let sequence_first = required(element, "sequence-first", NUMBER, sequence)?;
+    let sequence_fresh =
+        optional(element, "sequence-fresh", NUMBER, sequence)?.unwrap_or(sequence_first);
+    if sequence_fresh < sequence_first {
+        let detail = format_args!("sequence-fresh {sequence_fresh} before {sequence_first}, first");
+        return Err(invalid(detail));
+    }
+    let agent = element.attribute("agent").unwrap_or_default();
+    if agent.len() > AGENT_BYTES_MAX {
+        return Err(invalid(format_args!("an agent of more than {AGENT_BYTES_MAX} bytes")));
+    }
+    let flag = |name, default| {
+        Ok::<bool, Rejection>(
+            optional(element, name, "true or false", value::boolean)?.unwrap_or(default),
+        )
+    };
+    Ok(Hello {
+        router: required(element, "router-id", "an address", value::router)?,
+        boot_time: required(element, "boot-time", TIME, value::time)?,
+        sequence_first,
+        sequence_fresh,
+        permanent: optional(element, "session", "permanent or on-demand", session)?.unwrap_or(true),
+        acks: flag("acks", false)?,
+        snapshot: flag("snapshot", true)?,
+        clock: required(element, "clock", TIME, value::time)?,
+        addresses: Vec::new(),
+        agent: agent.into(),
+    })
+}
+
+fn sequence(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?.filter(|sequence| *sequence > 0)
+}
+
+fn session(text: &str) -> Option<bool> {
+    match text {
+        "permanent" => Some(true),
+        "on-demand" => Some(false),
+        _ => None,
+    }
+}
+
+fn optional<T>(
+    element: &Element<'_>,
+    name: &str,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Rejection> {
+    let Some(text) = element.attribute(name) else { return Ok(None) };
+    let wrong = || invalid(format_args!("{name}: expected {expected}, found `{text}`"));
+    parse(text).map(Some).ok_or_else(wrong)
+}
+
+fn required<T>(
+    element: &Element<'_>,
+    name: &str,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, Rejection> {
+    optional(element, name, expected, parse)?
+        .ok_or_else(|| invalid(format_args!("{name} is missing, expected {expected}")))
+}
+
+/// Appends the hello document.
+pub fn write_hello(hello: &Hello, out: &mut String) {
+    let Hello { router, sequence_first, sequence_fresh, acks, snapshot, .. } = hello;
+    let session = if hello.permanent { "permanent" } else { "on-demand" };
+    write_router(*router, out);
+    write_instant("boot-time", hello.boot_time, out);
+    write!(
+        out,
+        " sequence-first=\"{sequence_first}\" sequence-fresh=\"{sequence_fresh}\" \
+         session=\"{session}\" acks=\"{acks}\" snapshot=\"{snapshot}\""
+    )
+    .expect("a string takes every text");
+    write_instant("clock", hello.clock, out);
+    out.push_str(" agent=\"");
+    escape_attribute(&hello.agent, out);
+    out.push_str("\">\n");
+    for address in &hello.addresses {
+        writeln!(out, "<interface address=\"{address}\"/>").expect("a string takes every text");
+    }
+    out.push_str("</hello>\n");
+}
+
+fn write_router(router: RouterId, out: &mut String) {
+    write!(out, "<hello xmlns=\"{NAMESPACE}\" router-id=\"{router}\"")
+        .expect("a string takes every text");
+}
+
+fn write_instant(name: &str, time: Micros, out: &mut String) {
+    write!(out, " {name}=\"").expect("a string takes every text");
+    write_time(time, out);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            router: RouterId("192.0.2.1".parse().unwrap()),
+            boot_time: Micros(1_286_720_000_000_001),
+            sequence_first: 41,
+            sequence_fresh: 44,
+            permanent: true,
+            acks: true,
+            snapshot: true,
+            clock: Micros(1_286_724_601_674_842),
+            addresses: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            agent: "agent \"1\" <&>".into(),
+        }
+    }
+
+    #[test]
+    fn a_hello_survives_its_document() {
+        let mut text = String::new();
+        for hello in [hello(), Hello { permanent: false, acks: false, snapshot: false, ..hello() }]
+        {
+            text.clear();
+            write_hello(&hello, &mut text);
+            assert_eq!(read_hello(text.as_bytes(), &WireLimits::default()), Ok(hello), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hello_that_lacks_a_part_or_has_a_wrong_one_is_invalid() {
+        let mut text = String::new();
+        write_hello(&hello(), &mut text);
+        for (part, instead) in [
+            ("192.0.2.1", "R1"),
+            (" sequence-first=\"41\"", ""),
+            ("sequence-fresh=\"44\"", "sequence-fresh=\"40\""),
+            ("\"41\"", "\"0\""),
+            ("permanent", "sometimes"),
+            ("acks=\"true\"", "acks=\"yes\""),
+            ("1286720000.000001", "yesterday"),
+            ("<hello", "<!DOCTYPE hello><hello"),
+            ("<interface address=\"10.0.0.1\"", "<interface address=\"10.0.0\""),
+            (NAMESPACE, "urn:another"),
+            ("</hello>", ""),
+        ] {
+            assert!(text.contains(part), "{part}");
+            let wrong = text.replacen(part, instead, 1);
+            let cause = read_hello(wrong.as_bytes(), &WireLimits::default()).map_err(|r| r.cause);
+            assert_eq!(cause, Err(Cause::HelloInvalid), "{wrong}");
+        }
+        let more = text.replace("</hello>", "<weather><interface/></weather></hello>");
+        assert_eq!(read_hello(more.as_bytes(), &WireLimits::default()), Ok(hello()));
+    }
+}
