@@ -3,7 +3,7 @@
 //! In:   recorded sessions of six routers around a link that fails and comes back (fixtures/frr).
 //! Out:  a label table per router and phase, compared with `show mpls table`, `show ip route`.
 //! Law:  equal means equal: every label, stack, next hop; no entry more and none less.
-//! Not:  how the bytes travel (`wire` is called directly).
+//! Not:  how the bytes travel: the session's decoder is called directly, in uneven pieces.
 //!
 //! `STORMDRAIN_FRR_CAPTURES` names more folders of the same layout, separated by colons
 //! (scripts/frr-captures.sh).
@@ -12,10 +12,10 @@ mod capture;
 
 use std::collections::BTreeMap;
 
-use engine::wire::fpm::{FpmDecoder, HEADER_BYTES, frame_bytes};
-use engine::wire::{SnapshotMark, Unit, UnitKind};
+use engine::wire::decoder::Decoder;
+use engine::wire::{Step, Tools, Unit, UnitKind, WireLimits};
 use storage::mapping::{Key, Nhlfe, Operation, RouterId};
-use storage::row::{Basis, Position};
+use storage::row::{Basis, InputMode, Position};
 use storage::table::{Applied, Arrival, RouterTable};
 use storage::time::Micros;
 
@@ -26,7 +26,8 @@ type Entries = BTreeMap<Key, (Operation, Vec<Nhlfe>)>;
 
 /// One router's side of one session: the decoder and the table behind it.
 struct Session {
-    decoder: FpmDecoder,
+    decoder: Decoder,
+    tools: Tools,
     unit: Unit,
     table: RouterTable,
     position: Position,
@@ -37,15 +38,9 @@ struct Session {
 impl Session {
     fn new(router: RouterId) -> Session {
         Session {
-            decoder: FpmDecoder::default(),
-            unit: Unit {
-                kind: UnitKind::Mappings,
-                sequence: None,
-                router: None,
-                snapshot: SnapshotMark::None,
-                mappings: Vec::new(),
-                rejected: Vec::new(),
-            },
+            decoder: Decoder::new(),
+            tools: Tools::new(WireLimits::default()),
+            unit: Unit::new(),
             table: RouterTable::new(router),
             position: Position { generation: 1, sequence: 0, index: 0 },
             mappings: 0,
@@ -53,22 +48,32 @@ impl Session {
         }
     }
 
-    /// Reads the frames of one phase, a tenth of a millisecond apart.
-    fn read(&mut self, mut bytes: &[u8]) {
-        while let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
-            let (frame, rest) = bytes.split_at(frame_bytes(*header).unwrap());
-            self.position.sequence += 1;
-            let now = Micros(1_795_322_513_000_000 + 100 * self.position.sequence as i64);
-            self.decoder.message(&frame[HEADER_BYTES..], now, &mut self.unit).unwrap();
-            assert!(!self.decoder.is_pending());
-            assert_eq!(self.unit.rejected, [], "frame {}", self.position.sequence);
-            self.apply(now);
-            bytes = rest;
+    /// Reads the bytes of one phase, as if they came in pieces of 1 to 1,500 bytes.
+    fn read(&mut self, bytes: &[u8]) {
+        let (mut consumed, mut received) = (0, 0);
+        while received < bytes.len() {
+            received = bytes.len().min(received + 1 + received * 7_919 % 1_500);
+            loop {
+                let now = Micros(1_795_322_513_000_000 + received as i64);
+                let Session { decoder, tools, unit, .. } = self;
+                match decoder.next(&bytes[consumed..received], now, tools, unit) {
+                    Step::Incomplete { .. } => break,
+                    Step::Nothing { consumed: more } => consumed += more,
+                    Step::Unit { consumed: more } => {
+                        consumed += more;
+                        self.apply(now);
+                    }
+                    step => panic!("byte {consumed}: {step:?}"),
+                }
+            }
         }
-        assert_eq!(bytes, b"", "a phase ends with a whole frame");
+        assert_eq!(consumed, bytes.len(), "a phase ends with a whole frame");
+        assert_eq!(self.decoder.mode(), Some(InputMode::Fpm));
     }
 
     fn apply(&mut self, now: Micros) {
+        assert_eq!((&self.unit.kind, &self.unit.rejected[..]), (&UnitKind::Mappings, &[][..]));
+        self.position.sequence += 1;
         for (index, mapping) in self.unit.mappings.iter().enumerate() {
             let position = Position { index: index as u32, ..self.position };
             let arrival = Arrival { position, collection_time: now, basis: Basis::Live };

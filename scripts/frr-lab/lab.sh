@@ -2,7 +2,7 @@
 # lab.sh - six FRR routers in network namespaces on one machine, each dialling one collector over FPM.
 #
 #   lab.sh up              build namespaces, links and settings; start zebra and the routing daemons
-#   lab.sh wait            wait until every router's label table has been stable for three seconds
+#   lab.sh wait            wait until every router's label table is the same for some seconds
 #   lab.sh linkdown A B    take the link between routers A and B down; linkup A B brings it back
 #   lab.sh vty N COMMAND   ask router N, for example: lab.sh vty 1 'show mpls table json'
 #   lab.sh down            stop what this script started (by pid file) and delete its namespaces
@@ -160,7 +160,7 @@ wait_stable() {
   while [ $SECONDS -lt $deadline ]; do
     now=$(tables)
     if [ "$now" = "$before" ] && [[ $now == *inLabel* ]]; then stable=$((stable + 1)); else stable=0; fi
-    if [ $stable -ge 12 ]; then
+    if [ $stable -ge 24 ]; then
       echo "$(grep -c inLabel <<< "$now") label entries in six routers, stable"
       return
     fi

@@ -36,7 +36,7 @@ use storage::time::Micros;
 
 use self::hops::{Full, NextHops, Resolution};
 use self::netlink::{Destination, Fate, Fault, Hop, Message, Parsed, RouteKey};
-use super::{RejectedMapping, Rejection, SnapshotMark, Unit, UnitKind};
+use super::{RejectedMapping, Rejection, Unit, UnitKind};
 
 /// Bytes of an FPM frame's header: version u8, type u8, length u16 (big endian, header included).
 pub const HEADER_BYTES: usize = 4;
@@ -55,14 +55,11 @@ pub fn frame_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, Rejection> {
     let [version, kind, high, low] = header;
     let bytes = usize::from(u16::from_be_bytes([high, low]));
     if (version, kind) != (FPM_VERSION, FPM_TYPE_NETLINK) || bytes < HEADER_BYTES {
-        return Err(Rejection {
-            cause: Cause::FpmMalformed,
-            detail: format!(
-                "FPM header: expected version 1, type 1, length 4 or more, \
-                 found version {version}, type {kind}, length {bytes}"
-            )
-            .into(),
-        });
+        let detail = format_args!(
+            "FPM header: expected version 1, type 1, length 4 or more, \
+             found version {version}, type {kind}, length {bytes}"
+        );
+        return Err(Rejection::new(Cause::FpmMalformed, detail));
     }
     Ok(bytes)
 }
@@ -200,12 +197,8 @@ impl FpmDecoder {
 }
 
 fn begin(unit: &mut Unit) {
+    unit.clear();
     unit.kind = UnitKind::Mappings;
-    unit.sequence = None;
-    unit.router = None;
-    unit.snapshot = SnapshotMark::None;
-    unit.mappings.clear();
-    unit.rejected.clear();
 }
 
 /// An ILM entry. Mixed branches make it a swap, in which `pop` is written as implicit null.
@@ -312,10 +305,8 @@ fn refused(key: Option<Key>, full: Full) -> RejectedMapping {
 
 fn rejection(fault: Fault) -> Rejection {
     let Fault { offset, expected, found } = fault;
-    Rejection {
-        cause: Cause::FpmMalformed,
-        detail: format!("netlink byte {offset}: expected {expected}, found {found}").into(),
-    }
+    let detail = format_args!("netlink byte {offset}: expected {expected}, found {found}");
+    Rejection::new(Cause::FpmMalformed, detail)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use storage::row::Cause;
 
 use super::*;
+use crate::wire::SnapshotMark;
 
 const NOW: Micros = Micros(1_795_322_513_836_587);
 
@@ -113,20 +114,9 @@ fn stack(labels: &[u32]) -> Vec<u8> {
 const NEW: u16 = 24;
 const DELETED: u16 = 25;
 
-fn unit() -> Unit {
-    Unit {
-        kind: UnitKind::Keepalive,
-        sequence: Some(1),
-        router: None,
-        snapshot: SnapshotMark::Whole,
-        mappings: Vec::new(),
-        rejected: Vec::new(),
-    }
-}
-
 /// Each mapping as `key operation branch branch`, each rejected one as `key cause`.
 fn tell_frame(decoder: &mut FpmDecoder, messages: &[Vec<u8>]) -> Vec<String> {
-    let mut unit = unit();
+    let mut unit = Unit::new();
     decoder.message(&messages.concat(), NOW, &mut unit).unwrap();
     assert_eq!((&unit.kind, unit.snapshot), (&UnitKind::Mappings, SnapshotMark::None));
     let mapping = |mapping: &Mapping| {
@@ -312,7 +302,7 @@ fn a_wide_change_comes_in_several_units() {
     assert!(!decoder.is_pending());
     assert_eq!(tell_frame(&mut decoder, &[next_hop(2)]).len(), UNIT_MAPPINGS_MAX);
     assert!(decoder.is_pending());
-    let mut unit = unit();
+    let mut unit = Unit::new();
     decoder.proceed(NOW, &mut unit);
     assert_eq!(unit.mappings.len(), 5);
     assert!(!decoder.is_pending());
@@ -342,7 +332,7 @@ fn a_malformed_frame_changes_nothing() {
     ];
     for bad in bad {
         let mut decoder = FpmDecoder::default();
-        let mut unit = unit();
+        let mut unit = Unit::new();
         let frame = [good.clone(), bad.clone()].concat();
         let rejection = decoder.message(&frame, NOW, &mut unit).unwrap_err();
         assert_eq!(rejection.cause, Cause::FpmMalformed, "{bad:?}");
@@ -396,7 +386,7 @@ proptest! {
     ) {
         let frames = recorded();
         let mut decoder = FpmDecoder::default();
-        let mut unit = unit();
+        let mut unit = Unit::new();
         for good in &frames {
             decoder.message(good, NOW, &mut unit).unwrap();
         }
@@ -419,7 +409,7 @@ proptest! {
 
     #[test]
     fn no_text_can_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let mut unit = unit();
+        let mut unit = Unit::new();
         let outcome = FpmDecoder::default().message(&bytes, NOW, &mut unit);
         prop_assert!(outcome.is_ok() || unit.mappings.is_empty());
     }
