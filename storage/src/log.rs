@@ -94,6 +94,9 @@ pub struct LogFile {
     pub shard: u16,
     /// Where it is.
     pub path: PathBuf,
+    /// Its length when it was listed: what a writer appends later is not read, so that all files
+    /// are read as of one moment.
+    pub length: u64,
 }
 
 /// Every log file of the data folder, by hour and shard; none when there is no log yet.
@@ -106,7 +109,8 @@ pub fn log_files(data: &Path) -> Result<Vec<LogFile>, LogError> {
         for (name, path) in entries(&hour_path)? {
             let number = name.strip_prefix("shard-").and_then(|rest| rest.strip_suffix(".log"));
             if let Some(shard) = number.and_then(|number| number.parse().ok()) {
-                files.push(LogFile { hour, shard, path });
+                let metadata = path.metadata().map_err(LogError::io("measure", &path))?;
+                files.push(LogFile { hour, shard, path, length: metadata.len() });
             }
         }
     }

@@ -112,9 +112,9 @@ impl BlockBuilder {
         }
     }
 
-    /// Says that every byte written so far is durable, no write being under way.
+    /// Says that when the next block is written, every byte before it is durable: it begins a commit.
     ///
-    /// The next block carries it as a flag. Recovery tells by it a hole that a power loss left in a
+    /// The block carries it as a flag. Recovery tells by it a hole that a power loss left in a
     /// commit that was never acknowledged (cut there) from damage to old bytes (what follows stays).
     pub fn all_before_is_durable(&mut self) {
         self.all_before_durable = true;

@@ -139,7 +139,7 @@ fn read_file_blocks(
     on_block: &mut dyn FnMut(&mut Vec<Row>),
 ) -> Result<(), LogError> {
     report.files += 1;
-    let mut scan = Scan::open(&file.path)?;
+    let mut scan = Scan::open(file)?;
     while let Some(piece) = scan.next()? {
         match piece {
             Piece::Block { offset, header, payload } => {

@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use super::scan::{Piece, Scan};
-use super::{LogError, LogFile, log_files};
+use super::{LogError, log_files};
 
 /// Bytes that were cut off the end of a log file: no commit covered them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl fmt::Display for Cut {
 /// The caller holds the lock of the data folder.
 pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
     let mut cuts = Vec::new();
-    for LogFile { path, .. } in log_files(data)? {
-        let mut scan = Scan::open(&path)?;
+    for log_file in log_files(data)? {
+        let mut scan = Scan::open(&log_file)?;
         let mut torn = None;
         while let Some(piece) = scan.next()? {
             if let Piece::Torn { bytes, corruption } = piece {
@@ -47,6 +47,7 @@ pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
         }
         let Some((bytes, corruption)) = torn else { continue };
         let offset = scan.length() - bytes;
+        let path = log_file.path;
         let file = OpenOptions::new().write(true).open(&path);
         let file = file.map_err(LogError::io("open", &path))?;
         file.set_len(offset).map_err(LogError::io("cut", &path))?;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::layout::{FLAG_ALL_BEFORE_DURABLE, HEADER_BYTES, Header, MAGIC};
-use super::{Corruption, LogError};
+use super::{Corruption, LogError, LogFile};
 
 /// How much is read at once; a longer block is read as a whole.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -48,7 +48,7 @@ pub(super) enum Piece<'a> {
 pub(super) struct Scan<'p> {
     path: &'p Path,
     file: File,
-    /// Length when the file was opened: what a writer appends later is not seen.
+    /// How much of the file counts: its length when it was listed.
     length: u64,
     at: u64,
     window: Vec<u8>,
@@ -56,9 +56,11 @@ pub(super) struct Scan<'p> {
 }
 
 impl<'p> Scan<'p> {
-    pub(super) fn open(path: &'p Path) -> Result<Self, LogError> {
+    pub(super) fn open(log_file: &'p LogFile) -> Result<Self, LogError> {
+        let path = log_file.path.as_path();
         let file = File::open(path).map_err(LogError::io("open", path))?;
         let length = file.metadata().map_err(LogError::io("measure", path))?.len();
+        let length = length.min(log_file.length);
         Ok(Scan { path, file, length, at: 0, window: Vec::new(), window_start: 0 })
     }
 

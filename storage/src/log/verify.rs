@@ -15,7 +15,7 @@ use super::read::{Filter, read};
 use super::scan::{Piece, Scan};
 use super::{LogError, LogFile, log_files};
 use crate::mapping::RouterId;
-use crate::row::{LedgerRow, Position, Reason, Row, SessionEvent};
+use crate::row::{LedgerRow, Position, Reason, Row, SessionEvent, SessionRow};
 
 /// Faults that are listed; more are only counted.
 pub(super) const FAULTS_LISTED_MAX: usize = 1_000;
@@ -99,7 +99,7 @@ fn verify_file(
     books: &mut Books,
 ) -> Result<(), LogError> {
     let path = &file.path;
-    let mut scan = Scan::open(path)?;
+    let mut scan = Scan::open(file)?;
     let mut rows = Vec::new();
     let mut file_spans: BTreeMap<RouterId, Span> = BTreeMap::new();
     while let Some(piece) = scan.next()? {
@@ -239,6 +239,8 @@ struct Books {
 struct Sums {
     bytes_read: u64,
     bytes_done: u64,
+    begun: bool,
+    ended: bool,
     /// The session ended while the collector lived: nothing may be left in a buffer.
     closed: bool,
 }
@@ -254,13 +256,7 @@ impl Books {
                     change_rows_due = sum([change_rows_due, row.changes, row.derived]);
                     self.add_ledger(row, fault);
                 }
-                Row::Session(row) => {
-                    if let SessionEvent::Termination { reason } = row.event {
-                        let key = (Some(row.router), row.position.generation);
-                        let sums = self.sessions.entry(key).or_default();
-                        sums.closed = reason != Reason::CollectorLost;
-                    }
-                }
+                Row::Session(row) => self.add_session(row),
                 Row::Kernel(_) => {}
             }
         }
@@ -268,6 +264,21 @@ impl Books {
             fault(format!(
                 "the ledger counts {change_rows_due} change rows, the block holds {change_rows}"
             ));
+        }
+    }
+
+    fn add_session(&mut self, row: &SessionRow) {
+        let key = (Some(row.router), row.position.generation);
+        match row.event {
+            SessionEvent::Initiation { .. } => {
+                self.sessions.entry(key).or_default().begun = true;
+            }
+            SessionEvent::Termination { reason } => {
+                let sums = self.sessions.entry(key).or_default();
+                sums.ended = true;
+                sums.closed = reason != Reason::CollectorLost;
+            }
+            _ => {}
         }
     }
 
@@ -288,6 +299,7 @@ impl Books {
     }
 
     fn close(&self, report: &mut VerifyReport) {
+        self.close_sessions(report);
         for ((router, generation), sums) in &self.sessions {
             let balanced = if sums.closed {
                 sums.bytes_read == sums.bytes_done
@@ -302,6 +314,20 @@ impl Books {
                     sums.bytes_done
                 );
                 report.fault(Path::new(""), 0, what);
+            }
+        }
+    }
+}
+
+impl Books {
+    /// Only the last session of a router may be open: every other one ended, and said so.
+    fn close_sessions(&self, report: &mut VerifyReport) {
+        let mut begun = self.sessions.iter().filter(|(_, sums)| sums.begun).peekable();
+        while let Some((&(router, generation), sums)) = begun.next() {
+            let followed = begun.peek().is_some_and(|((next, _), _)| *next == router);
+            if followed && !sums.ended {
+                let name = session_name(router, generation);
+                report.fault(Path::new(""), 0, format!("{name}: the session never ended"));
             }
         }
     }

@@ -291,6 +291,22 @@ fn a_session_that_ended_has_nothing_in_its_buffers() {
 }
 
 #[test]
+fn verifying_finds_a_session_that_never_ended() {
+    let begin = |generation| {
+        let peer = ([192, 0, 2, 1], 40_000).into();
+        let (mode, agent) = (InputMode::Framed, "".into());
+        let (permanent, boot_time, addresses) = (true, None, Vec::new());
+        let event = SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent };
+        session(1, position(generation, 0, 0), event)
+    };
+    let end =
+        session(1, position(1, 1, 0), SessionEvent::Termination { reason: Reason::CollectorLost });
+    assert_eq!(faults_of(&[vec![begin(1), end, begin(2)]]), [""; 0]);
+    let faults = faults_of(&[vec![begin(1)], vec![begin(2)]]);
+    assert!(faults.len() == 1 && faults[0].contains("never ended"), "{faults:?}");
+}
+
+#[test]
 fn verifying_finds_rows_out_of_order_and_twice() {
     let at = |place| vec![change(1, place, 16), ledger(1, 1, 1)];
     assert_eq!(faults_of(&[at(position(1, 1, 0)), at(position(1, 2, 0))]), [""; 0]);
@@ -340,5 +356,5 @@ fn what_is_no_log_file_is_left_alone() {
     }
     std::fs::write(data.path().join("log/README"), "not an hour").unwrap();
     let files = log_files(data.path()).unwrap();
-    assert_eq!(files, [LogFile { hour: HOUR_START.hour(), shard: 12, path }]);
+    assert_eq!(files, [LogFile { hour: HOUR_START.hour(), shard: 12, path, length: 0 }]);
 }

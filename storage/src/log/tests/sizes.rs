@@ -59,3 +59,54 @@ fn a_change_costs_at_most_25_bytes() {
         assert!(bytes_per_row <= 25.0, "{routers} x {mappings}: {bytes_per_row}");
     }
 }
+
+/// Name and value of every constant that these sources fix: `const NAME: type = value;`.
+fn constants_of(source: &str) -> Vec<(&str, &str)> {
+    let parts = |line: &'_ str| -> Option<(usize, usize, usize, usize)> {
+        let name = line.find("const ")? + "const ".len();
+        let name_end = name + line[name..].find(':')?;
+        let value = name_end + line[name_end..].find(" = ")? + " = ".len();
+        let value_end = value + line[value..].find(';')?;
+        Some((name, name_end, value, value_end))
+    };
+    let lines = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines
+        .filter_map(|line| {
+            let (name, name_end, value, value_end) = parts(line)?;
+            Some((&line[name..name_end], &line[value..value_end]))
+        })
+        .filter(|(name, _)| !name.is_empty() && *name == name.to_uppercase())
+        .collect()
+}
+
+#[test]
+fn the_document_names_every_constant_of_the_layout() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/STORAGE-FORMAT.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let sources = [
+        include_str!("../layout.rs"),
+        include_str!("../value.rs"),
+        include_str!("../session.rs"),
+        include_str!("../builder.rs"),
+    ];
+    let mut checked = 0;
+    for (name, value) in sources.into_iter().flat_map(constants_of) {
+        if matches!(name, "ALL" | "COUNT") {
+            continue;
+        }
+        let line = document.lines().find(|line| line.contains(&format!("`{name}`")));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in the document"));
+        let is_number = value.starts_with(|first: char| first.is_ascii_digit());
+        let says = |word: &str| word.trim_matches(|mark| ",|.` ()".contains(mark)) == value;
+        assert!(!is_number || line.split(' ').any(says), "{name} = {value}, but: {line}");
+        checked += 1;
+    }
+    assert!(checked > 40, "{checked} constants");
+    for (section, name) in layout::Section::ALL {
+        let row = format!("| {} | {name} |", section as u8);
+        assert!(document.contains(&row), "{row}");
+    }
+    for (code, reason) in layout::REASONS {
+        assert!(document.contains(&format!("{code} {}", reason.name())), "{reason:?}");
+    }
+}
