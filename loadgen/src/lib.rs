@@ -1,8 +1,15 @@
 //! The load generator `stormgen`: a network that is computed, speaks, and knows the answers.
+//!
+//! Modules in the order of a run: the model, what it knows, what it says, how it says it.
 
 pub mod topology;
 pub mod paths;
 pub mod network;
 pub mod scenario;
 pub mod answer;
+pub mod world;
+pub mod workload;
 pub mod clock;
+pub mod sender;
+pub mod stage;
+pub mod replay;

@@ -1,0 +1,320 @@
+//! The fleet: many routers' sessions on a few threads, each thread one tokio-uring runtime.
+//!
+//! In:   one `SessionPlan` per router; batches of frames with intended times.
+//! Out:  `Progress` while it runs, `Latencies` when asked.
+//! Law:  open loop: a frame's latency counts from its intended time, however late it was sent.
+//! Not:  what one session does (`sender/session`), or what the frames say (`workload`).
+
+pub mod connect;
+mod session;
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use hdrhistogram::Histogram;
+use storage::mapping::RouterId;
+use storage::time::Micros;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::clock::Clock;
+use crate::workload::Frame;
+use crate::world::World;
+
+/// Submission entries of one ring: half a connection's writes and reads may be queued at once.
+const RING_ENTRIES: u32 = 4_096;
+/// Completions that one ring holds: each connection has at most a read and a write under way.
+const COMPLETION_ENTRIES: u32 = 65_536;
+/// Longest latency that is told apart: ten minutes. Longer ones count as this.
+const LATENCY_US_MAX: u64 = 600_000_000;
+/// Digits of the histogram: 0.1 %.
+const LATENCY_DIGITS: u8 = 3;
+
+/// Why the fleet cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No thread could be started.
+    #[error("sender thread: {0}")]
+    Thread(std::io::Error),
+    /// No ring could be set up.
+    #[error(
+        "io_uring of a sender: {0}; stormgen needs it: sysctl -w kernel.io_uring_disabled=0, \
+         and a container profile that allows io_uring_setup"
+    )]
+    Ring(std::io::Error),
+    /// A thread ended before its time.
+    #[error("a sender thread has ended before its time")]
+    Gone,
+}
+
+/// One router's session.
+#[derive(Debug)]
+pub struct SessionPlan {
+    /// Index of the router in the world.
+    pub router_index: usize,
+    /// Its id.
+    pub router: RouterId,
+    /// Where it connects from; `None` = whatever the host chooses.
+    pub source: Option<IpAddr>,
+    /// When it connects.
+    pub connect_at: Micros,
+    /// Its first snapshot.
+    pub frames: Vec<Frame>,
+}
+
+/// What every session of the fleet shares.
+#[derive(Debug)]
+struct Shared {
+    target: SocketAddr,
+    world: Arc<World>,
+    clock: Clock,
+    progress: Arc<Progress>,
+}
+
+/// Counters of the fleet: sums over all threads, moving while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Sessions whose hello has been sent, now.
+    pub connected: AtomicU64,
+    /// Connections that were opened after a first one had ended.
+    pub reconnects: AtomicU64,
+    /// Connection attempts that failed.
+    pub connect_failures: AtomicU64,
+    /// Frames that were planned (hello, keepalive and bye apart).
+    pub frames_planned: AtomicU64,
+    /// Frames that were written to a socket, each sending counted.
+    pub frames_sent: AtomicU64,
+    /// Frames that the collector says are durable.
+    pub frames_acked: AtomicU64,
+    /// Mappings in them.
+    pub mappings_acked: AtomicU64,
+    /// Frames that a new snapshot has replaced before they were sent.
+    pub frames_replaced: AtomicU64,
+    /// Bytes written, headers included.
+    pub bytes_sent: AtomicU64,
+    /// Bytes of the documents in them, before compression.
+    pub document_bytes_sent: AtomicU64,
+    /// Bytes from the collector that are no ack.
+    pub ack_faults: AtomicU64,
+    /// Routers that have begun to speak at all.
+    pub routers_spoke: AtomicU64,
+}
+
+impl Progress {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A counter's value now.
+    pub fn value(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    /// Whether every planned frame is durable or replaced.
+    pub fn all_acked(&self) -> bool {
+        let done = Self::value(&self.frames_acked) + Self::value(&self.frames_replaced);
+        done >= Self::value(&self.frames_planned)
+    }
+}
+
+/// How late frames were, one value per mapping, in microseconds from the intended time.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// Until the kernel had taken the frame: lateness of the generator, and the closed TCP window.
+    pub written: Histogram<u64>,
+    /// Until the collector said that it is durable.
+    pub durable: Histogram<u64>,
+}
+
+impl Default for Latencies {
+    /// Empty; fixed bounds, so that recording never allocates and never fails.
+    fn default() -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS)
+                .expect("1 to LATENCY_US_MAX with LATENCY_DIGITS digits is a valid range")
+        };
+        Latencies { written: histogram(), durable: histogram() }
+    }
+}
+
+impl Latencies {
+    fn add(&mut self, other: &Latencies) {
+        const REASON: &str = "every histogram has the same bounds";
+        self.written.add(&other.written).expect(REASON);
+        self.durable.add(&other.durable).expect(REASON);
+    }
+}
+
+enum Command {
+    /// Frames for sessions of this thread, by their place in it.
+    Frames(Vec<(usize, Vec<Frame>)>),
+    /// Send a keepalive on every session.
+    Keepalive,
+    /// Hand over the latencies so far and begin anew.
+    Latencies(std::sync::mpsc::Sender<Latencies>),
+    /// Send what is left, wait for its acks, say bye, close, end.
+    Finish,
+}
+
+/// The sender threads.
+pub struct Fleet {
+    threads: Vec<SenderThread>,
+    progress: Arc<Progress>,
+    /// For each session its thread and its place there.
+    places: Vec<(usize, usize)>,
+}
+
+struct SenderThread {
+    commands: UnboundedSender<Command>,
+    handle: JoinHandle<Result<(), SendError>>,
+}
+
+impl Fleet {
+    /// Starts `threads` threads; sessions are dealt out in turn. Each connects when its plan says.
+    pub fn start(
+        target: SocketAddr,
+        threads: usize,
+        world: &Arc<World>,
+        clock: Clock,
+        plans: Vec<SessionPlan>,
+    ) -> Result<Fleet, SendError> {
+        let threads = threads.max(1);
+        let progress = Arc::new(Progress::default());
+        let mut places = Vec::with_capacity(plans.len());
+        let mut dealt: Vec<Vec<SessionPlan>> = (0..threads).map(|_| Vec::new()).collect();
+        for (index, plan) in plans.into_iter().enumerate() {
+            Progress::add(&progress.frames_planned, plan.frames.len() as u64);
+            let hand = &mut dealt[index % threads];
+            places.push((index % threads, hand.len()));
+            hand.push(plan);
+        }
+        let start = |(index, plans): (usize, Vec<SessionPlan>)| {
+            let (world, progress) = (Arc::clone(world), Arc::clone(&progress));
+            let shared = Shared { target, world, clock, progress };
+            SenderThread::start(index, shared, plans)
+        };
+        let threads = dealt.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
+        Ok(Fleet { threads, progress, places })
+    }
+
+    /// The counters.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Adds frames to sessions, by their index in the plans; each goes out at its intended time.
+    pub fn send(&self, frames: Vec<Vec<Frame>>) -> Result<(), SendError> {
+        let mut dealt: Vec<Vec<(usize, Vec<Frame>)>> = Vec::new();
+        dealt.resize_with(self.threads.len(), Vec::new);
+        for (frames, (thread, place)) in frames.into_iter().zip(&self.places) {
+            if !frames.is_empty() {
+                Progress::add(&self.progress.frames_planned, frames.len() as u64);
+                dealt[*thread].push((*place, frames));
+            }
+        }
+        let commands = dealt.into_iter().map(Command::Frames);
+        self.threads.iter().zip(commands).try_for_each(|(thread, command)| thread.tell(command))
+    }
+
+    /// Sends a keepalive on every session: evidence that its router is alive and unchanged.
+    pub fn keepalive(&self) -> Result<(), SendError> {
+        self.threads.iter().try_for_each(|thread| thread.tell(Command::Keepalive))
+    }
+
+    /// Latencies since the last call, of all threads together.
+    pub fn take_latencies(&self) -> Result<Latencies, SendError> {
+        let mut all = Latencies::default();
+        for thread in &self.threads {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            thread.tell(Command::Latencies(sender))?;
+            all.add(&receiver.recv().map_err(|_| SendError::Gone)?);
+        }
+        Ok(all)
+    }
+
+    /// Whether every thread still runs.
+    pub fn is_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.handle.is_finished())
+    }
+
+    /// Ends every session in order and waits for the threads.
+    pub fn finish(self) -> Result<(), SendError> {
+        for thread in &self.threads {
+            // A thread that is gone says why when it is joined.
+            let _ = thread.tell(Command::Finish);
+        }
+        for thread in self.threads {
+            thread.handle.join().map_err(|_| SendError::Gone)??;
+        }
+        Ok(())
+    }
+}
+
+impl SenderThread {
+    fn start(
+        index: usize,
+        shared: Shared,
+        plans: Vec<SessionPlan>,
+    ) -> Result<SenderThread, SendError> {
+        let (commands, receiver) = unbounded_channel();
+        let handle = std::thread::Builder::new()
+            .name(format!("sender-{index}"))
+            .spawn(move || run(shared, plans, receiver))
+            .map_err(SendError::Thread)?;
+        Ok(SenderThread { commands, handle })
+    }
+
+    fn tell(&self, command: Command) -> Result<(), SendError> {
+        self.commands.send(command).map_err(|_| SendError::Gone)
+    }
+}
+
+fn run(
+    shared: Shared,
+    plans: Vec<SessionPlan>,
+    commands: UnboundedReceiver<Command>,
+) -> Result<(), SendError> {
+    let mut ring = tokio_uring::uring_builder();
+    ring.setup_cqsize(COMPLETION_ENTRIES);
+    let mut builder = tokio_uring::builder();
+    builder.entries(RING_ENTRIES).uring_builder(&ring);
+    let runtime = tokio_uring::Runtime::new(&builder).map_err(SendError::Ring)?;
+    runtime.block_on(serve(shared, plans, commands));
+    Ok(())
+}
+
+async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedReceiver<Command>) {
+    let thread = Rc::new(session::ThreadState::new(shared));
+    let mut sessions = Vec::with_capacity(plans.len());
+    let mut tasks = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let session = Rc::new(session::Session::new(plan));
+        sessions.push(Rc::clone(&session));
+        tasks.push(tokio_uring::spawn(session::run(session, Rc::clone(&thread))));
+    }
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Frames(batches) => {
+                for (place, frames) in batches {
+                    sessions[place].add(frames);
+                }
+            }
+            Command::Keepalive => sessions.iter().for_each(|session| session.keep_alive()),
+            Command::Latencies(reply) => {
+                // Nobody waits any more: then nobody wants them.
+                let _ = reply.send(thread.take_latencies());
+            }
+            Command::Finish => break,
+        }
+    }
+    sessions.iter().for_each(|session| session.finish());
+    for task in tasks {
+        // A session that panicked has shown its message; the others end in order all the same.
+        let _ = task.await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,399 @@
+//! One router's session: connect, hello, frames at their times, acks, and again when it breaks.
+//!
+//! In:   a plan, later more frames; acks from the collector.
+//! Out:  bytes on the socket; latencies and progress of its thread.
+//! Law:  what is not acknowledged is kept, sent again first, and followed by a new snapshot.
+//! Not:  encoding (`workload`), threads and commands (`sender`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::wire::Hello;
+use engine::wire::frame::{
+    Codec, FrameEncoder, FrameFlags, FrameType, HEADER_BYTES, decode_ack, encode_empty,
+};
+use engine::wire::hello::write_hello;
+use storage::time::Micros;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_uring::net::TcpStream;
+
+use super::{Latencies, Progress, SessionPlan, Shared, connect};
+use crate::workload::{Encoder, Frame, FrameRole};
+
+/// Name and version in hello.
+const AGENT: &str = concat!("stormgen/", env!("CARGO_PKG_VERSION"));
+/// Attempts to connect that one thread has under way at once: each holds a helper thread.
+const CONNECTS_AT_ONCE: usize = 16;
+/// First and last pause before connecting again (docs/PROTOCOL.md, reconnection).
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long to wait for the last acks, and for the collector to close after bye.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Bytes of one read: more than a hundred acks.
+const READ_BYTES: usize = 4_096;
+
+/// What the sessions of one thread share.
+pub(super) struct ThreadState {
+    shared: Shared,
+    latencies: RefCell<Latencies>,
+    encoder: RefCell<Encoder>,
+    connects: Arc<Semaphore>,
+}
+
+impl ThreadState {
+    pub(super) fn new(shared: Shared) -> ThreadState {
+        let connects = Arc::new(Semaphore::new(CONNECTS_AT_ONCE));
+        ThreadState { shared, latencies: RefCell::default(), encoder: RefCell::default(), connects }
+    }
+
+    pub(super) fn take_latencies(&self) -> Latencies {
+        self.latencies.take()
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.shared.progress
+    }
+
+    fn count(&self, sent: &Sent, bytes_count: u64) {
+        Progress::add(&self.progress().frames_sent, 1);
+        Progress::add(&self.progress().bytes_sent, bytes_count);
+        Progress::add(&self.progress().document_bytes_sent, sent.document_bytes);
+        let late_us = late_us(self.shared.clock.now(), sent.intended);
+        self.latencies.borrow_mut().written.saturating_record_n(late_us, sent.mappings);
+    }
+}
+
+/// A session over all its connections.
+pub(super) struct Session {
+    plan: SessionPlan,
+    state: RefCell<State>,
+    /// Rung when there is something to do: frames, a keepalive, the end, a broken connection.
+    bell: Notify,
+}
+
+struct State {
+    /// Frames that were never sent, in order.
+    waiting: VecDeque<Frame>,
+    /// Frames that have a sequence and no ack, in order.
+    unacked: VecDeque<Frame>,
+    /// Place in `unacked` of the first frame that this connection has not sent yet.
+    resend: usize,
+    sequence_next: u64,
+    /// The router has said everything up to here.
+    told_until: Micros,
+    connections: u64,
+    keepalive: bool,
+    finishing: bool,
+    broken: bool,
+}
+
+/// What the writer does next.
+enum Next {
+    /// A keepalive, or an end of session: never sent again.
+    Once(Vec<u8>),
+    Counted {
+        bytes: Vec<u8>,
+        sent: Sent,
+    },
+    At(Micros),
+    Idle,
+    Drained,
+    Broken,
+}
+
+/// What is counted of a frame once it is written.
+struct Sent {
+    sequence: u64,
+    intended: Micros,
+    mappings: u64,
+    document_bytes: u64,
+}
+
+impl Session {
+    pub(super) fn new(mut plan: SessionPlan) -> Session {
+        let waiting = std::mem::take(&mut plan.frames).into();
+        let state = State {
+            waiting,
+            unacked: VecDeque::new(),
+            resend: 0,
+            sequence_next: 1,
+            told_until: Micros::MIN,
+            connections: 0,
+            keepalive: false,
+            finishing: false,
+            broken: false,
+        };
+        Session { plan, state: RefCell::new(state), bell: Notify::new() }
+    }
+
+    pub(super) fn add(&self, frames: Vec<Frame>) {
+        self.state.borrow_mut().waiting.extend(frames);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn keep_alive(&self) {
+        self.state.borrow_mut().keepalive = true;
+        self.bell.notify_one();
+    }
+
+    pub(super) fn finish(&self) {
+        self.state.borrow_mut().finishing = true;
+        self.bell.notify_one();
+    }
+
+    fn is_finished(&self) -> bool {
+        let state = self.state.borrow();
+        state.finishing && state.waiting.is_empty() && state.unacked.is_empty()
+    }
+
+    /// Prepares the state for a new connection and returns its hello.
+    fn open(&self, thread: &ThreadState) -> Vec<u8> {
+        let now = thread.shared.clock.now();
+        let mut state = self.state.borrow_mut();
+        if state.connections == 0 {
+            Progress::add(&thread.progress().routers_spoke, 1);
+        } else {
+            Progress::add(&thread.progress().reconnects, 1);
+            self.replace_snapshot(&mut state, thread, now);
+        }
+        state.connections += 1;
+        state.broken = false;
+        state.resend = 0;
+        let fresh = state.sequence_next;
+        let first = state.unacked.front().map_or(fresh, |frame| frame.sequence);
+        let world = &thread.shared.world;
+        let hello = Hello {
+            router: self.plan.router,
+            boot_time: world.start,
+            sequence_first: first,
+            sequence_fresh: fresh,
+            permanent: true,
+            acks: true,
+            snapshot: true,
+            clock: now,
+            addresses: world.network.topology.interface_addresses(self.plan.router_index),
+            agent: AGENT.into(),
+        };
+        let mut document = String::new();
+        write_hello(&hello, &mut document);
+        let mut bytes = Vec::new();
+        let payload = document.as_bytes();
+        let flags = FrameFlags::NONE;
+        FrameEncoder::new(1).frame(FrameType::Hello, Codec::None, flags, 0, payload, &mut bytes);
+        bytes
+    }
+
+    /// What is left of an older snapshot makes room for one of the table as told so far, with new
+    /// times, as the draft wants it (section 3.1).
+    fn replace_snapshot(&self, state: &mut State, thread: &ThreadState, now: Micros) {
+        let (dropped, kept): (Vec<Frame>, Vec<Frame>) =
+            state.waiting.drain(..).partition(|frame| frame.role == FrameRole::Snapshot);
+        Progress::add(&thread.progress().frames_replaced, dropped.len() as u64);
+        let until = state.told_until.max(thread.shared.world.start);
+        let mut table = thread.shared.world.key().table(self.plan.router_index, until);
+        table.iter_mut().for_each(|entry| entry.event_time = now);
+        let mut encoder = thread.encoder.borrow_mut();
+        let snapshot = encoder.snapshot(self.plan.router, &table, now, until);
+        Progress::add(&thread.progress().frames_planned, snapshot.len() as u64);
+        state.waiting.extend(snapshot);
+        state.waiting.extend(kept);
+    }
+
+    fn next(&self, now: Micros) -> Next {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if state.broken {
+            return Next::Broken;
+        }
+        if std::mem::take(&mut state.keepalive) {
+            let mut bytes = Vec::new();
+            encode_empty(FrameType::Keepalive, 0, &mut bytes);
+            return Next::Once(bytes);
+        }
+        if state.resend == state.unacked.len() {
+            match state.waiting.front() {
+                Some(frame) if frame.intended > now => return Next::At(frame.intended),
+                Some(_) => {}
+                None if state.finishing && state.unacked.is_empty() => return Next::Drained,
+                None => return Next::Idle,
+            }
+            if let Some(mut frame) = state.waiting.pop_front() {
+                frame.number(state.sequence_next);
+                state.sequence_next += 1;
+                state.told_until = state.told_until.max(frame.until);
+                state.unacked.push_back(frame);
+            }
+        }
+        let Some(frame) = state.unacked.get_mut(state.resend) else { return Next::Idle };
+        state.resend += 1;
+        let Frame { sequence, intended, mappings, document_bytes, .. } = *frame;
+        let sent = Sent { sequence, intended, mappings, document_bytes };
+        Next::Counted { bytes: std::mem::take(&mut frame.bytes), sent }
+    }
+
+    /// Puts the bytes of a frame back, to be kept until its ack; it may have come already.
+    fn keep(&self, sequence: u64, bytes: Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        let kept = state.unacked.iter_mut().find(|frame| frame.sequence == sequence);
+        if let Some(frame) = kept {
+            frame.bytes = bytes;
+        }
+    }
+
+    fn acked(&self, sequence: u64, now: Micros, thread: &ThreadState) {
+        let mut state = self.state.borrow_mut();
+        let mut latencies = thread.latencies.borrow_mut();
+        while let Some(frame) = state.unacked.pop_front_if(|frame| frame.sequence <= sequence) {
+            state.resend = state.resend.saturating_sub(1);
+            let latency_us = late_us(now, frame.intended);
+            latencies.durable.saturating_record_n(latency_us, frame.mappings);
+            Progress::add(&thread.progress().frames_acked, 1);
+            Progress::add(&thread.progress().mappings_acked, frame.mappings);
+        }
+        if state.finishing && state.unacked.is_empty() {
+            self.bell.notify_one();
+        }
+    }
+}
+
+/// Runs the session until it is finished.
+pub(super) async fn run(session: Rc<Session>, thread: Rc<ThreadState>) {
+    sleep_until(instant_at(&thread, session.plan.connect_at)).await;
+    let mut pause = PAUSE_MIN;
+    loop {
+        match open(&session, &thread).await {
+            Ok(stream) => {
+                pause = PAUSE_MIN;
+                Progress::add(&thread.progress().connected, 1);
+                converse(&session, &thread, Rc::new(stream)).await;
+                thread.progress().connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            Err(_) => Progress::add(&thread.progress().connect_failures, 1),
+        }
+        if session.is_finished() || session.state.borrow().finishing {
+            return;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn open(session: &Session, thread: &ThreadState) -> io::Result<TcpStream> {
+    let permit = thread.connects.acquire().await.map_err(io::Error::other)?;
+    let (target, source) = (thread.shared.target, session.plan.source);
+    let connecting = tokio::task::spawn_blocking(move || connect::connect(target, source));
+    let stream = connecting.await.map_err(io::Error::other)??;
+    drop(permit);
+    Ok(TcpStream::from_std(stream))
+}
+
+/// One connection, from hello to its end.
+async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<TcpStream>) {
+    let hello = session.open(thread);
+    let reader = read_acks(Rc::clone(session), Rc::clone(thread), Rc::clone(&stream));
+    let reader = tokio_uring::spawn(reader);
+    let (result, _) = stream.write_all(hello).await;
+    if result.is_ok() {
+        write_frames(session, thread, &stream).await;
+    }
+    if session.is_finished() {
+        let mut bye = Vec::new();
+        encode_empty(FrameType::Bye, 0, &mut bye);
+        // The peer may be gone: there is nothing left to lose.
+        let _ = stream.write_all(bye).await;
+        let _ = stream.shutdown(Shutdown::Write);
+        if timeout(FAREWELL, reader).await.is_ok() {
+            return;
+        }
+        let _ = stream.shutdown(Shutdown::Both);
+        return;
+    }
+    // Wakes the reader, whichever side has given up.
+    let _ = stream.shutdown(Shutdown::Both);
+    let _ = reader.await;
+}
+
+/// Sends what is due until the connection breaks or everything is acknowledged at the end.
+async fn write_frames(session: &Session, thread: &ThreadState, stream: &TcpStream) {
+    loop {
+        match session.next(thread.shared.clock.now()) {
+            Next::Once(bytes) => {
+                if stream.write_all(bytes).await.0.is_err() {
+                    return;
+                }
+            }
+            Next::Counted { bytes, sent } => {
+                let (result, bytes) = stream.write_all(bytes).await;
+                if result.is_ok() {
+                    thread.count(&sent, bytes.len() as u64);
+                }
+                session.keep(sent.sequence, bytes);
+                if result.is_err() {
+                    return;
+                }
+            }
+            Next::At(time) => {
+                let due = instant_at(thread, time);
+                tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = session.bell.notified() => {}
+                }
+            }
+            Next::Idle if session.state.borrow().finishing => {
+                if timeout(FAREWELL, session.bell.notified()).await.is_err() {
+                    return;
+                }
+            }
+            Next::Idle => session.bell.notified().await,
+            Next::Drained | Next::Broken => return,
+        }
+    }
+}
+
+/// Reads acks until the connection ends; then says so.
+async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<TcpStream>) {
+    let mut pending: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let (result, returned) = stream.read(buffer).await;
+        buffer = returned;
+        match result {
+            Ok(count) if count > 0 => pending.extend_from_slice(&buffer[..count]),
+            _ => break,
+        }
+        let now = thread.shared.clock.now();
+        let mut taken = 0;
+        let fault = loop {
+            match decode_ack(&pending[taken..]) {
+                Ok(Some(sequence)) => {
+                    taken += HEADER_BYTES;
+                    session.acked(sequence, now, &thread);
+                }
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        pending.drain(..taken);
+        if fault {
+            Progress::add(&thread.progress().ack_faults, 1);
+            break;
+        }
+    }
+    session.state.borrow_mut().broken = true;
+    session.bell.notify_one();
+}
+
+/// Microseconds after the intended time, at least 1: the histogram's smallest value.
+fn late_us(now: Micros, intended: Micros) -> u64 {
+    u64::try_from(now.since(intended)).unwrap_or(0).max(1)
+}
+
+fn instant_at(thread: &ThreadState, time: Micros) -> Instant {
+    Instant::from_std(thread.shared.clock.instant_at(time))
+}

@@ -1,0 +1,279 @@
+//! One performance: the network connects and tells its tables, then a link fails and it speaks.
+//!
+//! In:   a target, a shape, a scenario and a pace.
+//! Out:  `Performance`: acts with their figures, and the fleet, still connected.
+//! Law:  an act is over when everything it planned is durable; its deadline is the only other end.
+//! Not:  judging what the collector stored (`verdict`), or printing (`report`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::time::{MICROS_PER_SECOND, Micros};
+
+use crate::clock::Clock;
+use crate::sender::connect::address_after;
+use crate::sender::{Fleet, Latencies, Progress, SendError, SessionPlan};
+use crate::topology::Shape;
+use crate::workload::{Frame, encode_all};
+use crate::world::{World, WorldError};
+
+/// Between the end of preparations and the first connection.
+const LEAD_US: i64 = 200_000;
+/// Least time to stage a failure: its frames carry their times and are encoded before it.
+const STAGING_US_MIN: i64 = 500_000;
+/// How often the acts look whether they are over, and show how far they are.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Every router connects and sends its table.
+    ColdStart,
+    /// A cold start; then the trunk whose loss changes the most fails.
+    LinkDown,
+}
+
+/// How it is performed.
+#[derive(Clone, Copy, Debug)]
+pub struct StageSettings {
+    /// The collector.
+    pub target: SocketAddr,
+    /// The network.
+    pub shape: Shape,
+    /// What happens.
+    pub scenario: Scenario,
+    /// Connections per second of the cold start; 0 = all at once.
+    pub routers_per_second: u32,
+    /// Source address of the first router, the others follow; `None` = the host chooses.
+    pub source_base: Option<IpAddr>,
+    /// Sender threads.
+    pub threads: usize,
+    /// How long one act may take.
+    pub act_timeout: Duration,
+}
+
+/// Why a performance stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The network cannot be generated.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The senders cannot go on.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// There are not enough source addresses behind the first.
+    #[error("source addresses: expected {routers} from {base} on, found the end of addresses")]
+    Sources {
+        /// The first.
+        base: IpAddr,
+        /// How many are needed.
+        routers: usize,
+    },
+    /// Time was up before everything was durable.
+    #[error(
+        "{act}: {acked} of {planned} frames were durable when its time was up; {connected} routers \
+         were connected, {failures} attempts to connect had failed"
+    )]
+    TimeUp {
+        /// Which act.
+        act: &'static str,
+        /// Frames that were to be durable.
+        planned: u64,
+        /// Frames that were.
+        acked: u64,
+        /// Routers connected at that time.
+        connected: u64,
+        /// Failed attempts to connect.
+        failures: u64,
+    },
+}
+
+/// The figures of one act.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// Routers that had something to say.
+    pub speakers: usize,
+    /// Mappings that were said.
+    pub mappings: u64,
+    /// Frames that were said.
+    pub frames: u64,
+    /// Bytes written to sockets.
+    pub bytes: u64,
+    /// Bytes of the documents in them, before compression.
+    pub document_bytes: u64,
+    /// When its first frame was due.
+    pub began: Micros,
+    /// When its last frame was due.
+    pub due: Micros,
+    /// When everything was durable. What held then is what the collector must say of it.
+    pub ended: Micros,
+    /// How late frames were.
+    pub latencies: Latencies,
+}
+
+impl Act {
+    /// Mappings per second, from the first intended time to the last ack.
+    pub fn mappings_per_second(&self) -> f64 {
+        let span_us = self.ended.since(self.began).max(1);
+        self.mappings as f64 * MICROS_PER_SECOND as f64 / span_us as f64
+    }
+}
+
+/// What was performed.
+pub struct Performance {
+    /// The model, with the failure staged where the scenario has one.
+    pub world: Arc<World>,
+    /// Clock of the run.
+    pub clock: Clock,
+    /// Every router connects and sends its table.
+    pub cold_start: Act,
+    /// The failure.
+    pub storm: Option<Act>,
+    /// The sessions, still open.
+    pub fleet: Fleet,
+}
+
+/// How far an act is: its name, frames that are durable, frames planned.
+pub type Watch<'w> = &'w mut dyn FnMut(&'static str, u64, u64);
+
+/// Performs. Errors: `StageError`. Blocks until the last act is over.
+pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance, StageError> {
+    let clock = Clock::start();
+    let world = Arc::new(World::generate(&settings.shape, clock.now())?);
+    let routers = world.network.topology.routers.len();
+    watch("encoding", 0, routers as u64);
+    let encode_began = clock.now();
+    let start = Micros(0);
+    let mut frames = encode_all(routers, encode_threads(), |encoder, router_index| {
+        encoder.first_snapshot(&world, router_index, start)
+    });
+    let encode_us = clock.now().since(encode_began);
+    let began = clock.now().offset(LEAD_US);
+    let connect_at = |place: usize| match settings.routers_per_second {
+        0 => began,
+        rate => began.offset(place as i64 * MICROS_PER_SECOND / i64::from(rate)),
+    };
+    for (place, frames) in frames.iter_mut().enumerate() {
+        frames.iter_mut().for_each(|frame| frame.intended = connect_at(place));
+    }
+    let mut act = Act::plan(&frames, began);
+    let plans = plans(settings, &world, frames, connect_at)?;
+    let fleet = Fleet::start(settings.target, settings.threads, &world, clock, plans)?;
+    act.finish("cold start", None, &fleet, &clock, settings, &mut *watch)?;
+    let mut performance = Performance { world, clock, cold_start: act, storm: None, fleet };
+    if settings.scenario == Scenario::LinkDown {
+        performance.storm = Some(performance.fail_link(encode_us, settings, watch)?);
+    }
+    performance.fleet.keepalive()?;
+    Ok(performance)
+}
+
+impl Performance {
+    /// Stages the failure far enough ahead that its frames are encoded before the first is due.
+    fn fail_link(
+        &self,
+        encode_us: i64,
+        settings: &StageSettings,
+        watch: Watch<'_>,
+    ) -> Result<Act, StageError> {
+        let staging_us =
+            STAGING_US_MIN + (encode_us as f64 * self.world.storm.share() * 2.0) as i64;
+        self.world.stage(self.clock.now().offset(staging_us));
+        let routers = self.world.network.topology.routers.len();
+        let frames = encode_all(routers, encode_threads(), |encoder, router_index| {
+            encoder.changes(&self.world, router_index)
+        });
+        let began = frames.iter().flatten().map(|frame| frame.intended).min();
+        let mut act = Act::plan(&frames, began.unwrap_or_else(|| self.clock.now()));
+        self.fleet.send(frames)?;
+        act.finish("link down", Some(&self.cold_start), &self.fleet, &self.clock, settings, watch)?;
+        Ok(act)
+    }
+
+    /// An instant after the last act, and one before the failure (of the cold start alone: equal).
+    pub fn instants(&self) -> [Micros; 2] {
+        let after = self.storm.as_ref().map_or(self.cold_start.ended, |storm| storm.ended);
+        let before = self.world.failure().unwrap_or(after);
+        [before, after]
+    }
+}
+
+impl Act {
+    fn plan(frames: &[Vec<Frame>], began: Micros) -> Act {
+        let all = || frames.iter().flatten();
+        Act {
+            speakers: frames.iter().filter(|frames| !frames.is_empty()).count(),
+            mappings: all().map(|frame| frame.mappings).sum(),
+            frames: all().count() as u64,
+            bytes: 0,
+            document_bytes: 0,
+            began,
+            due: all().map(|frame| frame.intended).max().unwrap_or(began),
+            ended: began,
+            latencies: Latencies::default(),
+        }
+    }
+
+    /// Waits until everything planned is durable, and takes the figures that `earlier` has not.
+    fn finish(
+        &mut self,
+        name: &'static str,
+        earlier: Option<&Act>,
+        fleet: &Fleet,
+        clock: &Clock,
+        settings: &StageSettings,
+        watch: Watch<'_>,
+    ) -> Result<(), StageError> {
+        let progress = fleet.progress();
+        let value = Progress::value;
+        let deadline = crate::clock::instant() + settings.act_timeout;
+        let acked_before = value(&progress.frames_acked);
+        while !progress.all_acked() {
+            if crate::clock::instant() > deadline || !fleet.is_alive() {
+                return Err(StageError::TimeUp {
+                    act: name,
+                    planned: value(&progress.frames_planned),
+                    acked: value(&progress.frames_acked),
+                    connected: value(&progress.connected),
+                    failures: value(&progress.connect_failures),
+                });
+            }
+            watch(name, value(&progress.frames_acked) - acked_before, self.frames);
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.ended = clock.now();
+        watch(name, self.frames, self.frames);
+        self.latencies = fleet.take_latencies()?;
+        self.bytes = value(&progress.bytes_sent) - earlier.map_or(0, |act| act.bytes);
+        self.document_bytes =
+            value(&progress.document_bytes_sent) - earlier.map_or(0, |act| act.document_bytes);
+        Ok(())
+    }
+}
+
+fn plans(
+    settings: &StageSettings,
+    world: &World,
+    frames: Vec<Vec<Frame>>,
+    connect_at: impl Fn(usize) -> Micros,
+) -> Result<Vec<SessionPlan>, StageError> {
+    let routers = frames.len();
+    let plan = |(router_index, frames): (usize, Vec<Frame>)| {
+        let source = match settings.source_base {
+            Some(base) => Some(
+                address_after(base, router_index).ok_or(StageError::Sources { base, routers })?,
+            ),
+            None => None,
+        };
+        let router = world.network.topology.routers[router_index].id;
+        let connect_at = connect_at(router_index);
+        Ok(SessionPlan { router_index, router, source, connect_at, frames })
+    };
+    frames.into_iter().enumerate().map(plan).collect()
+}
+
+/// Encoding is done before anything is measured: it may have every core.
+fn encode_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
