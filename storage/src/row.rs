@@ -200,6 +200,8 @@ pub enum Reason {
     CollectorStopped,
     /// The collector died; written when it starts again.
     CollectorLost,
+    /// Bytes of the log are damaged: rows are missing. Never written, found by whoever reads.
+    LogDamaged,
 }
 
 impl Reason {
@@ -214,6 +216,7 @@ impl Reason {
             Reason::Rejected(cause) => cause.name(),
             Reason::CollectorStopped => "collector-stopped",
             Reason::CollectorLost => "collector-lost",
+            Reason::LogDamaged => "log-damaged",
         }
     }
 }

@@ -129,7 +129,7 @@ const _: () = {
 };
 
 /// Codes of the reasons; `Rejected` is followed by the code of its cause.
-pub const REASONS: [(u8, Reason); 7] = [
+pub const REASONS: [(u8, Reason); 8] = [
     (0, Reason::Finished),
     (1, Reason::ClosedByRouter),
     (2, Reason::ConnectionLost),
@@ -137,6 +137,7 @@ pub const REASONS: [(u8, Reason); 7] = [
     (4, Reason::Superseded),
     (6, Reason::CollectorStopped),
     (7, Reason::CollectorLost),
+    (8, Reason::LogDamaged),
 ];
 /// Code of `Reason::Rejected`.
 pub const REASON_REJECTED: u8 = 5;
@@ -152,6 +153,7 @@ pub(super) fn reason_code(reason: Reason) -> (u8, Option<Cause>) {
         Reason::Rejected(cause) => (REASON_REJECTED, Some(cause)),
         Reason::CollectorStopped => (6, None),
         Reason::CollectorLost => (7, None),
+        Reason::LogDamaged => (8, None),
     }
 }
 

@@ -101,7 +101,11 @@ pub fn read(
     filter: &Filter,
     on_row: &mut dyn FnMut(Row),
 ) -> Result<ReadReport, LogError> {
-    read_blocks(data, filter, &mut |rows| rows.drain(..).for_each(&mut *on_row))
+    read_blocks(data, filter, &mut |_, met| {
+        if let Met::Rows(rows) = met {
+            rows.drain(..).for_each(&mut *on_row);
+        }
+    })
 }
 
 /// Gives the rows of one file, as `read` does; adds to the report.
@@ -112,16 +116,26 @@ pub fn read_file(
     on_row: &mut dyn FnMut(Row),
 ) -> Result<(), LogError> {
     let mut rows = Vec::new();
-    read_file_blocks(file, filter, report, &mut rows, &mut |rows| {
-        rows.drain(..).for_each(&mut *on_row);
+    read_file_blocks(file, filter, report, &mut rows, &mut |_, met| {
+        if let Met::Rows(rows) = met {
+            rows.drain(..).for_each(&mut *on_row);
+        }
     })
 }
 
-/// Gives the rows of one block after another; the vector is used again for the next.
+/// What stands next in a file.
+pub(super) enum Met<'a> {
+    /// The rows of a block; the vector is used again for the next.
+    Rows(&'a mut Vec<Row>),
+    /// Damage. All rows of the file that were written before this time had been read.
+    Damage(Micros),
+}
+
+/// Gives what stands in one file after another.
 pub(super) fn read_blocks(
     data: &Path,
     filter: &Filter,
-    on_block: &mut dyn FnMut(&mut Vec<Row>),
+    on_block: &mut dyn FnMut(&LogFile, Met<'_>),
 ) -> Result<ReadReport, LogError> {
     let mut report = ReadReport::default();
     let mut rows = Vec::new();
@@ -136,9 +150,10 @@ fn read_file_blocks(
     filter: &Filter,
     report: &mut ReadReport,
     rows: &mut Vec<Row>,
-    on_block: &mut dyn FnMut(&mut Vec<Row>),
+    on_block: &mut dyn FnMut(&LogFile, Met<'_>),
 ) -> Result<(), LogError> {
     report.files += 1;
+    let mut whole_until = file.hour.start();
     let mut scan = Scan::open(file)?;
     while let Some(piece) = scan.next()? {
         match piece {
@@ -146,17 +161,25 @@ fn read_file_blocks(
                 report.blocks += 1;
                 let Some(filter) = filter.for_block(&header) else {
                     report.blocks_skipped += 1;
+                    whole_until = whole_until.max(header.time_min);
                     continue;
                 };
                 rows.clear();
                 match decode(&header, payload, &filter, rows) {
-                    Ok(()) => on_block(rows),
+                    Ok(()) => {
+                        whole_until = whole_until.max(header.time_min);
+                        on_block(file, Met::Rows(rows));
+                    }
                     Err(malformed) => {
                         report.damages.push(malformed.into_corruption(&file.path, offset));
+                        on_block(file, Met::Damage(whole_until));
                     }
                 }
             }
-            Piece::Damage { corruption, .. } => report.damages.push(corruption),
+            Piece::Damage { corruption, .. } => {
+                report.damages.push(corruption);
+                on_block(file, Met::Damage(whole_until));
+            }
             Piece::Torn { bytes, .. } => report.torn_bytes += bytes,
         }
     }

@@ -218,6 +218,42 @@ fn a_second_restart_adds_nothing_once_the_rows_are_written() {
 }
 
 #[test]
+fn damage_makes_its_shards_routers_unknown_until_their_next_snapshot() {
+    let data = tempfile::tempdir().unwrap();
+    let mut writer = three_routers();
+    writer.session(2, SessionEvent::SnapshotBegin);
+    let complete = SessionEvent::SnapshotComplete {
+        explicit: true,
+        confirmed: 1,
+        added: 0,
+        altered: 0,
+        vanished: 0,
+    };
+    writer.session(2, complete);
+    for number in [1, 3] {
+        let reason = Reason::Finished;
+        writer.session(number, SessionEvent::Termination { reason });
+    }
+    writer.commit();
+    let whole = writer.blocks.concat();
+    write_log(data.path(), &whole);
+    let recovered = open(data.path(), NOW).unwrap();
+    assert!(recovered.routers.values().all(|state| state.gap.is_none()));
+
+    // The third block is the one in which router 3 comes, and router 1's frame could be in it.
+    let mut damaged = whole.clone();
+    let start = writer.blocks[0].len() + writer.blocks[1].len();
+    damaged[start + writer.blocks[2].len() / 2] ^= 1;
+    write_log(data.path(), &damaged);
+    let recovered = open(data.path(), NOW).unwrap();
+    assert_eq!((recovered.damages.len(), recovered.cuts.len()), (1, 0));
+    let gap = recovered.routers[&router(1)].gap.expect("nobody knows what is missing");
+    assert_eq!(gap.reason, Reason::LogDamaged);
+    assert!(gap.start > START && gap.start < writer.time);
+    assert!(recovered.routers[&router(2)].gap.is_none(), "its snapshot ended the gap");
+}
+
+#[test]
 fn a_folder_without_a_log_knows_nothing() {
     let data = tempfile::tempdir().unwrap();
     let recovered = open(data.path(), NOW).unwrap();
