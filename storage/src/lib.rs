@@ -10,3 +10,4 @@ pub mod table;
 pub mod router;
 pub mod log;
 pub mod recovery;
+pub mod history;

@@ -454,3 +454,28 @@ pub enum Row {
     /// A kernel sample.
     Kernel(KernelRow),
 }
+
+impl Row {
+    /// Whose row it is; `None` for kernel samples and the books of unknown senders.
+    pub fn router(&self) -> Option<RouterId> {
+        match self {
+            Row::Change(change) => Some(change.stamp.router),
+            Row::Session(session) => Some(session.router),
+            Row::Ledger(ledger) => ledger.router,
+            Row::Kernel(_) => None,
+        }
+    }
+
+    /// Its place among the rows of its router. Ledger rows have none of their own and stand behind
+    /// everything else of their session.
+    pub fn place(&self) -> Position {
+        match self {
+            Row::Change(change) => change.stamp.position,
+            Row::Session(session) => session.position,
+            Row::Ledger(ledger) => {
+                Position { generation: ledger.generation, sequence: u64::MAX, index: u32::MAX }
+            }
+            Row::Kernel(_) => Position::default(),
+        }
+    }
+}

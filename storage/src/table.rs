@@ -234,6 +234,12 @@ impl RouterTable {
         Some(self.entry_ref(*key, entry))
     }
 
+    /// When (effective time) this key was withdrawn, if it has no entry and that is remembered:
+    /// for `CLOCK_BEHIND_MAX_US` at least, unless a flood of withdrawals came after.
+    pub fn withdrawn(&self, key: &Key) -> Option<Micros> {
+        self.tombstones.get(key).copied()
+    }
+
     /// Every entry, in no order: sort what is shown.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter().map(|(key, entry)| self.entry_ref(*key, entry))

@@ -1,0 +1,280 @@
+//! What happened to a router's entries: changes in order, with the gaps between them.
+//!
+//! In:   a router's rows in `Position` order, and which entries are asked for.
+//! Out:  `Event`s by time: change rows as they are, gaps with their beginning and end.
+//! Law:  a gap is in the list wherever it overlaps what was asked for, however late it was written.
+//! Not:  what stood at one instant (`network`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::network::Writer;
+use crate::log::{self, Filter, LogError, Ordered, ReadReport};
+use crate::mapping::{Fec, Key, Label, Mapping, RouterId};
+use crate::row::{Change, Position, Reason, Row, SessionEvent, SessionRow};
+use crate::time::Micros;
+
+#[cfg(test)]
+mod tests;
+
+/// Which entries of a router are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All of them.
+    All,
+    /// Those that a packet with this label meets.
+    Label(Label),
+    /// Those for this FEC.
+    Fec(Fec),
+}
+
+impl Selector {
+    fn selects(&self, mapping: &Mapping) -> bool {
+        match self {
+            Selector::All => true,
+            Selector::Label(label) => mapping.ingress.label == Some(*label),
+            Selector::Fec(fec) => mapping.fec == *fec,
+        }
+    }
+
+    fn selects_key(&self, key: &Key) -> bool {
+        match (self, key) {
+            (Selector::All, _) => true,
+            (Selector::Label(asked), Key::Ilm(label, _) | Key::Service(label, _)) => asked == label,
+            (Selector::Fec(asked), Key::Ftn(fec) | Key::Service(_, fec)) => asked == fec,
+            (Selector::Label(_), Key::Ftn(_)) | (Selector::Fec(_), Key::Ilm(..)) => false,
+        }
+    }
+}
+
+/// An interval for which the collector cannot vouch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Last evidence before it.
+    pub start: Micros,
+    /// When it ended; `None` = it is open as far as the log goes.
+    pub end: Option<Micros>,
+    /// The entry concerned; `None` = all of the router.
+    pub key: Option<Key>,
+    /// What happened.
+    pub reason: Reason,
+    /// Place of the gap row.
+    pub position: Position,
+}
+
+impl Gap {
+    /// Whether the instant lies in it.
+    pub fn holds_at(&self, at: Micros) -> bool {
+        self.start <= at && self.end.is_none_or(|end| at < end)
+    }
+}
+
+/// One thing that happened to a router's entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A change row; its time is the effective time.
+    Change(Box<Change>),
+    /// A gap; its time is its start.
+    Gap(Gap),
+}
+
+impl Event {
+    /// What events are ordered by.
+    pub fn time(&self) -> Micros {
+        match self {
+            Event::Change(change) => change.stamp.effective_time,
+            Event::Gap(gap) => gap.start,
+        }
+    }
+
+    fn position(&self) -> Position {
+        match self {
+            Event::Change(change) => change.stamp.position,
+            Event::Gap(gap) => gap.position,
+        }
+    }
+}
+
+/// The gaps of one router, found by folding its rows in `Position` order.
+#[derive(Clone, Debug, Default)]
+pub struct GapFold {
+    closed: Vec<Gap>,
+    router: Option<Gap>,
+    keys: BTreeMap<Key, Gap>,
+    session: Option<Position>,
+    last_evidence: Option<Micros>,
+}
+
+impl GapFold {
+    /// Folds a change or session row in.
+    pub fn fold(&mut self, row: &Row) {
+        match row {
+            Row::Change(change) => {
+                self.note(change.stamp.collection_time);
+                if !self.keys.is_empty()
+                    && let Some(gap) = self.keys.remove(&change.mapping.key())
+                {
+                    self.close(gap, change.stamp.effective_time);
+                }
+            }
+            Row::Session(session) => self.fold_session(session),
+            Row::Ledger(ledger) if ledger.bytes_read > 0 => self.note(ledger.time),
+            Row::Ledger(_) | Row::Kernel(_) => {}
+        }
+    }
+
+    fn fold_session(&mut self, row: &SessionRow) {
+        match &row.event {
+            SessionEvent::Configured { .. } => return,
+            SessionEvent::Initiation { .. } => self.session = Some(row.position),
+            SessionEvent::Termination { .. } => self.session = None,
+            SessionEvent::SnapshotBegin => {}
+            SessionEvent::SnapshotComplete { .. } => {
+                let keys = std::mem::take(&mut self.keys).into_values();
+                let open: Vec<Gap> = self.router.take().into_iter().chain(keys).collect();
+                open.into_iter().for_each(|gap| self.close(gap, row.time));
+            }
+            SessionEvent::Gap { start, key, reason } => {
+                let position = row.position;
+                let gap = Gap { start: *start, end: None, key: *key, reason: *reason, position };
+                self.open(gap);
+                return;
+            }
+        }
+        self.note(row.time);
+    }
+
+    fn note(&mut self, time: Micros) {
+        self.last_evidence = self.last_evidence.max(Some(time));
+    }
+
+    fn open(&mut self, gap: Gap) {
+        let place = match gap.key {
+            None => self.router.get_or_insert(gap),
+            Some(key) => self.keys.entry(key).or_insert(gap),
+        };
+        if gap.start < place.start {
+            *place = gap;
+        }
+    }
+
+    fn close(&mut self, gap: Gap, end: Micros) {
+        self.closed.push(Gap { end: Some(end.max(gap.start)), ..gap });
+    }
+
+    /// Every gap, by its start. With the writer gone, a session that is still open is one too.
+    pub fn finish(mut self, writer: Writer) -> Vec<Gap> {
+        if let (Writer::Gone, Some(position), Some(start)) =
+            (writer, self.session, self.last_evidence)
+        {
+            let reason = Reason::CollectorLost;
+            self.open(Gap { start, end: None, key: None, reason, position });
+        }
+        let mut gaps = self.closed;
+        gaps.extend(self.router);
+        gaps.extend(self.keys.into_values());
+        gaps.sort_by_key(|gap| (gap.start, gap.position, gap.key));
+        gaps
+    }
+}
+
+/// What is asked of one router's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The router.
+    pub router: RouterId,
+    /// Which of its entries.
+    pub selector: Selector,
+    /// From this (effective) time on, itself included.
+    pub since: Option<Micros>,
+    /// Up to this (effective) time, itself included.
+    pub until: Option<Micros>,
+}
+
+/// Answers from the log: changes and gaps by time.
+pub fn events(data: &Path, question: &Question) -> Result<(Vec<Event>, ReadReport), LogError> {
+    let writer = Writer::of(data);
+    let filter = Filter {
+        router: Some(question.router),
+        changes: true,
+        sessions: true,
+        ledger: true,
+        ..Filter::NONE
+    };
+    let mut fold = EventFold::new(*question);
+    let report = log::read_ordered(data, &filter, &mut |ordered| match ordered {
+        Ordered::Row(_, row) => fold.fold(row),
+        Ordered::StartOver(_) => fold = EventFold::new(*question),
+    })?;
+    Ok((fold.finish(writer), report))
+}
+
+/// The same of rows that are at hand, in any order.
+pub fn events_of_rows(rows: &[Row], question: &Question, writer: Writer) -> Vec<Event> {
+    let of_router = |row: &&Row| row.router() == Some(question.router);
+    let mut rows: Vec<&Row> = rows.iter().filter(of_router).collect();
+    rows.sort_by_key(|row| row.place());
+    let mut fold = EventFold::new(*question);
+    rows.into_iter().for_each(|row| fold.fold(row));
+    fold.finish(writer)
+}
+
+struct EventFold {
+    question: Question,
+    gaps: GapFold,
+    changes: Vec<Change>,
+    /// Keys whose entry was asked for when last seen: what ends it is part of its history.
+    selected: BTreeSet<Key>,
+    /// Keys whose entry was ever asked for: their gaps are part of its history.
+    concerned: BTreeSet<Key>,
+}
+
+impl EventFold {
+    fn new(question: Question) -> EventFold {
+        EventFold {
+            question,
+            gaps: GapFold::default(),
+            changes: Vec::new(),
+            selected: BTreeSet::new(),
+            concerned: BTreeSet::new(),
+        }
+    }
+
+    fn fold(&mut self, row: &Row) {
+        self.gaps.fold(row);
+        let Row::Change(change) = row else {
+            return;
+        };
+        let key = change.mapping.key();
+        let selects = self.question.selector.selects(&change.mapping);
+        let ends = !selects && self.selected.remove(&key);
+        if selects {
+            self.selected.insert(key);
+            self.concerned.insert(key);
+        }
+        let time = change.stamp.effective_time;
+        let within = self.question.since.is_none_or(|since| since <= time)
+            && self.question.until.is_none_or(|until| time <= until);
+        if (selects || ends) && within {
+            self.changes.push(change.clone());
+        }
+    }
+
+    fn finish(self, writer: Writer) -> Vec<Event> {
+        let Question { selector, since, until, .. } = self.question;
+        let overlaps = |gap: &Gap| {
+            until.is_none_or(|until| gap.start <= until)
+                && since.is_none_or(|since| gap.end.is_none_or(|end| since <= end))
+        };
+        let concerned = self.concerned;
+        let concerns = |gap: &Gap| {
+            gap.key.is_none_or(|key| selector.selects_key(&key) || concerned.contains(&key))
+        };
+        let gaps = self.gaps.finish(writer).into_iter();
+        let gaps = gaps.filter(overlaps).filter(concerns).map(Event::Gap);
+        let mut events: Vec<Event> =
+            self.changes.into_iter().map(Box::new).map(Event::Change).chain(gaps).collect();
+        events.sort_by_key(|event| (event.time(), event.position()));
+        events
+    }
+}

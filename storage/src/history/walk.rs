@@ -1,0 +1,526 @@
+//! The way of an LSP through the network as of an instant, hop by hop.
+//!
+//! In:   a `Network`, the head router, and a FEC or the label that a packet arrives there with.
+//! Out:  a `Walk`: steps that share their continuations, and a verdict at every end.
+//! Law:  every walk ends: states are met once, loops are verdicts, steps and stacks are bounded.
+//! Not:  which entry a packet meets (`lookup`), how a walk is drawn (engine).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use foldhash::fast::FixedState;
+
+use super::network::Network;
+use super::{Standing, Unknown, UnknownCause};
+use crate::mapping::{Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, RouterId};
+use crate::time::Micros;
+
+mod lookup;
+mod loops;
+mod paths;
+#[cfg(test)]
+mod tests;
+
+use lookup::{Found, Missing};
+
+pub use paths::{Hop, Path};
+
+/// Steps of one walk: a network of 17,000 routers needs one or two each; hostile tables more.
+pub const STEPS_MAX: usize = 65_536;
+/// Labels on a packet: far above any service chain; tables that push for ever are hostile or broken.
+pub const STACK_LABELS_MAX: usize = 64;
+
+/// How the packet comes to the head router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Without label, for this FEC.
+    Fec(Fec),
+    /// With this label of the platform space (or of the one interface that has an entry for it).
+    Label(Label),
+}
+
+impl fmt::Display for Start {
+    /// `ip:10.0.0.3/32`, `label:24`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Start::Fec(fec) => fec.fmt(f),
+            Start::Label(label) => write!(f, "label:{label}"),
+        }
+    }
+}
+
+/// Why an LSP is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Broken {
+    /// The router has no entry for what arrives, and had none.
+    NoEntry,
+    /// Its entry was withdrawn at this (effective) time.
+    Withdrawn(Micros),
+    /// The packet comes back as it was.
+    Loop,
+    /// No router is known to own the next-hop address.
+    RouterUnknown(IpAddr),
+    /// The entry has no branch.
+    NoBranch,
+    /// More labels than any packet carries.
+    StackTooDeep,
+}
+
+impl Broken {
+    /// The word in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Broken::NoEntry => "no-entry",
+            Broken::Withdrawn(_) => "withdrawn",
+            Broken::Loop => "loop",
+            Broken::RouterUnknown(_) => "router-unknown",
+            Broken::NoBranch => "no-branch",
+            Broken::StackTooDeep => "stack-too-deep",
+        }
+    }
+}
+
+/// What becomes of the packet at the end of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It leaves MPLS where it should.
+    Delivered {
+        /// The last router.
+        here: RouterId,
+    },
+    /// It leaves MPLS for another FEC than it entered for.
+    Misdelivered {
+        /// The last router.
+        here: RouterId,
+        /// The FEC that it entered for.
+        entered: Fec,
+        /// The FEC that it leaves for.
+        left: Fec,
+    },
+    /// It goes on without label, as IP, from `here`.
+    Unlabelled {
+        /// The router that sends it on without label.
+        here: RouterId,
+        /// Where plain IP brings it, when it never had a label and that could be followed.
+        delivered: Option<RouterId>,
+    },
+    /// It is lost.
+    Broken {
+        /// The router that cannot send it on.
+        here: RouterId,
+        /// Why.
+        why: Broken,
+    },
+    /// Nobody can say.
+    Unknown {
+        /// The router that the collector cannot vouch for.
+        here: RouterId,
+        /// Why not.
+        unknown: Unknown,
+    },
+}
+
+impl Verdict {
+    /// The word in every output.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Verdict::Delivered { .. } => "delivered",
+            Verdict::Misdelivered { .. } => "misdelivered",
+            Verdict::Unlabelled { .. } => "unlabelled",
+            Verdict::Broken { .. } => "broken",
+            Verdict::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// The router at which the walk ended.
+    pub const fn here(&self) -> RouterId {
+        match *self {
+            Verdict::Delivered { here }
+            | Verdict::Misdelivered { here, .. }
+            | Verdict::Unlabelled { here, .. }
+            | Verdict::Broken { here, .. }
+            | Verdict::Unknown { here, .. } => here,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Delivered { here } => write!(f, "delivered at {here}"),
+            Verdict::Misdelivered { here, entered, left } => {
+                write!(f, "misdelivered at {here}: entered for {entered}, leaves for {left}")
+            }
+            Verdict::Unlabelled { here, delivered: None } => {
+                write!(f, "unlabelled: goes on as IP at {here}")
+            }
+            Verdict::Unlabelled { here, delivered: Some(end) } => {
+                write!(f, "unlabelled: goes on as IP at {here}, as far as {end}")
+            }
+            Verdict::Broken { here, why: Broken::Withdrawn(time) } => {
+                write!(f, "broken at {here}: withdrawn at {time}")
+            }
+            Verdict::Broken { here, why: Broken::RouterUnknown(address) } => {
+                write!(f, "broken at {here}: no router is known to own {address}")
+            }
+            Verdict::Broken { here, why } => write!(f, "broken at {here}: {}", why.name()),
+            Verdict::Unknown { here, unknown } => write!(f, "{unknown} at {here}"),
+        }
+    }
+}
+
+/// The entry that a packet met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// What identifies it.
+    pub key: Key,
+    /// What it does.
+    pub mapping: Mapping,
+    /// Effective time of the change that set its value.
+    pub active_since: Micros,
+    /// Whether it can be vouched for; if not, the step ends here.
+    pub standing: Standing,
+}
+
+/// Where a branch leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// To the step of this index in `Walk::steps`; several branches may share one.
+    Step(usize),
+    /// To an end.
+    End(Verdict),
+}
+
+/// One branch of a met entry, taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The branch as the entry says it.
+    pub nhlfe: Nhlfe,
+    /// All labels of the packet behind it, outermost first.
+    pub stack: LabelStack,
+    /// The router that the next hop resolves to; this one for a recursive lookup.
+    pub router: Option<RouterId>,
+    /// Where it leads.
+    pub onward: Onward,
+}
+
+/// A packet at a router: what it looks like there and what is done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The router.
+    pub router: RouterId,
+    /// Labels of the packet as it is looked at, outermost first.
+    pub stack: LabelStack,
+    /// The entry that it meets; `None` when there is none, or none is needed to deliver it.
+    pub met: Option<Met>,
+    /// One for every branch of the entry: ECMP or copies (replicate).
+    pub branches: Vec<Branch>,
+    /// The verdict, when the walk ends here; then there is no branch.
+    pub end: Option<Verdict>,
+}
+
+/// An LSP, walked. Steps form a graph without cycles that begins at index 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// The router at which it begins.
+    pub head: RouterId,
+    /// How the packet came there.
+    pub start: Start,
+    /// The instant.
+    pub at: Micros,
+    /// The FEC that the packet entered for, as far as it is known.
+    pub entered: Option<Fec>,
+    /// The steps; the first is that at the head.
+    pub steps: Vec<Step>,
+}
+
+impl Walk {
+    /// Every verdict of the walk, each once, sorted.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let ends = self.steps.iter().filter_map(|step| step.end);
+        let branches = self.steps.iter().flat_map(|step| &step.branches);
+        let leaves = branches.filter_map(|branch| match branch.onward {
+            Onward::End(verdict) => Some(verdict),
+            Onward::Step(_) => None,
+        });
+        let mut verdicts: Vec<Verdict> = ends.chain(leaves).collect();
+        verdicts.sort_unstable();
+        verdicts.dedup();
+        verdicts
+    }
+
+    /// Whether every branch delivers.
+    pub fn is_delivered(&self) -> bool {
+        self.verdicts().iter().all(|verdict| matches!(verdict, Verdict::Delivered { .. }))
+    }
+}
+
+/// How the packet has travelled so far: decides what going on without label means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Carriage {
+    /// It has not left the head router.
+    Fresh,
+    /// It has never had a label; `first` sent it on so. `far`: over more than one hop.
+    Plain { first: RouterId, far: bool },
+    /// It has had a label.
+    Labelled,
+}
+
+/// Where a packet's label, or its lack of one, is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Space {
+    /// The FTN entry of the FEC that the walk is about.
+    Head,
+    /// Label space of the router: that of the interface to the upstream router first.
+    Label { from: Option<RouterId> },
+    /// Service entry, for the FEC whose entry pushed the label.
+    Service(Fec),
+    /// IP table, towards the FEC of the walk, or towards this address (a service's egress).
+    Ip { towards: Option<IpAddr> },
+}
+
+/// A packet at a router. Two equal ones go the same way: each is walked once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    router: RouterId,
+    stack: LabelStack,
+    space: Space,
+    carriage: Carriage,
+}
+
+/// Walks from `head`. Cost: every state once, at most `STEPS_MAX`.
+pub fn trace(network: &Network, head: RouterId, start: Start) -> Walk {
+    let (stack, space, carriage) = match start {
+        Start::Fec(_) => (LabelStack::new(), Space::Head, Carriage::Fresh),
+        Start::Label(label) => {
+            let space = Space::Label { from: lookup::only_interface(network, head, label) };
+            (LabelStack::from_elem(label, 1), space, Carriage::Labelled)
+        }
+    };
+    let entered = match start {
+        Start::Fec(fec) => Some(fec.masked()),
+        Start::Label(label) => lookup::fec_of_label(network, head, label),
+    };
+    let mut walker = Walker { network, entered, states: Vec::new(), known: HashMap::default() };
+    walker.visit(State { router: head, stack, space, carriage });
+    let mut steps = Vec::new();
+    while let Some(state) = walker.states.get(steps.len()).cloned() {
+        let step = walker.step(&state);
+        steps.push(step);
+    }
+    loops::cut(&mut steps);
+    Walk { head, start, at: network.at, entered, steps }
+}
+
+struct Walker<'a> {
+    network: &'a Network,
+    entered: Option<Fec>,
+    /// In the order of their steps; those behind the last step are still to be walked.
+    states: Vec<State>,
+    known: HashMap<State, usize, FixedState>,
+}
+
+impl Walker<'_> {
+    /// The step that this state will be, or `None` when the walk has as many as it may.
+    fn visit(&mut self, state: State) -> Option<usize> {
+        if let Some(index) = self.known.get(&state) {
+            return Some(*index);
+        }
+        let index = self.states.len();
+        if index >= STEPS_MAX {
+            return None;
+        }
+        self.known.insert(state.clone(), index);
+        self.states.push(state);
+        Some(index)
+    }
+
+    fn step(&mut self, state: &State) -> Step {
+        let here = state.router;
+        let mut step = Step {
+            router: here,
+            stack: state.stack.clone(),
+            met: None,
+            branches: Vec::new(),
+            end: None,
+        };
+        match self.meet(state) {
+            Found::End(verdict) => step.end = Some(verdict),
+            Found::Missing(missing) => step.end = Some(missing_verdict(here, missing)),
+            Found::Entry(met, stack) => {
+                step.end = self.end_at(here, &met);
+                if step.end.is_none() {
+                    step.branches = self.branches(state, &stack, &met);
+                }
+                step.met = Some(*met);
+            }
+        }
+        step
+    }
+
+    /// The verdict on an entry that sends nothing on.
+    fn end_at(&self, here: RouterId, met: &Met) -> Option<Verdict> {
+        if let Some(unknown) = met.standing.unknown() {
+            return Some(Verdict::Unknown { here, unknown });
+        }
+        let why = Broken::NoBranch;
+        met.mapping.branches.is_empty().then_some(Verdict::Broken { here, why })
+    }
+
+    fn branches(&mut self, state: &State, stack: &LabelStack, met: &Met) -> Vec<Branch> {
+        // As the entry sees it: explicit null is gone.
+        let seen = State { stack: stack.clone(), ..state.clone() };
+        let take = |nhlfe: &Nhlfe| {
+            let stack = stack_behind(stack, met, nhlfe);
+            let (router, onward) = self.onward(&seen, &stack, met, nhlfe);
+            Branch { nhlfe: nhlfe.clone(), stack, router, onward }
+        };
+        met.mapping.branches.iter().map(take).collect()
+    }
+
+    fn onward(
+        &mut self,
+        state: &State,
+        stack: &LabelStack,
+        met: &Met,
+        nhlfe: &Nhlfe,
+    ) -> (Option<RouterId>, Onward) {
+        let here = state.router;
+        if stack.len() > STACK_LABELS_MAX {
+            let why = Broken::StackTooDeep;
+            return (None, Onward::End(Verdict::Broken { here, why }));
+        }
+        match nhlfe.next_hop {
+            NextHop::Address(address) => {
+                let Some(router) = self.network.owner(address) else {
+                    let why = Broken::RouterUnknown(address);
+                    return (None, Onward::End(Verdict::Broken { here, why }));
+                };
+                (Some(router), self.send(state, stack, router))
+            }
+            NextHop::Recursive => (Some(here), self.look_again(state, stack, met)),
+            // What still carries a label cannot leave MPLS: the router looks at that label.
+            NextHop::Fec if !stack.is_empty() => (Some(here), self.look_again(state, stack, met)),
+            NextHop::Fec => (None, self.leave(state, met)),
+        }
+    }
+
+    /// To another router, over the wire.
+    fn send(&mut self, state: &State, stack: &LabelStack, router: RouterId) -> Onward {
+        let here = state.router;
+        let carriage = match state.carriage {
+            _ if !stack.is_empty() => Carriage::Labelled,
+            Carriage::Fresh => Carriage::Plain { first: here, far: false },
+            Carriage::Plain { first, .. } => Carriage::Plain { first, far: true },
+            // It arrived here without label, and goes on without: not this LSP's doing any more.
+            Carriage::Labelled if state.stack.is_empty() => {
+                return Onward::End(Verdict::Unlabelled { here, delivered: None });
+            }
+            Carriage::Labelled => Carriage::Labelled,
+        };
+        let space = if stack.is_empty() {
+            Space::Ip { towards: None }
+        } else {
+            Space::Label { from: Some(here) }
+        };
+        self.go(State { router, stack: stack.clone(), space, carriage })
+    }
+
+    /// To this router again, with another label on top or none.
+    fn look_again(&mut self, state: &State, stack: &LabelStack, met: &Met) -> Onward {
+        let pushed = met.mapping.operation == Operation::Push && !matches!(met.key, Key::Ilm(..));
+        let space = if stack.is_empty() {
+            Space::Ip { towards: met.mapping.fec.loopback().filter(|_| pushed) }
+        } else if pushed {
+            Space::Service(met.mapping.fec)
+        } else {
+            Space::Label { from: None }
+        };
+        let State { router, carriage, .. } = *state;
+        self.go(State { router, stack: stack.clone(), space, carriage })
+    }
+
+    fn go(&mut self, mut state: State) -> Onward {
+        self.forget_upstream(&mut state);
+        let here = state.router;
+        match self.visit(state) {
+            Some(index) => Onward::Step(index),
+            None => {
+                let unknown = Unknown { cause: UnknownCause::WalkTooLong, since: None };
+                Onward::End(Verdict::Unknown { here, unknown })
+            }
+        }
+    }
+
+    /// Where the packet comes from matters only if the router has an entry for that interface:
+    /// without it, packets from everywhere share their step.
+    fn forget_upstream(&self, state: &mut State) {
+        if let Space::Label { from: Some(upstream) } = state.space
+            && let Some(label) = state.stack.first()
+            && !lookup::has_interface_entry(self.network, state.router, *label, upstream)
+        {
+            state.space = Space::Label { from: None };
+        }
+    }
+
+    /// Out of the MPLS network, by an entry whose next hop is `fec`; the stack is empty.
+    fn leave(&mut self, state: &State, met: &Met) -> Onward {
+        let here = state.router;
+        let left = met.mapping.fec;
+        let end = |verdict| Onward::End(verdict);
+        let Some(entered) = self.entered else {
+            return end(delivered(here, state.carriage));
+        };
+        match (entered, left) {
+            // The router cannot say for what: then its IP table can, if it knows the prefix.
+            (Fec::Ip { .. }, Fec::Unknown) if self.has_ip_entry(here) => {
+                let State { router, carriage, .. } = *state;
+                let space = Space::Ip { towards: None };
+                self.go(State { router, stack: LabelStack::new(), space, carriage })
+            }
+            (_, Fec::Unknown) => end(delivered(here, state.carriage)),
+            _ if lookup::serves(&left, &entered) => end(delivered(here, state.carriage)),
+            _ => end(Verdict::Misdelivered { here, entered, left }),
+        }
+    }
+
+    fn has_ip_entry(&self, here: RouterId) -> bool {
+        match (self.network.router(here), self.entered) {
+            (Some(router), Some(Fec::Ip { prefix, .. })) => {
+                matches!(lookup::ip_entry(router, prefix, 0), Found::Entry(..))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The verdict on a packet that is where it should be.
+fn delivered(here: RouterId, carriage: Carriage) -> Verdict {
+    match carriage {
+        // One hop without label is implicit null at work; two are an LSP that is not there.
+        Carriage::Plain { first, far: true } => {
+            Verdict::Unlabelled { here: first, delivered: Some(here) }
+        }
+        Carriage::Plain { far: false, .. } | Carriage::Fresh | Carriage::Labelled => {
+            Verdict::Delivered { here }
+        }
+    }
+}
+
+fn missing_verdict(here: RouterId, missing: Missing) -> Verdict {
+    match missing {
+        Missing::Unknown(unknown) => Verdict::Unknown { here, unknown },
+        Missing::Never => Verdict::Broken { here, why: Broken::NoEntry },
+        Missing::Withdrawn(time) => Verdict::Broken { here, why: Broken::Withdrawn(time) },
+    }
+}
+
+/// The packet's labels behind a branch. An ILM entry replaces or takes the top label, unless it
+/// pushes; an FTN or service entry adds. Implicit null adds nothing.
+fn stack_behind(stack: &LabelStack, met: &Met, nhlfe: &Nhlfe) -> LabelStack {
+    let takes_top = matches!(met.key, Key::Ilm(..)) && met.mapping.operation != Operation::Push;
+    let kept = stack.iter().skip(usize::from(takes_top));
+    let added = nhlfe.stack.iter().filter(|label| **label != Label::IMPLICIT_NULL);
+    added.chain(kept).copied().collect()
+}
