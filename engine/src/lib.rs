@@ -1,7 +1,10 @@
 //! The collector `stormdrain`, as the byte travels: listen, session, frame, inflate, XML,
 //! router table, batch, log, ack.
 
+pub mod io;
+pub mod registry;
 pub mod wire;
+pub mod shard;
 pub mod settings;
 pub mod policy;
 pub mod metrics;

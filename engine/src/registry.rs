@@ -1,0 +1,177 @@
+//! Where each router lives: which shard holds its table, and what shards say to each other.
+//!
+//! In:   the routers that recovery rebuilt; the shard that asks for one.
+//! Out:  the parked state itself, or the shard that has it; `Message`, the words between shards.
+//! Law:  a router's state is in one place: parked here, in one shard, or in one message.
+//! Not:  who may claim a router (`policy`), and which of two claims wins (`shard::claim`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use storage::mapping::RouterId;
+use storage::router::RouterState;
+use storage::row::{Cause, Row, SessionEvent, SessionRow};
+use storage::time::Micros;
+
+use crate::io::ConnectionId;
+use crate::policy::Policy;
+
+/// A connection asks for the state of the router that it speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The router.
+    pub router: RouterId,
+    /// The shard of the connection.
+    pub shard: usize,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+}
+
+/// What one shard, or the host, says to a shard.
+#[derive(Debug)]
+pub enum Message {
+    /// To the router's home: end the session that it has, and hand over the state.
+    Claim(Claim),
+    /// To the claimant: here is the state; every row of it is durable.
+    Granted {
+        /// What was asked.
+        claim: Claim,
+        /// The router's table and what else is known of it.
+        state: Box<RouterState>,
+    },
+    /// To the claimant: another source is active under this id.
+    Refused {
+        /// What was asked.
+        claim: Claim,
+        /// Why.
+        cause: Cause,
+        /// The peer of the active session.
+        holder: SocketAddr,
+    },
+    /// The settings were read again: who may speak from now on.
+    Policy(Arc<Policy>),
+    /// Rows of the host itself: what recovery found, kernel samples, configured routers.
+    Rows(Vec<Row>),
+}
+
+/// What `Registry::claim` found.
+#[derive(Debug)]
+pub enum Found {
+    /// Nobody had it: the claimant is its home from now on.
+    Yours(Box<RouterState>),
+    /// The home is the claimant's shard already.
+    AtHome,
+    /// The home is another shard: ask there.
+    At(usize),
+}
+
+#[derive(Debug)]
+enum Place {
+    Parked(Box<RouterState>),
+    Shard(usize),
+}
+
+/// Router to home, shared by the shards.
+///
+/// A lock is taken once per session, never per mapping.
+#[derive(Debug, Default)]
+pub struct Registry {
+    places: Mutex<BTreeMap<RouterId, Place>>,
+}
+
+impl Registry {
+    /// A registry in which `parked` wait for their routers to come back.
+    pub fn new(parked: BTreeMap<RouterId, Box<RouterState>>) -> Registry {
+        let places = parked.into_iter().map(|(router, state)| (router, Place::Parked(state)));
+        Registry { places: Mutex::new(places.collect()) }
+    }
+
+    /// The state of `router`, or who has it. A router never seen gets an empty state.
+    pub fn claim(&self, router: RouterId, shard: usize) -> Found {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match places.insert(router, Place::Shard(shard)) {
+            None => Found::Yours(Box::new(RouterState::new(router))),
+            Some(Place::Parked(state)) => Found::Yours(state),
+            Some(Place::Shard(home)) if home == shard => Found::AtHome,
+            Some(Place::Shard(home)) => {
+                // Not moved yet: the home says when it is (`moved`).
+                places.insert(router, Place::Shard(home));
+                Found::At(home)
+            }
+        }
+    }
+
+    /// The rows that say what the settings name: routers that are parked, or were never seen.
+    ///
+    /// Called before the first shard begins, and when the settings were read again; routers that
+    /// live in a shard are compared there (`Message::Policy`).
+    pub fn configure(&self, policy: &Policy, now: Micros) -> Vec<Row> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in policy.routers() {
+            let parked = || Place::Parked(Box::new(RouterState::new(entry.id)));
+            places.entry(entry.id).or_insert_with(parked);
+        }
+        let parked = places.values_mut().filter_map(|place| match place {
+            Place::Parked(state) => Some(state),
+            Place::Shard(_) => None,
+        });
+        parked.filter_map(|state| configured(state, policy, now)).map(Row::Session).collect()
+    }
+
+    /// The state of `router` has been sent to `shard`.
+    pub fn moved(&self, router: RouterId, shard: usize) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(router, Place::Shard(shard));
+    }
+
+    /// The shard whose state `router` is; `None` while it is parked, or never seen.
+    pub fn home(&self, router: RouterId) -> Option<usize> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match places.get(&router) {
+            Some(Place::Shard(shard)) => Some(*shard),
+            Some(Place::Parked(_)) | None => None,
+        }
+    }
+
+    /// How many routers are known.
+    pub fn routers(&self) -> usize {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// The row that brings what is known of a router in line with the settings, where it differs.
+pub(crate) fn configured(
+    state: &mut RouterState,
+    policy: &Policy,
+    now: Micros,
+) -> Option<SessionRow> {
+    let entry = policy.entry(state.router);
+    let name = entry.map(|entry| entry.name.clone()).unwrap_or_default();
+    let addresses = entry.map(|entry| entry.addresses.clone()).unwrap_or_default();
+    if name == state.name && addresses == state.addresses_configured {
+        return None;
+    }
+    Some(state.session_row(now, SessionEvent::Configured { name, addresses }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_is_in_one_place() {
+        let router = RouterId([192, 0, 2, 1].into());
+        let mut parked = BTreeMap::new();
+        parked.insert(router, Box::new(RouterState::new(router)));
+        let registry = Registry::new(parked);
+        assert!(matches!(registry.claim(router, 0), Found::Yours(_)));
+        assert!(matches!(registry.claim(router, 0), Found::AtHome));
+        assert!(matches!(registry.claim(router, 1), Found::At(0)));
+        registry.moved(router, 1);
+        assert!(matches!(registry.claim(router, 0), Found::At(1)));
+        assert_eq!(registry.routers(), 1);
+    }
+}

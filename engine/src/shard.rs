@@ -1,0 +1,553 @@
+//! The shard: one core's connections, routers and log, as a pure machine.
+//!
+//! In:   `Completion`s of a driver, and the time as an argument.
+//! Out:  `Op`s for the driver to do; counters; nothing else.
+//! Law:  draining goes before digesting; what is acknowledged is durable; the ledger balances.
+//! Not:  the kernel: the three drivers of `io` turn the same machine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use storage::mapping::RouterId;
+use storage::router::RouterState;
+use storage::row::{Cause, LedgerRow, Reason};
+
+use crate::io::{Completion, ConnectionId, Now, Op};
+use crate::metrics::{Counters, Metric};
+use crate::policy::Policy;
+use crate::registry::{self, Message, Registry};
+use crate::settings::Settings;
+use crate::wire::{Rejection, Tools, Unit, WireLimits};
+
+mod surge;
+mod books;
+mod connection;
+mod admission;
+mod pressure;
+mod digest;
+mod claim;
+mod session;
+mod apply;
+mod commit;
+mod notice;
+
+use admission::Admission;
+use books::Sums;
+use claim::{Home, Slot};
+use commit::Commit;
+use connection::{Connection, Phase, Snapshot};
+use notice::Notices;
+
+/// Batches that may collect behind the one in flight before digesting pauses: 8 blocks.
+const BATCH_BLOCKS_MAX: usize = 8;
+
+/// What a shard needs to know of the settings.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// Which shard it is, from 0.
+    pub index: usize,
+    /// Longest wait of a row for its commit.
+    pub commit_interval_us: u64,
+    /// Bytes of rows after which a commit no longer waits for its interval.
+    pub block_bytes_max: usize,
+    /// Bytes of rows behind the commit in flight after which digesting pauses.
+    pub batch_bytes_max: usize,
+    /// Received bytes that this shard may hold: its share of the host's budget.
+    pub surge_bytes_max: usize,
+    /// Silence after which a snapshot without an explicit end counts as over.
+    pub snapshot_quiet_us: u64,
+    /// How long an unconfirmed entry is kept.
+    pub unconfirmed_hold_us: u64,
+    /// How long a connection may stay without saying which router it is.
+    pub identify_timeout_us: u64,
+    /// Silence after which a session yields its router id to another source.
+    pub identity_idle_us: u64,
+    /// New sessions of one source per minute.
+    pub sessions_per_minute_max: u64,
+    /// Rejected frames and mappings of one session before it is closed.
+    pub rejected_budget: u64,
+    /// Limits on one frame or document.
+    pub limits: WireLimits,
+}
+
+impl ShardSettings {
+    /// The part of the settings that concerns shard `index` of `shards`.
+    pub fn new(settings: &Settings, index: usize, shards: usize) -> ShardSettings {
+        let block_bytes_max = settings.commit_bytes as usize;
+        ShardSettings {
+            index,
+            commit_interval_us: settings.commit_interval_ms * 1_000,
+            block_bytes_max,
+            batch_bytes_max: block_bytes_max * BATCH_BLOCKS_MAX,
+            surge_bytes_max: settings.memory_bytes as usize / shards.max(1),
+            snapshot_quiet_us: settings.snapshot_quiet_ms * 1_000,
+            unconfirmed_hold_us: settings.unconfirmed_hold_s * 1_000_000,
+            identify_timeout_us: settings.identify_timeout_ms * 1_000,
+            identity_idle_us: settings.identity_idle_s * 1_000_000,
+            sessions_per_minute_max: settings.sessions_per_minute_max,
+            rejected_budget: settings.rejected_budget,
+            limits: settings.wire,
+        }
+    }
+}
+
+/// What is to be looked at when its time has come. Nothing is taken out early: each looks first
+/// whether it still applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A connection should have named its router by now.
+    Identify(ConnectionId),
+    /// A snapshot of inferred end may be over.
+    Quiet(ConnectionId),
+    /// Unconfirmed entries may have been held long enough.
+    Hold,
+}
+
+/// What the books cannot account for; all zero at every moment, or there is a defect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Sum over the connections of |read - framed - rejected - held|.
+    pub bytes: u128,
+    /// Sum over the connections of |framed - changes - confirmed - duplicates - rejected|.
+    pub mappings: u128,
+    /// |Change rows appended - changes - derived|.
+    pub rows: u128,
+}
+
+/// One core's connections, routers and log.
+pub struct Shard {
+    settings: ShardSettings,
+    registry: Arc<Registry>,
+    policy: Arc<Policy>,
+    connections: BTreeMap<ConnectionId, Box<Connection>>,
+    homes: BTreeMap<RouterId, Home>,
+    commit: Commit,
+    ops: VecDeque<Op>,
+    timers: BTreeSet<(u64, Timer)>,
+    /// Connections with something to digest, in turn.
+    ready: VecDeque<ConnectionId>,
+    /// Connections whose books have something for the next block.
+    dirty: Vec<ConnectionId>,
+    /// Connections that close when their last batch is durable.
+    closing: Vec<ConnectionId>,
+    /// Routers that leave when their last batch is durable.
+    leaving: Vec<RouterId>,
+    /// Routers whose session has just ended.
+    freed: Vec<RouterId>,
+    /// Connections that are not read because the budget is spent.
+    paused: Vec<ConnectionId>,
+    pressed: bool,
+    surge_held_bytes: usize,
+    /// Entries of the tables that live here.
+    entries: u64,
+    /// When the driver last had nothing more to deliver.
+    drained_us: u64,
+    tools: Tools,
+    unit: Unit,
+    admission: Admission,
+    notices: Notices,
+    counters: Counters,
+    /// Books of connections that are gone, and of changes that no connection caused.
+    past: Sums,
+    accept_paused: bool,
+    stopping: bool,
+}
+
+impl Shard {
+    /// A shard that has not begun: the first op says so to the driver.
+    pub fn new(settings: ShardSettings, registry: Arc<Registry>, policy: Arc<Policy>) -> Shard {
+        Shard {
+            commit: Commit::new(settings.index),
+            tools: Tools::new(settings.limits),
+            admission: Admission::new(settings.sessions_per_minute_max),
+            settings,
+            registry,
+            policy,
+            connections: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            ops: VecDeque::from([Op::Accept]),
+            timers: BTreeSet::from([(0, Timer::Hold)]),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            closing: Vec::new(),
+            leaving: Vec::new(),
+            freed: Vec::new(),
+            paused: Vec::new(),
+            pressed: false,
+            surge_held_bytes: 0,
+            entries: 0,
+            drained_us: 0,
+            unit: Unit::new(),
+            notices: Notices::new(),
+            counters: Counters::default(),
+            past: Sums::default(),
+            accept_paused: false,
+            stopping: false,
+        }
+    }
+
+    /// Takes in what happened. Bytes are copied once; nothing is digested here.
+    pub fn handle(&mut self, now: Now, completion: Completion<'_>) {
+        match completion {
+            Completion::Accepted { connection, peer } => self.accepted(connection, peer, now),
+            Completion::AcceptFailed { errno } => self.accept_failed(errno),
+            Completion::Received { connection, bytes } => self.received(connection, bytes, now),
+            Completion::ReceiveEnded { connection, reason } => {
+                self.receive_ended(connection, reason, now);
+            }
+            Completion::Drained => self.drained_us = now.monotonic_us,
+            Completion::Closed { connection } => self.closed(connection, now),
+            Completion::LogOpened { .. } => {}
+            Completion::LogSynced => self.log_synced(now),
+            Completion::LogFailed { errno } => self.log_failed(errno),
+            Completion::Told { message } => self.told(message, now),
+        }
+    }
+
+    /// The next operation for the driver, in order.
+    pub fn poll_op(&mut self) -> Option<Op> {
+        self.ops.pop_front()
+    }
+
+    /// Runs what is due and digests one bounded slice; `true` = there is more to digest now.
+    ///
+    /// Call it at least once per turn, and whenever `poll_timeout` has passed.
+    pub fn digest(&mut self, now: Now) -> bool {
+        if self.commit.failure().is_some() {
+            return false;
+        }
+        self.run_timers(now);
+        if !self.commit_is_full() {
+            self.digest_slice(now);
+        }
+        self.process_freed(now);
+        self.release(now);
+        self.commit_if_due(now);
+        self.close_finished();
+        !self.ready.is_empty() && !self.commit_is_full()
+    }
+
+    /// The monotonic time at which `digest` must be called at the latest.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let timer_us = self.timers.first().map(|timer| timer.0);
+        timer_us.into_iter().chain(self.commit_due_us()).min()
+    }
+
+    /// Begins to stop: no more accepting or reading; what was read is digested and committed,
+    /// last acks are sent, connections close. `stopped` says when it is done.
+    pub fn stop(&mut self, now: Now) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        self.ops.push_back(Op::PauseAccept);
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.end_reading(id, Reason::CollectorStopped);
+            self.finish_if_claiming(id, now);
+        }
+    }
+
+    /// Whether everything that `stop` began is done.
+    pub fn stopped(&self) -> bool {
+        self.stopping && self.connections.is_empty() && self.commit.is_idle() && self.ops.is_empty()
+    }
+
+    /// errno of the log's failure: the shard does nothing more, and the process is to stop.
+    pub fn failure(&self) -> Option<i32> {
+        self.commit.failure()
+    }
+
+    /// What has been counted. States are set by the call.
+    pub fn counters(&mut self) -> &mut Counters {
+        self.counters.set(Metric::RoutersHeld, self.homes.len() as u64);
+        self.counters.set(Metric::TableEntries, self.entries);
+        &mut self.counters
+    }
+
+    /// What the ledger cannot account for, measured on the buffers and tables themselves.
+    pub fn ledger_balance(&self) -> Balance {
+        let mut balance = Balance::default();
+        let mut rows = self.past.clone();
+        for connection in self.connections.values() {
+            let total = connection.books.total();
+            let held = connection.surge.len() as i128;
+            balance.bytes += (total.bytes_open() - held).unsigned_abs();
+            let kept = match &connection.phase {
+                // Its mappings are counted when it is applied.
+                Phase::Claiming(_) | Phase::Nameless | Phase::Speaking(_) => 0,
+                Phase::Closing { .. } | Phase::Closed(_) => held,
+            };
+            balance.bytes += kept.unsigned_abs();
+            balance.mappings += total.mappings_open().unsigned_abs();
+            rows.add(&total);
+        }
+        balance.bytes += self.past.bytes_open().unsigned_abs();
+        balance.mappings += self.past.mappings_open().unsigned_abs();
+        balance.rows = u128::from(self.commit.change_rows.abs_diff(rows.changes + rows.derived));
+        balance
+    }
+
+    /// The state of a router whose home is here and that is not about to leave.
+    pub fn router(&self, router: RouterId) -> Option<&RouterState> {
+        match &self.homes.get(&router)?.slot {
+            Slot::Idle(state) => Some(state),
+            Slot::Active(id) => match &self.connections.get(id)?.phase {
+                Phase::Speaking(session) => Some(&session.state),
+                _ => None,
+            },
+            Slot::Leaving { .. } | Slot::Awaited => None,
+        }
+    }
+
+    fn told(&mut self, message: Message, now: Now) {
+        match message {
+            Message::Claim(claim) => self.claimed(claim, now),
+            Message::Granted { claim, state } => self.granted(claim, state, now),
+            Message::Refused { claim, cause, holder } => {
+                self.refused(claim, cause, &holder.to_string(), now);
+            }
+            Message::Policy(policy) => self.policy_changed(policy, now),
+            Message::Rows(rows) => self.append_rows(&rows, now),
+        }
+    }
+
+    /// Who may speak from now on. Sessions stay; names and addresses that changed are written.
+    fn policy_changed(&mut self, policy: Arc<Policy>, now: Now) {
+        self.policy = policy;
+        let routers: Vec<RouterId> = self.homes.keys().copied().collect();
+        for router in routers {
+            let state = match self.homes.get_mut(&router).map(|home| &mut home.slot) {
+                Some(Slot::Idle(state)) => state,
+                Some(Slot::Active(id)) => {
+                    match self.connections.get_mut(id).map(|connection| &mut connection.phase) {
+                        Some(Phase::Speaking(session)) => &mut session.state,
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            if let Some(row) = registry::configured(state, &self.policy, now.wall) {
+                self.commit.session(&row);
+                self.commit.touch(now);
+            }
+        }
+    }
+
+    fn accepted(&mut self, id: ConnectionId, peer: std::net::SocketAddr, now: Now) {
+        self.counters.add(Metric::ConnectionsAccepted, 1);
+        let mut connection = Box::new(Connection::new(id, peer, now));
+        let admitted = self.policy.admit(peer.ip()).and_then(|()| {
+            let in_time = self.admission.admit(peer.ip(), now.monotonic_us);
+            if in_time { Ok(()) } else { Err(Cause::SessionRate) }
+        });
+        if let Err(cause) = admitted {
+            let detail = match cause {
+                Cause::SessionRate => "more sessions of this source than sessions_per_minute_max",
+                _ => "no prefix of `allow` and no router's sources cover this source",
+            };
+            connection.receiving = false;
+            connection.phase = Phase::Closed(cause);
+            connection.books.open.reject(cause, 0, 0);
+            self.counters.reject(cause, 0, 0);
+            self.notice(&connection, cause, detail, now);
+            self.ops.push_back(Op::Close { connection: id, reset: true });
+        } else if self.stopping || self.commit.failure().is_some() {
+            connection.receiving = false;
+            connection.phase = Phase::Closed(Cause::Truncated);
+            self.ops.push_back(Op::Close { connection: id, reset: true });
+        } else {
+            self.ops.push_back(Op::Receive { connection: id });
+            let due_us = now.monotonic_us + self.settings.identify_timeout_us;
+            self.timers.insert((due_us, Timer::Identify(id)));
+        }
+        self.connections.insert(id, connection);
+    }
+
+    fn accept_failed(&mut self, errno: i32) {
+        self.counters.add(Metric::AcceptFailures, 1);
+        if !self.accept_paused {
+            self.accept_paused = true;
+            self.counters.add(Metric::AcceptPauses, 1);
+            self.ops.push_back(Op::PauseAccept);
+            let error = std::io::Error::from_raw_os_error(errno).to_string();
+            tracing::warn!(error, "no connection can be taken; again when one has closed");
+        }
+    }
+
+    fn received(&mut self, id: ConnectionId, bytes: &[u8], now: Now) {
+        let count = bytes.len() as u64;
+        self.counters.add(Metric::ReceivedBytes, count);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            self.past.bytes_read += count;
+            self.past.reject(Cause::Truncated, count, 0);
+            self.counters.reject(Cause::Truncated, count, 0);
+            return;
+        };
+        connection.books.open.bytes_read += count;
+        if let Phase::Closing { cause, .. } | Phase::Closed(cause) = connection.phase {
+            connection.books.open.reject(cause, count, 0);
+            self.counters.reject(cause, count, 0);
+            return;
+        }
+        connection.heard_us = now.monotonic_us;
+        connection.heard = now.wall;
+        let held_before = connection.held_bytes();
+        connection.surge.push(bytes, now.wall);
+        let held_after = connection.held_bytes();
+        let claiming = matches!(connection.phase, Phase::Claiming(_));
+        let worth = !claiming && connection.surge.waiting() >= connection.needed;
+        self.counters.add(Metric::SurgePushedBytes, count);
+        self.surge_changed(held_before, held_after);
+        if worth {
+            self.enqueue(id);
+        }
+        self.press(id);
+    }
+
+    fn receive_ended(&mut self, id: ConnectionId, reason: Reason, now: Now) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.silent = true;
+        connection.receiving = false;
+        if connection.is_live() {
+            if connection.ended.is_none() {
+                connection.heard = now.wall;
+                connection.ended = Some(reason);
+            }
+            self.enqueue(id);
+        }
+    }
+
+    fn closed(&mut self, id: ConnectionId, now: Now) {
+        self.counters.add(Metric::ConnectionsClosed, 1);
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        if connection.is_live() {
+            // The driver closed it by itself: as if the connection had been lost.
+            let held_before = connection.held_bytes();
+            connection.silent = true;
+            self.finish(&mut connection, Reason::ConnectionLost, now);
+            self.surge_changed(held_before, connection.held_bytes());
+            self.closing.retain(|waiting| *waiting != id);
+        }
+        // What came in after its end belongs to no session any more.
+        if let Some(row) = connection.books.settle(None, 0, 0, now.wall) {
+            self.commit.ledger(&row);
+            self.commit.touch(now);
+        }
+        self.past.add(&connection.books.total());
+        if self.accept_paused && !self.stopping {
+            self.accept_paused = false;
+            self.ops.push_back(Op::Accept);
+        }
+        self.process_freed(now);
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        while let Some(&(due_us, timer)) = self.timers.first() {
+            if due_us > now.monotonic_us {
+                return;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Identify(id) => self.identify_due(id, now),
+                Timer::Quiet(id) => self.quiet_due(id, now),
+                Timer::Hold => self.hold_due(now),
+            }
+        }
+    }
+
+    fn identify_due(&mut self, id: ConnectionId, now: Now) {
+        let phase = self.connections.get(&id).map(|connection| &connection.phase);
+        if !matches!(phase, Some(Phase::Nameless)) {
+            return;
+        }
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let held_before = connection.held_bytes();
+        let cause = Cause::RouterUnknown;
+        let detail = "expected a hello or a document within identify_timeout_ms, found none";
+        self.reject(&mut connection, &Rejection { cause, detail: detail.into() }, 0, now);
+        self.finish(&mut connection, Reason::Rejected(cause), now);
+        self.surge_changed(held_before, connection.held_bytes());
+        self.connections.insert(id, connection);
+        self.close_finished();
+    }
+
+    /// A snapshot of inferred end is over when nothing came for `snapshot_quiet_us` although the
+    /// connection was being read, its receive queue was empty, and everything is digested.
+    fn quiet_due(&mut self, id: ConnectionId, now: Now) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let quiet_us = connection.heard_us + self.settings.snapshot_quiet_us;
+        let quiet = now.monotonic_us >= quiet_us
+            && self.drained_us >= quiet_us
+            && connection.receiving
+            && connection.surge.waiting() == 0;
+        let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
+        if let Phase::Speaking(mut session) = phase {
+            if let Snapshot::Open { inferred: true, .. } = session.snapshot {
+                if quiet {
+                    self.complete_snapshot(&mut connection, &mut session, false, now.wall);
+                    self.mark_dirty(&mut connection);
+                    self.commit.touch(now);
+                } else {
+                    let again_us = now.monotonic_us + self.settings.snapshot_quiet_us / 8 + 1;
+                    self.timers.insert((again_us.max(quiet_us), Timer::Quiet(id)));
+                }
+            }
+            connection.phase = Phase::Speaking(session);
+        } else {
+            connection.phase = phase;
+        }
+        self.connections.insert(id, connection);
+    }
+
+    /// Withdraws entries that have been unconfirmed for too long.
+    fn hold_due(&mut self, now: Now) {
+        let hold_us = i64::try_from(self.settings.unconfirmed_hold_us).unwrap_or(i64::MAX);
+        let again_us = (self.settings.unconfirmed_hold_us / 8).clamp(1_000_000, 60_000_000);
+        self.timers.insert((now.monotonic_us + again_us, Timer::Hold));
+        for home in self.homes.values_mut() {
+            let state = match &mut home.slot {
+                Slot::Idle(state) => state,
+                Slot::Active(id) => match self.connections.get_mut(id).map(|it| &mut it.phase) {
+                    Some(Phase::Speaking(session)) => &mut session.state,
+                    _ => continue,
+                },
+                Slot::Leaving { .. } | Slot::Awaited => continue,
+            };
+            let oldest = state.table.unconfirmed_oldest();
+            if oldest.is_none_or(|oldest| now.wall.since(oldest) < hold_us) {
+                continue;
+            }
+            let entries_before = state.table.len() as u64;
+            let builder = self.commit.builder();
+            let derived = state.expire_unconfirmed(hold_us, now.wall, &mut |stamp, mapping| {
+                builder.change(stamp, mapping);
+            });
+            self.entries = self.entries + state.table.len() as u64 - entries_before;
+            self.commit.change_rows += derived;
+            self.past.derived += derived;
+            self.counters.add(Metric::Derived, derived);
+            if derived > 0 {
+                let row = LedgerRow {
+                    router: Some(state.router),
+                    generation: state.position.generation,
+                    time: now.wall,
+                    sequence_last: state.sequence_last,
+                    bytes_read: 0,
+                    bytes_framed: 0,
+                    mappings_framed: 0,
+                    changes: 0,
+                    confirmed: 0,
+                    duplicates: 0,
+                    derived,
+                    rejected: Vec::new(),
+                };
+                self.commit.ledger(&row);
+                self.commit.touch(now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

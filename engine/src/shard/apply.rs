@@ -1,0 +1,298 @@
+//! Apply: what a unit changes in its router's table, and the rows that say so.
+//!
+//! In:   the unit at hand, the session it came on, and when its last byte came.
+//! Out:  change rows and gap rows in the block that collects; an ack that waits for them.
+//! Law:  a sequence is applied once; what could not be read leaves a gap.
+//! Not:  what a mapping does to a table (storage `table`).
+
+use storage::mapping::{Operation, TimeSource};
+use storage::row::{Basis, Cause, Flags, InputMode, Position, Reason, SessionEvent, Stamp};
+use storage::table::{Applied, Arrival};
+use storage::time::Micros;
+
+use super::Shard;
+use super::connection::{Connection, Damage, Phase, Session, Snapshot};
+use super::digest::Flow;
+use super::session::unit_mappings;
+use crate::io::Now;
+use crate::metrics::Metric;
+use crate::wire::{Rejection, SnapshotMark, Unit, UnitKind};
+
+impl Shard {
+    /// Applies the unit in `self.unit` to the session of `connection`.
+    pub(crate) fn apply_unit(
+        &mut self,
+        connection: &mut Connection,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
+        let Phase::Speaking(mut session) = phase else {
+            connection.phase = phase;
+            return Flow::Wait;
+        };
+        let mut unit = std::mem::take(&mut self.unit);
+        let flow = self.apply_to(connection, &mut session, &mut unit, time, now);
+        self.unit = unit;
+        connection.phase = Phase::Speaking(session);
+        flow
+    }
+
+    fn apply_to(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        unit: &mut Unit,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        let flow = match &unit.kind {
+            UnitKind::Mappings | UnitKind::SnapshotComplete => {
+                self.apply_counted(connection, session, unit, time, now)
+            }
+            UnitKind::Keepalive => Flow::On,
+            UnitKind::Bye => Flow::Over(Reason::Finished),
+            UnitKind::Hello(_) => {
+                let cause = Cause::HelloInvalid;
+                let detail = "expected one hello on a session, found a second".into();
+                self.reject(connection, &Rejection { cause, detail }, 0, now);
+                return Flow::Over(Reason::Rejected(cause));
+            }
+        };
+        session.state.last_evidence = session.state.last_evidence.max(Some(time));
+        flow
+    }
+
+    /// A unit that takes a place in the order of the session.
+    fn apply_counted(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        unit: &mut Unit,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        self.commit.touch(now);
+        let sequence = self.take_place(connection, session, unit.sequence, time, now);
+        if session.acks && session.mode == InputMode::Framed {
+            self.commit.acknowledge(connection.id, sequence);
+            self.counters.add(Metric::AcksPushed, 1);
+        }
+        let count = unit_mappings(unit);
+        if session.mode == InputMode::Framed && sequence <= session.state.sequence_last {
+            connection.books.open.mappings_framed += count;
+            connection.books.open.duplicates += count;
+            self.counters.add(Metric::MappingsFramed, count);
+            self.counters.add(Metric::Duplicates, count);
+            return Flow::On;
+        }
+        if session.mode == InputMode::Framed {
+            session.state.sequence_last = sequence;
+        }
+        let place = Position { generation: session.generation, sequence, index: 0 };
+        if unit.router.is_some_and(|router| router != session.router) {
+            return self.foreign_unit(connection, session, unit, now);
+        }
+        let fresh = session.mode != InputMode::Framed || sequence >= session.fresh;
+        let is_part = unit.snapshot == SnapshotMark::Part && session.snapshot == Snapshot::Closed;
+        let whole = unit.snapshot == SnapshotMark::Whole;
+        if fresh && (session.announced || is_part || whole) {
+            self.begin_snapshot(session, false, time);
+        }
+        let flow = self.apply_mappings(connection, session, unit, place, time, now);
+        if fresh && (whole || unit.kind == UnitKind::SnapshotComplete) {
+            session.state.position = session.state.position.max(place);
+            self.complete_snapshot(connection, session, true, time);
+        }
+        flow
+    }
+
+    /// The place of a unit in its session; a jump forward is a gap.
+    fn take_place(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        sequence: Option<u64>,
+        time: Micros,
+        now: Now,
+    ) -> u64 {
+        let Some(sequence) = sequence.filter(|_| session.mode == InputMode::Framed) else {
+            session.due += 1;
+            return session.due;
+        };
+        if sequence > session.due {
+            let cause = Cause::SequenceBroken;
+            let detail = format!("expected sequence {}, found {sequence}", session.due);
+            self.reject(connection, &Rejection { cause, detail: detail.into() }, 0, now);
+            self.gap_from_evidence(session, Reason::Rejected(cause), time);
+        }
+        session.due = session.due.max(sequence.saturating_add(1));
+        sequence
+    }
+
+    fn gap_from_evidence(&mut self, session: &mut Session, reason: Reason, time: Micros) {
+        session.damage_snapshot(Damage::Frames);
+        let evidence = session.state.last_evidence.unwrap_or(session.begun);
+        self.open_gap(session, evidence, reason, time);
+    }
+
+    /// A document of another router than the session's: none of ours, so no gap.
+    fn foreign_unit(
+        &mut self,
+        connection: &mut Connection,
+        session: &Session,
+        unit: &Unit,
+        now: Now,
+    ) -> Flow {
+        let cause = Cause::ForeignRouter;
+        let count = unit_mappings(unit);
+        connection.books.open.mappings_framed += count;
+        connection.books.open.reject(cause, 0, count);
+        self.counters.add(Metric::MappingsFramed, count);
+        self.counters.reject(cause, 0, count);
+        let found = unit.router.map(|router| router.to_string()).unwrap_or_default();
+        let detail = format!("expected router-id {}, found {found}", session.router);
+        self.notice(connection, cause, &detail, now);
+        self.spend_budget(connection, 1)
+    }
+
+    fn apply_mappings(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        unit: &mut Unit,
+        place: Position,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
+        let shown = unit.snapshot != SnapshotMark::None || inferred;
+        let evidence = session.state.last_evidence.unwrap_or(session.begun);
+        let mut arrival = Arrival { position: place, collection_time: time, basis: Basis::Live };
+        let entries_before = session.state.table.len() as u64;
+        let (mut changes, mut odd) = (0, OddCounts::default());
+        let builder = self.commit.builder();
+        for mapping in &mut unit.mappings {
+            if mapping.time_source == TimeSource::Collector {
+                mapping.event_time = time;
+            }
+            let withdraws = mapping.operation == Operation::None;
+            arrival.basis = if shown && !withdraws { Basis::Snapshot } else { Basis::Live };
+            if let Applied::Change(stamp) = session.state.apply(mapping, &arrival) {
+                builder.change(&stamp, mapping);
+                odd.count(&stamp);
+                arrival.position.index += 1;
+                changes += 1;
+            }
+        }
+        self.entries = self.entries + session.state.table.len() as u64 - entries_before;
+        self.commit.change_rows += changes;
+        let count = unit.mappings.len() as u64;
+        let open = &mut connection.books.open;
+        open.mappings_framed += unit_mappings(unit);
+        open.changes += changes;
+        open.confirmed += count - changes;
+        self.counters.add(Metric::MappingsFramed, unit_mappings(unit));
+        self.counters.add(Metric::Changes, changes);
+        self.counters.add(Metric::Confirmed, count - changes);
+        self.counters.add(Metric::ClockBackwards, odd.backwards);
+        self.counters.add(Metric::ClockFar, odd.far);
+        self.counters.add(Metric::ReservedLabels, odd.reserved);
+        session.state.position = session.state.position.max(place);
+        self.mappings_rejected(connection, session, unit, evidence, time, now)
+    }
+
+    /// Mappings that were rejected alone: their entries cannot be vouched for.
+    fn mappings_rejected(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        unit: &Unit,
+        evidence: Micros,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        for rejected in &unit.rejected {
+            let cause = rejected.cause;
+            connection.books.open.reject(cause, 0, 1);
+            self.counters.reject(cause, 0, 1);
+            self.notice(connection, cause, &rejected.detail, now);
+            if cause != Cause::ForeignRouter {
+                session.damage_snapshot(Damage::Mappings);
+            }
+            if let Some(key) = rejected.key {
+                let (start, reason) = (evidence.min(time), Reason::Rejected(cause));
+                let event = SessionEvent::Gap { start, key: Some(key), reason };
+                let row = session.state.session_row(time, event);
+                self.commit.session(&row);
+                self.counters.add(Metric::Gaps, 1);
+            }
+        }
+        self.spend_budget(connection, unit.rejected.len() as u64)
+    }
+
+    /// A frame was rejected and its boundary is known: what it said is lost.
+    pub(crate) fn frame_rejected(
+        &mut self,
+        connection: &mut Connection,
+        cause: Cause,
+        sequence: Option<u64>,
+        time: Micros,
+        now: Now,
+    ) -> Flow {
+        let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
+        let Phase::Speaking(mut session) = phase else {
+            connection.phase = phase;
+            // Without a hello there is no session that frames could belong to.
+            let framed = connection.decoder.mode() == Some(InputMode::Framed);
+            let over = Flow::Over(Reason::Rejected(cause));
+            return if framed { over } else { self.spend_budget(connection, 1) };
+        };
+        self.commit.touch(now);
+        let known = sequence.filter(|_| session.mode == InputMode::Framed);
+        let place = self.take_place(connection, &mut session, sequence, time, now);
+        let seen = known.is_some() && place <= session.state.sequence_last;
+        if !seen {
+            self.gap_from_evidence(&mut session, Reason::Rejected(cause), time);
+        }
+        if let Some(sequence) = known {
+            session.state.sequence_last = session.state.sequence_last.max(sequence);
+            if session.acks {
+                // The gap row is durable before the sender lets go of the frame.
+                self.commit.acknowledge(connection.id, sequence);
+                self.counters.add(Metric::AcksPushed, 1);
+            }
+        }
+        connection.phase = Phase::Speaking(session);
+        self.spend_budget(connection, 1)
+    }
+
+    fn spend_budget(&mut self, connection: &mut Connection, count: u64) -> Flow {
+        connection.rejected += count;
+        if connection.rejected > self.settings.rejected_budget {
+            let cause = Cause::RejectedBudget;
+            self.counters.reject(cause, 0, 0);
+            return Flow::Over(Reason::Rejected(cause));
+        }
+        Flow::On
+    }
+}
+
+/// What is odd about the changes of one unit.
+#[derive(Debug, Default)]
+struct OddCounts {
+    backwards: u64,
+    far: u64,
+    reserved: u64,
+}
+
+impl OddCounts {
+    fn count(&mut self, stamp: &Stamp) {
+        if stamp.flags == Flags::default() {
+            return;
+        }
+        self.backwards += u64::from(stamp.flags.contains(Flags::CLOCK_BACKWARDS));
+        self.far += u64::from(stamp.flags.contains(Flags::CLOCK_FAR));
+        self.reserved += u64::from(stamp.flags.contains(Flags::RESERVED_LABEL));
+    }
+}

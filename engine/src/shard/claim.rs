@@ -1,0 +1,292 @@
+//! Claim: which router a connection speaks for, and getting that router's state.
+//!
+//! In:   the first unit of a connection; claims and grants of other shards.
+//! Out:  the session, with the router's state in it; or the refusal.
+//! Law:  one router, one place: a state moves only when every row of it is durable.
+//! Not:  who may speak (`policy`), what the first unit changes (`apply`).
+
+use std::collections::VecDeque;
+
+use storage::mapping::RouterId;
+use storage::router::RouterState;
+use storage::row::{Cause, InputMode, Reason};
+use storage::time::Micros;
+
+use super::Shard;
+use super::connection::{Claiming, Connection, Phase};
+use super::digest::Flow;
+use crate::io::{ConnectionId, Now, Op};
+use crate::metrics::Metric;
+use crate::registry::{Claim, Found, Message};
+use crate::wire::{Rejection, UnitKind};
+
+/// A router whose home is this shard, and who wants it next.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub(crate) slot: Slot,
+    claims: VecDeque<Claim>,
+}
+
+/// Where in this shard the state of a router is.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// Here: nobody speaks for the router.
+    Idle(Box<RouterState>),
+    /// In the session of this connection.
+    Active(ConnectionId),
+    /// Here, and promised to another shard as soon as the batch `after` is durable.
+    Leaving {
+        /// The state.
+        state: Box<RouterState>,
+        /// The batch that covers its last row.
+        after: u64,
+        /// To whom.
+        to: Claim,
+    },
+    /// On its way from another shard.
+    Awaited,
+}
+
+impl Shard {
+    /// The first unit of a connection is in `self.unit`: finds its router.
+    pub(crate) fn identify(&mut self, connection: &mut Connection, time: Micros, now: Now) -> Flow {
+        let router = match self.named_router(connection) {
+            Ok(router) => router,
+            Err(rejection) => {
+                self.count_unit_rejected(connection, rejection.cause);
+                self.notice(connection, rejection.cause, &rejection.detail, now);
+                return Flow::Over(Reason::Rejected(rejection.cause));
+            }
+        };
+        let unit = std::mem::take(&mut self.unit);
+        connection.phase = Phase::Claiming(Box::new(Claiming { router, unit, time }));
+        Flow::Claim(Claim {
+            router,
+            shard: self.settings.index,
+            connection: connection.id,
+            peer: connection.peer,
+        })
+    }
+
+    fn named_router(&self, connection: &Connection) -> Result<RouterId, Rejection> {
+        let source = connection.peer.ip();
+        let refuse = |cause, detail: String| Rejection { cause, detail: detail.into() };
+        let router = match (&self.unit.kind, connection.decoder.mode()) {
+            (UnitKind::Hello(hello), _) => {
+                let (first, fresh) = (hello.sequence_first, hello.sequence_fresh);
+                if first == 0 || fresh < first {
+                    let detail = format!("expected 1 <= first <= fresh sequence: {first}, {fresh}");
+                    return Err(refuse(Cause::HelloInvalid, detail));
+                }
+                Some(hello.router)
+            }
+            (_, Some(InputMode::Framed)) => {
+                let detail = "expected hello as the first frame, found another".to_owned();
+                return Err(refuse(Cause::HelloInvalid, detail));
+            }
+            (_, Some(InputMode::Fpm)) => {
+                Some(self.policy.router_of(source).unwrap_or(RouterId(source)))
+            }
+            _ => self.unit.router.or_else(|| self.policy.router_of(source)),
+        };
+        let router = router.ok_or_else(|| {
+            let detail =
+                format!("expected router-id, or a [[router]] whose sources cover {source}");
+            refuse(Cause::RouterUnknown, detail)
+        })?;
+        if !self.policy.may_speak(source, router) {
+            let detail =
+                format!("expected a source that [[router]] {router} lists, found {source}");
+            return Err(refuse(Cause::IdentityRefused, detail));
+        }
+        Ok(router)
+    }
+
+    /// A connection of this shard wants a router.
+    pub(crate) fn claim(&mut self, claim: Claim, now: Now) {
+        let router = claim.router;
+        if let Some(home) = self.homes.get_mut(&router) {
+            home.claims.push_back(claim);
+            return self.process_claims(router, now);
+        }
+        let slot = match self.registry.claim(router, self.settings.index) {
+            Found::Yours(state) => {
+                self.entries += state.table.len() as u64;
+                Slot::Idle(state)
+            }
+            // The registry names this shard, so the state is on its way here.
+            Found::AtHome => Slot::Awaited,
+            Found::At(shard) => {
+                self.ops.push_back(Op::Tell { shard, message: Message::Claim(claim) });
+                Slot::Awaited
+            }
+        };
+        self.homes.insert(router, Home { slot, claims: VecDeque::from([claim]) });
+        self.process_claims(router, now);
+        if self.stopping {
+            // The shard that is asked may have stopped already.
+            self.finish_if_claiming(claim.connection, now);
+        }
+    }
+
+    /// Another shard wants a router that this one has, or had.
+    pub(crate) fn claimed(&mut self, claim: Claim, now: Now) {
+        if let Some(home) = self.homes.get_mut(&claim.router) {
+            home.claims.push_back(claim);
+            return self.process_claims(claim.router, now);
+        }
+        if let Some(shard) = self.registry.home(claim.router) {
+            self.ops.push_back(Op::Tell { shard, message: Message::Claim(claim) });
+        }
+    }
+
+    /// The state is here: the claims that wait for it go on.
+    pub(crate) fn granted(&mut self, claim: Claim, state: Box<RouterState>, now: Now) {
+        self.counters.add(Metric::TablesReceived, 1);
+        self.entries += state.table.len() as u64;
+        let home = self.homes.entry(claim.router);
+        let home = home.or_insert_with(|| Home { slot: Slot::Awaited, claims: VecDeque::new() });
+        home.slot = Slot::Idle(state);
+        self.process_claims(claim.router, now);
+    }
+
+    /// The home refused: its active session comes from another source.
+    pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: &str, now: Now) {
+        self.refuse_connection(claim.connection, cause, holder, now);
+        let Some(mut home) = self.homes.remove(&claim.router) else { return };
+        home.claims.retain(|waiting| waiting.connection != claim.connection);
+        // Whoever else asked here asks again, at the home.
+        for waiting in home.claims {
+            self.claim_elsewhere(waiting, now);
+        }
+    }
+
+    fn claim_elsewhere(&mut self, claim: Claim, now: Now) {
+        if claim.shard == self.settings.index {
+            self.claim(claim, now);
+        } else if let Some(shard) = self.registry.home(claim.router) {
+            self.ops.push_back(Op::Tell { shard, message: Message::Claim(claim) });
+        }
+    }
+
+    /// Serves the claims of one router as far as it can be done now.
+    pub(crate) fn process_claims(&mut self, router: RouterId, now: Now) {
+        while let Some(home) = self.homes.get_mut(&router) {
+            let Some(&claim) = home.claims.front() else { return };
+            match &home.slot {
+                Slot::Leaving { .. } | Slot::Awaited => return,
+                Slot::Active(holder) => {
+                    let holder = *holder;
+                    if self.may_supersede(claim, holder, now) {
+                        self.end_reading(holder, Reason::Superseded);
+                        return;
+                    }
+                    home_pop(&mut self.homes, router);
+                    self.refuse_claim(claim, holder, now);
+                }
+                Slot::Idle(_) => {
+                    home_pop(&mut self.homes, router);
+                    self.serve(claim, now);
+                }
+            }
+        }
+    }
+
+    /// The newest session of one source wins; of two sources the active one keeps the id.
+    fn may_supersede(&self, claim: Claim, holder: ConnectionId, now: Now) -> bool {
+        let Some(holder) = self.connections.get(&holder) else { return true };
+        let silent_us = now.monotonic_us.saturating_sub(holder.heard_us);
+        holder.ended.is_some()
+            || holder.peer.ip() == claim.peer.ip()
+            || (holder.receiving && silent_us > self.settings.identity_idle_us)
+    }
+
+    fn refuse_claim(&mut self, claim: Claim, holder: ConnectionId, now: Now) {
+        let holder = self.connections.get(&holder).map(|connection| connection.peer);
+        let Some(holder) = holder else { return };
+        let cause = Cause::IdentityConflict;
+        if claim.shard == self.settings.index {
+            self.refuse_connection(claim.connection, cause, &holder.to_string(), now);
+        } else {
+            let message = Message::Refused { claim, cause, holder };
+            self.ops.push_back(Op::Tell { shard: claim.shard, message });
+        }
+    }
+
+    fn refuse_connection(&mut self, id: ConnectionId, cause: Cause, holder: &str, now: Now) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        if let Phase::Claiming(claiming) = &connection.phase {
+            let (router, peer) = (claiming.router, connection.peer);
+            let detail = format!("{router} is spoken for by {holder}, which is active; not {peer}");
+            self.notice(&connection, cause, &detail, now);
+            let held_before = connection.held_bytes();
+            self.finish(&mut connection, Reason::Rejected(cause), now);
+            self.surge_changed(held_before, connection.held_bytes());
+        }
+        self.connections.insert(id, connection);
+    }
+
+    /// The state is here and idle: gives it to a connection of this shard, or promises it.
+    fn serve(&mut self, claim: Claim, now: Now) {
+        let Some(home) = self.homes.get_mut(&claim.router) else { return };
+        let slot = std::mem::replace(&mut home.slot, Slot::Awaited);
+        let Slot::Idle(state) = slot else { return };
+        if claim.shard != self.settings.index {
+            let after = self.commit.covering();
+            home.slot = Slot::Leaving { state, after, to: claim };
+            return self.give_durable(claim.router, now);
+        }
+        let phase = self.connections.get(&claim.connection).map(|connection| &connection.phase);
+        let waits = matches!(phase, Some(Phase::Claiming(it)) if it.router == claim.router);
+        if !waits {
+            // It has gone in the meantime.
+            home.slot = Slot::Idle(state);
+            return;
+        }
+        home.slot = Slot::Active(claim.connection);
+        self.begin_session(claim.connection, state, now);
+        self.enqueue(claim.connection);
+    }
+
+    /// Hands over every promised state whose rows are durable.
+    pub(crate) fn give_all_durable(&mut self, now: Now) {
+        for router in std::mem::take(&mut self.leaving) {
+            self.give_durable(router, now);
+        }
+    }
+
+    /// Sessions have ended: whoever waited for their routers goes on.
+    pub(crate) fn process_freed(&mut self, now: Now) {
+        while let Some(router) = self.freed.pop() {
+            self.process_claims(router, now);
+        }
+    }
+
+    fn give_durable(&mut self, router: RouterId, now: Now) {
+        let Some(home) = self.homes.get(&router) else { return };
+        let Slot::Leaving { after, .. } = &home.slot else { return };
+        if !self.commit.is_durable(*after) {
+            self.leaving.push(router);
+            return;
+        }
+        let Some(Home { slot: Slot::Leaving { state, to, .. }, claims }) =
+            self.homes.remove(&router)
+        else {
+            return;
+        };
+        self.entries -= state.table.len() as u64;
+        self.counters.add(Metric::TablesGiven, 1);
+        let message = Message::Granted { claim: to, state };
+        self.ops.push_back(Op::Tell { shard: to.shard, message });
+        self.registry.moved(router, to.shard);
+        for claim in claims {
+            self.claim_elsewhere(claim, now);
+        }
+    }
+}
+
+fn home_pop(homes: &mut std::collections::BTreeMap<RouterId, Home>, router: RouterId) {
+    if let Some(home) = homes.get_mut(&router) {
+        home.claims.pop_front();
+    }
+}

@@ -1,0 +1,277 @@
+//! Commit: rows of the next block, the batch that is being made durable, and the acks that wait.
+//!
+//! In:   rows, in the order in which they came to be; acks that must not be sent before them.
+//! Out:  log operations, one batch in flight at a time; acks when their batch is durable.
+//! Law:  durable before acknowledged.
+//! Not:  what a row says (`apply`, `session`); how it is laid out (storage `log`).
+
+use std::collections::BTreeMap;
+
+use storage::log::BlockBuilder;
+use storage::row::{LedgerRow, Row, SessionRow};
+use storage::time::Hour;
+
+use super::Shard;
+use crate::io::{ConnectionId, Now, Op};
+use crate::metrics::{Histogram, Metric};
+use crate::wire;
+
+/// The last sequence to acknowledge, and how many frames that acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) sequence: u64,
+    pub(crate) frames: u64,
+}
+
+/// A batch between its write and the end of its sync.
+#[derive(Debug)]
+struct Flight {
+    rows: u64,
+    began_us: u64,
+    first_row_us: u64,
+    acks: BTreeMap<ConnectionId, Ack>,
+}
+
+/// The batch that collects, and the one in flight. Batches are numbered from 1.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    builder: BlockBuilder,
+    /// Whole blocks of the batch that collects, full before it could be written.
+    sealed: Vec<u8>,
+    rows_sealed: u64,
+    collecting: u64,
+    durable: u64,
+    flight: Option<Flight>,
+    acks: BTreeMap<ConnectionId, Ack>,
+    /// When the batch that collects got its first row.
+    first_row_us: Option<u64>,
+    /// Hour of the open log file.
+    hour: Option<Hour>,
+    failed: Option<i32>,
+    /// Change rows appended since the start: what the ledgers must sum to.
+    pub(crate) change_rows: u64,
+    rows_pushed: u64,
+    rows_durable: u64,
+}
+
+impl Commit {
+    pub(crate) fn new(shard: usize) -> Commit {
+        let shard = u16::try_from(shard).expect("settings bound the number of shards");
+        Commit {
+            builder: BlockBuilder::new(shard),
+            sealed: Vec::new(),
+            rows_sealed: 0,
+            collecting: 1,
+            durable: 0,
+            flight: None,
+            acks: BTreeMap::new(),
+            first_row_us: None,
+            hour: None,
+            failed: None,
+            change_rows: 0,
+            rows_pushed: 0,
+            rows_durable: 0,
+        }
+    }
+
+    /// The block that collects, for change rows; `touch` afterwards.
+    pub(crate) fn builder(&mut self) -> &mut BlockBuilder {
+        &mut self.builder
+    }
+
+    pub(crate) fn session(&mut self, row: &SessionRow) {
+        self.builder.session(row);
+    }
+
+    pub(crate) fn ledger(&mut self, row: &LedgerRow) {
+        self.builder.ledger(row);
+    }
+
+    /// There is something to commit from now on, at the latest after the interval.
+    pub(crate) fn touch(&mut self, now: Now) {
+        self.first_row_us.get_or_insert(now.monotonic_us);
+    }
+
+    /// Acknowledges `sequence` when everything up to here is durable.
+    pub(crate) fn acknowledge(&mut self, connection: ConnectionId, sequence: u64) {
+        let ack = self.acks.entry(connection).or_insert(Ack { sequence, frames: 0 });
+        ack.sequence = ack.sequence.max(sequence);
+        ack.frames += 1;
+    }
+
+    /// The batch whose durability covers every row and ack so far.
+    pub(crate) fn covering(&self) -> u64 {
+        let collects = !self.builder.is_empty() || !self.sealed.is_empty() || !self.acks.is_empty();
+        match (collects, &self.flight) {
+            (true, _) => self.collecting,
+            (false, Some(_)) => self.collecting - 1,
+            (false, None) => self.durable,
+        }
+    }
+
+    pub(crate) fn is_durable(&self, batch: u64) -> bool {
+        batch <= self.durable
+    }
+
+    /// Nothing collects, nothing flies.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_durable(self.covering())
+    }
+
+    /// errno of the failure after which nothing more is written.
+    pub(crate) fn failure(&self) -> Option<i32> {
+        self.failed
+    }
+
+    /// Bytes that wait for the batch in flight to end.
+    fn waiting_bytes(&self) -> usize {
+        self.sealed.len() + self.builder.bytes()
+    }
+}
+
+impl Shard {
+    /// Whether so much waits for the disk that nothing more is digested.
+    pub(crate) fn commit_is_full(&self) -> bool {
+        self.commit.waiting_bytes() >= self.settings.batch_bytes_max
+    }
+
+    /// When the batch that collects must go out; `None` while one is in flight.
+    pub(crate) fn commit_due_us(&self) -> Option<u64> {
+        if self.commit.flight.is_some() || self.commit.failed.is_some() {
+            return None;
+        }
+        let first_us = self.commit.first_row_us?;
+        let full = self.commit.waiting_bytes() >= self.settings.block_bytes_max;
+        Some(if full { first_us } else { first_us + self.settings.commit_interval_us })
+    }
+
+    /// Seals a full block, and writes the batch when it is due. Call between units only.
+    pub(crate) fn commit_if_due(&mut self, now: Now) {
+        if self.commit.builder.bytes() >= self.settings.block_bytes_max {
+            self.seal(now);
+        }
+        let due = self.commit_due_us().is_some_and(|due_us| due_us <= now.monotonic_us);
+        let hurried = self.stopping && !self.commit.is_idle() && self.commit.flight.is_none();
+        if (due || hurried) && self.commit.failed.is_none() {
+            self.write_batch(now);
+        }
+    }
+
+    /// Closes the books of every session into the block that collects, and the block.
+    fn seal(&mut self, now: Now) {
+        for id in std::mem::take(&mut self.dirty) {
+            if let Some(mut connection) = self.connections.remove(&id) {
+                self.settle_books(&mut connection, now.wall);
+                self.connections.insert(id, connection);
+            }
+        }
+        if self.commit.builder.is_empty() {
+            return;
+        }
+        let rows = self.commit.builder.rows() as u64;
+        if self.commit.sealed.is_empty() {
+            // It opens a batch, and a batch is written when the one before it is durable.
+            self.commit.builder.all_before_is_durable();
+        }
+        self.commit.builder.finish(&mut self.commit.sealed);
+        self.commit.rows_sealed += rows;
+        self.commit.rows_pushed += rows;
+        self.counters.add(Metric::RowsPushed, rows);
+    }
+
+    fn write_batch(&mut self, now: Now) {
+        self.seal(now);
+        let first_row_us = self.commit.first_row_us.take().unwrap_or(now.monotonic_us);
+        let acks = std::mem::take(&mut self.commit.acks);
+        let rows = std::mem::take(&mut self.commit.rows_sealed);
+        let bytes = std::mem::take(&mut self.commit.sealed);
+        self.commit.collecting += 1;
+        if bytes.is_empty() {
+            // No flight, no row: what these acks wait for has been durable for a while.
+            self.commit.durable = self.commit.collecting - 1;
+            self.acknowledge_all(acks);
+            self.batch_is_durable(now);
+            return;
+        }
+        let hour = now.wall.hour();
+        if self.commit.hour != Some(hour) {
+            self.commit.hour = Some(hour);
+            self.ops.push_back(Op::LogOpen { hour });
+        }
+        self.counters.add(Metric::LogWrittenBytes, bytes.len() as u64);
+        self.ops.push_back(Op::LogWrite { bytes });
+        self.ops.push_back(Op::LogSync);
+        let began_us = now.monotonic_us;
+        self.commit.flight = Some(Flight { rows, began_us, first_row_us, acks });
+    }
+
+    /// The batch in flight is durable: what waited for it goes on.
+    pub(crate) fn log_synced(&mut self, now: Now) {
+        if self.commit.failed.is_some() {
+            return;
+        }
+        let Some(flight) = self.commit.flight.take() else { return };
+        self.commit.durable = self.commit.collecting - 1;
+        self.commit.rows_durable += flight.rows;
+        self.counters.add(Metric::RowsCommitted, flight.rows);
+        self.counters.add(Metric::LogSyncs, 1);
+        let since = |then_us: u64| now.monotonic_us.saturating_sub(then_us);
+        self.counters.observe(Histogram::Commit, since(flight.began_us));
+        self.counters.observe(Histogram::Durable, since(flight.first_row_us));
+        self.acknowledge_all(flight.acks);
+        self.batch_is_durable(now);
+        self.commit_if_due(now);
+    }
+
+    fn acknowledge_all(&mut self, acks: BTreeMap<ConnectionId, Ack>) {
+        for (connection, ack) in acks {
+            self.counters.add(Metric::AcksSent, ack.frames);
+            if self.connections.contains_key(&connection) {
+                let mut bytes = Vec::new();
+                wire::frame::encode_ack(ack.sequence, &mut bytes);
+                self.ops.push_back(Op::Send { connection, bytes });
+            }
+        }
+    }
+
+    /// The log cannot be written: nothing is acknowledged, read or digested any more.
+    ///
+    /// What was appended since the last sync may be half on disk. Only recovery may decide about
+    /// that, so the process is to stop (`Shard::failure`), and senders keep what is not
+    /// acknowledged. A full disk is no exception: writing on behind a torn block would make every
+    /// row after it unreadable.
+    pub(crate) fn log_failed(&mut self, errno: i32) {
+        self.counters.add(Metric::LogFailures, 1);
+        if self.commit.failed.is_some() {
+            return;
+        }
+        self.commit.failed = Some(errno);
+        self.counters.set(Metric::LogFailed, 1);
+        let error = std::io::Error::from_raw_os_error(errno).to_string();
+        let shard = self.settings.index;
+        tracing::error!(
+            shard,
+            error,
+            "the log cannot be written; nothing is acknowledged any more"
+        );
+        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.pause_receive(id);
+        }
+        self.ops.push_back(Op::PauseAccept);
+    }
+
+    /// Rows of the host itself go into the block that collects.
+    pub(crate) fn append_rows(&mut self, rows: &[Row], now: Now) {
+        for row in rows {
+            match row {
+                Row::Session(row) => self.commit.builder.session(row),
+                Row::Kernel(row) => self.commit.builder.kernel(row),
+                Row::Ledger(row) => self.commit.builder.ledger(row),
+                // Changes are made by sessions alone, which count them in their books.
+                Row::Change(_) => continue,
+            }
+            self.commit.touch(now);
+        }
+    }
+}

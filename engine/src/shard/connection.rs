@@ -1,0 +1,167 @@
+//! What a shard knows of one connection, and of the session that it carries.
+//!
+//! In:   nothing: plain values, filled by the parts of the shard.
+//! Out:  `Connection` with its phase; `Session`, which holds its router's state while it speaks.
+//! Law:  a router's state is held by one session, or by its home in the shard, never by both.
+//! Not:  what happens when (the other parts of `shard`).
+
+use std::net::SocketAddr;
+
+use storage::mapping::RouterId;
+use storage::router::RouterState;
+use storage::row::{Cause, InputMode, Reason};
+use storage::time::Micros;
+
+use super::books::Books;
+use super::surge::Surge;
+use crate::io::{ConnectionId, Now};
+use crate::wire::Unit;
+use crate::wire::decoder::Decoder;
+
+/// One connection, from accept to close.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) phase: Phase,
+    pub(crate) surge: Surge,
+    pub(crate) decoder: Decoder,
+    pub(crate) books: Books,
+    /// Waiting bytes at which decoding is worth another try.
+    pub(crate) needed: usize,
+    /// Nothing more is read: why.
+    pub(crate) ended: Option<Reason>,
+    /// Monotonic time of the last byte, or of the last moment at which it was not being read.
+    pub(crate) heard_us: u64,
+    /// Wall clock of the last thing that came: a byte, or the end.
+    pub(crate) heard: Micros,
+    /// The stream ended inside a unit: what it lacks.
+    pub(crate) cut_short: Option<Cause>,
+    /// Rejected frames and mappings so far.
+    pub(crate) rejected: u64,
+    /// Whether the last order to the driver was to read it.
+    pub(crate) receiving: bool,
+    /// Whether the peer has ended its side: the driver delivers nothing more.
+    pub(crate) silent: bool,
+    /// Whether it is in the queue of those that have something to digest.
+    pub(crate) queued: bool,
+    /// Whether its books have something for the next block.
+    pub(crate) dirty: bool,
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its router is not known yet.
+    Nameless,
+    /// Its router is known, the router's state is not here yet.
+    Claiming(Box<Claiming>),
+    /// Its session is under way.
+    Speaking(Box<Session>),
+    /// It closes when this batch is durable and its last ack is sent.
+    Closing {
+        /// The batch.
+        after: u64,
+        /// Whether by a reset.
+        reset: bool,
+        /// What bytes that still come in are rejected with.
+        cause: Cause,
+    },
+    /// The driver was told to close it.
+    Closed(Cause),
+}
+
+/// The unit that named the router, kept until the router's state is here.
+#[derive(Debug)]
+pub(crate) struct Claiming {
+    pub(crate) router: RouterId,
+    pub(crate) unit: Unit,
+    /// When its last byte came.
+    pub(crate) time: Micros,
+}
+
+/// One session of a router.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) router: RouterId,
+    pub(crate) state: Box<RouterState>,
+    pub(crate) generation: u32,
+    pub(crate) mode: InputMode,
+    pub(crate) permanent: bool,
+    pub(crate) acks: bool,
+    /// When the session began, by the collector.
+    pub(crate) begun: Micros,
+    /// Sequence that is due next (framed), or how many units came.
+    pub(crate) due: u64,
+    /// Frames before this sequence are sent again: what they say of a snapshot is void.
+    pub(crate) fresh: u64,
+    /// Hello announced a snapshot that has not begun.
+    pub(crate) announced: bool,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// The snapshot of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Snapshot {
+    /// None is under way.
+    Closed,
+    /// The router is sending it.
+    Open {
+        /// Its end is a quiet time, not a word of the router.
+        inferred: bool,
+        /// How much of it could not be read.
+        damage: Damage,
+    },
+}
+
+/// What could not be read of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Damage {
+    /// Nothing.
+    None,
+    /// Single mappings: entries that were not seen may be among them.
+    Mappings,
+    /// Whole frames: it vouches for nothing.
+    Frames,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnectionId, peer: SocketAddr, now: Now) -> Connection {
+        Connection {
+            id,
+            peer,
+            phase: Phase::Nameless,
+            surge: Surge::default(),
+            decoder: Decoder::new(),
+            books: Books::default(),
+            needed: 1,
+            ended: None,
+            heard_us: now.monotonic_us,
+            heard: now.wall,
+            cut_short: None,
+            rejected: 0,
+            receiving: true,
+            silent: false,
+            queued: false,
+            dirty: false,
+        }
+    }
+
+    /// Memory that received bytes take: waiting, and inflated by the decoder but not read yet.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.surge.held_bytes() + self.decoder.held_bytes()
+    }
+
+    /// Whether its bytes are still to be digested.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Nameless | Phase::Claiming(_) | Phase::Speaking(_))
+    }
+}
+
+impl Session {
+    /// Something of the snapshot under way could not be read.
+    pub(crate) fn damage_snapshot(&mut self, worse: Damage) {
+        if let Snapshot::Open { damage, .. } = &mut self.snapshot {
+            *damage = worse.max(*damage);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Session: how a session begins, how its snapshot begins and ends, and how it is over.
+//!
+//! In:   a connection and the state of its router; the reason why it ends.
+//! Out:  the session rows; the state, back at its home.
+//! Law:  an end that is not clean leaves a gap, from the last evidence on.
+//! Not:  the mappings (`apply`), and who gets the router next (`claim`).
+
+use storage::router::RouterState;
+use storage::row::{Cause, InputMode, Reason, SessionEvent};
+use storage::time::Micros;
+
+use super::claim::Slot;
+use super::connection::{Claiming, Connection, Damage, Phase, Session, Snapshot};
+use super::digest::Flow;
+use super::{Shard, Timer};
+use crate::io::{ConnectionId, Now, Op};
+use crate::metrics::Metric;
+use crate::registry::configured;
+use crate::wire::{Hello, Unit, UnitKind};
+
+impl Shard {
+    /// The router's state is here: the session begins, and its first unit is applied.
+    pub(crate) fn begin_session(
+        &mut self,
+        id: ConnectionId,
+        mut state: Box<RouterState>,
+        now: Now,
+    ) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let held_before = connection.held_bytes();
+        let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
+        let Phase::Claiming(claiming) = phase else {
+            unreachable!("a state is served to a connection that claims it");
+        };
+        let Claiming { router, unit, time } = *claiming;
+        let hello = match &unit.kind {
+            UnitKind::Hello(hello) => Some(hello),
+            _ => None,
+        };
+        let lost = hello.is_some_and(|hello| frames_are_lost(&state, hello));
+        let evidence = state.last_evidence.unwrap_or(time);
+        let mode = connection.decoder.mode().unwrap_or(InputMode::Plain);
+        let permanent = hello.map_or(mode == InputMode::Fpm, |hello| hello.permanent);
+        let row = state.session_row(time, initiation(&connection, mode, permanent, hello));
+        self.commit.session(&row);
+        self.counters.add(Metric::SessionsBegun, 1);
+        if let Some(row) = configured(&mut state, &self.policy, time) {
+            self.commit.session(&row);
+        }
+        let mut session = Session {
+            router,
+            generation: row.position.generation,
+            state,
+            mode,
+            permanent,
+            acks: hello.is_some_and(|hello| hello.acks),
+            begun: time,
+            due: hello.map_or(0, |hello| hello.sequence_first),
+            fresh: hello.map_or(0, |hello| hello.sequence_fresh),
+            announced: hello.is_some_and(|hello| hello.snapshot),
+            snapshot: Snapshot::Closed,
+        };
+        if lost {
+            self.open_gap(&mut session, evidence, Reason::Rejected(Cause::SequenceBroken), time);
+        }
+        let begins = session.announced && session.fresh <= session.due;
+        if begins || mode == InputMode::Fpm {
+            self.begin_snapshot(&mut session, mode == InputMode::Fpm, time);
+        }
+        if mode == InputMode::Fpm {
+            let due_us = connection.heard_us + self.settings.snapshot_quiet_us;
+            self.timers.insert((due_us, Timer::Quiet(id)));
+        }
+        let is_hello = hello.is_some();
+        connection.phase = Phase::Speaking(Box::new(session));
+        self.commit.touch(now);
+        self.mark_dirty(&mut connection);
+        self.unit = unit;
+        if !is_hello && let Flow::Over(reason) = self.apply_unit(&mut connection, time, now) {
+            self.finish(&mut connection, reason, now);
+        }
+        self.surge_changed(held_before, connection.held_bytes());
+        self.connections.insert(id, connection);
+    }
+
+    /// The router begins to send its full table.
+    pub(crate) fn begin_snapshot(&mut self, session: &mut Session, inferred: bool, time: Micros) {
+        session.announced = false;
+        session.snapshot = Snapshot::Open { inferred, damage: Damage::None };
+        session.state.begin_snapshot();
+        let row = session.state.session_row(time, SessionEvent::SnapshotBegin);
+        self.commit.session(&row);
+        self.counters.add(Metric::SnapshotsBegun, 1);
+    }
+
+    /// The full table has been read, as the router says or as a quiet time shows.
+    ///
+    /// What could not be read may have been about any entry: a snapshot that lacks mappings
+    /// withdraws nothing, and one that lacks frames vouches for nothing.
+    pub(crate) fn complete_snapshot(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        explicit: bool,
+        time: Micros,
+    ) {
+        let Snapshot::Open { damage, .. } = session.snapshot else { return };
+        session.snapshot = Snapshot::Closed;
+        if damage == Damage::Frames {
+            session.state.table.abandon_snapshot();
+            return;
+        }
+        let explicit = explicit && damage == Damage::None;
+        let entries_before = session.state.table.len() as u64;
+        let builder = self.commit.builder();
+        let mut derived = 0;
+        let counts = session.state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
+            builder.change(stamp, mapping);
+            derived += 1;
+        });
+        self.commit.change_rows += derived;
+        connection.books.open.derived += derived;
+        self.counters.add(Metric::Derived, derived);
+        self.entries = self.entries + session.state.table.len() as u64 - entries_before;
+        let event = SessionEvent::SnapshotComplete {
+            explicit,
+            confirmed: counts.confirmed,
+            added: counts.added,
+            altered: counts.altered,
+            vanished: counts.vanished,
+        };
+        let row = session.state.session_row(time, event);
+        self.commit.session(&row);
+        self.counters.add(Metric::SnapshotsCompleted, 1);
+    }
+
+    /// From `start` on nothing vouches for the router.
+    pub(crate) fn open_gap(
+        &mut self,
+        session: &mut Session,
+        start: Micros,
+        reason: Reason,
+        time: Micros,
+    ) {
+        // The clock may have been set back since the last evidence.
+        let start = start.min(time);
+        let row = session.state.session_row(time, SessionEvent::Gap { start, key: None, reason });
+        self.commit.session(&row);
+        self.counters.add(Metric::Gaps, 1);
+    }
+
+    /// Nothing more is read from this connection; what was read is digested, then it is over.
+    pub(crate) fn end_reading(&mut self, id: ConnectionId, reason: Reason) {
+        self.pause_receive(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.is_live() {
+            connection.ended.get_or_insert(reason);
+            connection.needed = 0;
+            self.enqueue(id);
+        }
+    }
+
+    /// The connection is over: settles its books, ends its session, and closes it when everything
+    /// of it is durable. The connection is not in `connections` meanwhile.
+    pub(crate) fn finish(&mut self, connection: &mut Connection, reason: Reason, now: Now) {
+        let cause = match reason {
+            Reason::Rejected(cause) => cause,
+            _ => connection.cut_short.unwrap_or(Cause::Truncated),
+        };
+        let rest = connection.surge.clear();
+        if rest > 0 {
+            connection.books.open.reject(cause, rest, 0);
+            self.counters.reject(cause, rest, 0);
+            self.counters.add(Metric::SurgePoppedBytes, rest);
+        }
+        let cut = rest > 0 || connection.cut_short.is_some();
+        if connection.receiving && !connection.silent {
+            connection.receiving = false;
+            self.ops.push_back(Op::PauseReceive { connection: connection.id });
+        }
+        let reset = matches!(reason, Reason::Rejected(_));
+        let phase = std::mem::replace(&mut connection.phase, Phase::Closed(cause));
+        match phase {
+            Phase::Speaking(session) => self.end_session(connection, *session, reason, cut, now),
+            Phase::Claiming(claiming) => {
+                self.unit = claiming.unit;
+                self.count_unit_rejected(connection, cause);
+                self.settle_with(connection, None, 0, 0, now.wall);
+            }
+            Phase::Nameless => self.settle_with(connection, None, 0, 0, now.wall),
+            Phase::Closing { .. } | Phase::Closed(_) => return,
+        }
+        self.commit.touch(now);
+        let after = self.commit.covering();
+        connection.phase = Phase::Closing { after, reset, cause };
+        self.closing.push(connection.id);
+    }
+
+    fn end_session(
+        &mut self,
+        connection: &mut Connection,
+        mut session: Session,
+        reason: Reason,
+        cut: bool,
+        now: Now,
+    ) {
+        let in_order = matches!(reason, Reason::Finished | Reason::ClosedByRouter) && !cut;
+        let clean = in_order && !session.permanent;
+        let (reason, time) = match (clean, in_order) {
+            (true, _) => (Reason::Finished, connection.heard),
+            (false, true) => (reason, connection.heard),
+            (false, false) => (reason, now.wall),
+        };
+        // TCP has delivered everything that was sent before a FIN: until then it was vouched for.
+        let evidence = session.state.last_evidence.unwrap_or(session.begun);
+        let start = if in_order { connection.heard } else { evidence };
+        let row = session.state.session_row(time, SessionEvent::Termination { reason });
+        self.commit.session(&row);
+        if !clean {
+            self.open_gap(&mut session, start, reason, time);
+        }
+        self.counters.add(Metric::SessionsEnded, 1);
+        if reason == Reason::Superseded {
+            self.counters.add(Metric::SessionsSuperseded, 1);
+        }
+        let (router, last) = (Some(session.router), session.state.sequence_last);
+        self.settle_with(connection, router, session.generation, last, now.wall);
+        if let Some(home) = self.homes.get_mut(&session.router) {
+            home.slot = Slot::Idle(session.state);
+        }
+        self.freed.push(session.router);
+    }
+
+    /// Closes the books of a session into the block that collects.
+    pub(crate) fn settle_books(&mut self, connection: &mut Connection, time: Micros) {
+        let Phase::Speaking(session) = &connection.phase else {
+            connection.dirty = false;
+            return;
+        };
+        let (router, generation) = (Some(session.router), session.generation);
+        let sequence_last = session.state.sequence_last;
+        self.settle_with(connection, router, generation, sequence_last, time);
+    }
+
+    fn settle_with(
+        &mut self,
+        connection: &mut Connection,
+        router: Option<storage::mapping::RouterId>,
+        generation: u32,
+        sequence_last: u64,
+        time: Micros,
+    ) {
+        connection.dirty = false;
+        if let Some(row) = connection.books.settle(router, generation, sequence_last, time) {
+            self.commit.ledger(&row);
+        }
+    }
+
+    /// A batch is durable: connections that waited for it close, routers promised are given.
+    pub(crate) fn batch_is_durable(&mut self, now: Now) {
+        self.close_finished();
+        self.give_all_durable(now);
+    }
+
+    /// Closes every connection whose last row is durable and whose last ack is on its way.
+    pub(crate) fn close_finished(&mut self) {
+        for id in std::mem::take(&mut self.closing) {
+            let Some(connection) = self.connections.get_mut(&id) else {
+                self.closing.push(id);
+                continue;
+            };
+            let Phase::Closing { after, reset, cause } = connection.phase else { continue };
+            if self.commit.is_durable(after) {
+                connection.phase = Phase::Closed(cause);
+                self.ops.push_back(Op::Close { connection: id, reset });
+            } else {
+                self.closing.push(id);
+            }
+        }
+    }
+
+    /// Ends a connection that still waits for its router's state.
+    pub(crate) fn finish_if_claiming(&mut self, id: ConnectionId, now: Now) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        if matches!(connection.phase, Phase::Claiming(_)) {
+            let held_before = connection.held_bytes();
+            self.finish(&mut connection, Reason::CollectorStopped, now);
+            self.surge_changed(held_before, connection.held_bytes());
+        }
+        self.connections.insert(id, connection);
+        self.close_finished();
+    }
+
+    /// The mappings of the unit at hand are rejected: their bytes are framed already.
+    pub(crate) fn count_unit_rejected(&mut self, connection: &mut Connection, cause: Cause) {
+        let count = unit_mappings(&self.unit);
+        connection.books.open.mappings_framed += count;
+        connection.books.open.reject(cause, 0, count);
+        self.counters.add(Metric::MappingsFramed, count);
+        self.counters.reject(cause, 0, count);
+    }
+}
+
+/// How many mappings a unit brought, the rejected ones included.
+pub(crate) fn unit_mappings(unit: &Unit) -> u64 {
+    (unit.mappings.len() + unit.rejected.len()) as u64
+}
+
+/// Whether the same boot of the sender goes on behind frames that never came.
+fn frames_are_lost(state: &RouterState, hello: &Hello) -> bool {
+    state.boot_time == Some(hello.boot_time)
+        && state.sequence_last > 0
+        && hello.sequence_first > state.sequence_last + 1
+}
+
+fn initiation(
+    connection: &Connection,
+    mode: InputMode,
+    permanent: bool,
+    hello: Option<&Hello>,
+) -> SessionEvent {
+    SessionEvent::Initiation {
+        peer: connection.peer,
+        mode,
+        permanent,
+        boot_time: hello.map(|hello| hello.boot_time),
+        addresses: hello.map(|hello| hello.addresses.clone()).unwrap_or_default(),
+        agent: hello.map(|hello| hello.agent.clone()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,204 @@
+//! Surge: the received bytes of one connection that are not digested yet.
+//!
+//! In:   slices of the driver's buffers, copied once, each with the time at which it came.
+//! Out:  the oldest bytes as one slice, as long as a unit needs, and when a byte of it came.
+//! Law:  `len` is measured on the bytes themselves, so that the ledger has something to balance.
+//! Not:  how much all connections may hold together (`pressure`).
+
+use std::collections::VecDeque;
+
+use storage::time::Micros;
+
+/// The least that a chunk is made for: a live change or two.
+const CHUNK_BYTES_MIN: usize = 1 << 10;
+/// The most that a chunk is made for, unless a unit needs more: 256 KiB.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes up to (not including) the offset `end` of the stream had come by `time`.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    end: u64,
+    time: Micros,
+}
+
+/// The received bytes of one connection that are not digested yet.
+#[derive(Debug, Default)]
+pub(crate) struct Surge {
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that are done with.
+    start: usize,
+    /// Arrival times, one per turn of the loop that brought bytes.
+    marks: VecDeque<Mark>,
+    /// Offset in the stream of the first byte held.
+    taken: u64,
+    /// Offset in the stream behind the last byte held.
+    come: u64,
+    /// Memory of the chunks.
+    chunks_held_bytes: usize,
+}
+
+impl Surge {
+    /// Copies `bytes` behind what is there; they came at `time`.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], time: Micros) {
+        self.come += bytes.len() as u64;
+        let end = self.come;
+        match self.marks.back_mut() {
+            Some(mark) if mark.time == time => mark.end = end,
+            _ => self.marks.push_back(Mark { end, time }),
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            let room = (last.capacity() - last.len()).min(bytes.len());
+            let (fitting, rest) = bytes.split_at(room);
+            last.extend_from_slice(fitting);
+            bytes = rest;
+        }
+        if !bytes.is_empty() {
+            let held = self.chunks_held_bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+            self.add_chunk(bytes, held.max(bytes.len()));
+        }
+    }
+
+    /// The oldest bytes, as far as they lie in one piece.
+    pub(crate) fn front(&self) -> &[u8] {
+        self.chunks.front().and_then(|chunk| chunk.get(self.start..)).unwrap_or(&[])
+    }
+
+    /// Lays at least `needed` of the oldest bytes, or all there are, into one piece.
+    ///
+    /// The piece at least doubles each time, so that a unit of unknown length is copied O(1) times.
+    pub(crate) fn gather(&mut self, needed: usize) {
+        if self.chunks.len() < 2 || self.front().len() >= needed {
+            return;
+        }
+        let target = needed.max(2 * self.front().len()).min(self.waiting());
+        let mut piece = Vec::with_capacity(target.max(CHUNK_BYTES_MIN));
+        while piece.len() < target {
+            let Some(chunk) = self.chunks.front_mut() else { break };
+            let rest = chunk.get(self.start..).unwrap_or(&[]);
+            let part = rest.len().min(target - piece.len());
+            piece.extend_from_slice(rest.get(..part).unwrap_or(rest));
+            self.start += part;
+            if self.start == chunk.len() {
+                self.drop_front();
+            }
+        }
+        self.put_before(piece);
+    }
+
+    /// When the byte `offset` (from 0) of those held had come.
+    pub(crate) fn time_at(&self, offset: usize) -> Option<Micros> {
+        let offset = self.taken + offset as u64;
+        let index = self.marks.partition_point(|mark| mark.end <= offset);
+        self.marks.get(index).or(self.marks.back()).map(|mark| mark.time)
+    }
+
+    /// Is done with the oldest `count` bytes, all in the front piece.
+    pub(crate) fn consume(&mut self, count: usize) {
+        assert!(count <= self.front().len(), "a unit is decoded from the front piece");
+        self.start += count;
+        self.taken += count as u64;
+        if self.front().is_empty() && !self.chunks.is_empty() {
+            self.drop_front();
+        }
+        while self.marks.front().is_some_and(|mark| mark.end <= self.taken) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// Is done with everything; returns how many bytes that were.
+    pub(crate) fn clear(&mut self) -> u64 {
+        let count = self.len() as u64;
+        *self = Surge { taken: self.come, come: self.come, ..Surge::default() };
+        count
+    }
+
+    /// Bytes held, as the difference of what came and what was taken: for every decision.
+    pub(crate) fn waiting(&self) -> usize {
+        (self.come - self.taken) as usize
+    }
+
+    /// Bytes held, counted chunk by chunk: for the ledger.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum::<usize>() - self.start
+    }
+
+    /// Memory held: what the budget is spent on.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.chunks_held_bytes + self.marks.len() * size_of::<Mark>()
+    }
+
+    fn add_chunk(&mut self, bytes: &[u8], capacity: usize) {
+        let mut chunk = Vec::with_capacity(capacity);
+        chunk.extend_from_slice(bytes);
+        self.chunks_held_bytes += chunk.capacity();
+        self.chunks.push_back(chunk);
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.chunks_held_bytes -= chunk.capacity();
+            self.start = 0;
+        }
+    }
+
+    /// Puts `piece` before what is left; bytes of the first chunk already taken are cut off.
+    fn put_before(&mut self, piece: Vec<u8>) {
+        if self.start > 0
+            && let Some(chunk) = self.chunks.front_mut()
+        {
+            chunk.drain(..self.start);
+        }
+        self.start = 0;
+        self.chunks_held_bytes += piece.capacity();
+        self.chunks.push_front(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_is_timed_by_its_last_byte() {
+        let mut surge = Surge::default();
+        surge.push(b"abc", Micros(1));
+        surge.push(b"de", Micros(2));
+        assert_eq!(surge.time_at(2), Some(Micros(1)));
+        assert_eq!(surge.time_at(3), Some(Micros(2)));
+        surge.consume(3);
+        assert_eq!(surge.time_at(0), Some(Micros(2)));
+        surge.consume(2);
+        assert_eq!((surge.len(), surge.held_bytes(), surge.time_at(0)), (0, 0, None));
+    }
+
+    proptest! {
+        /// Whatever is pushed comes out, in order, however it is gathered.
+        #[test]
+        fn a_surge_is_a_queue_of_bytes(
+            steps in prop::collection::vec((0usize..5000, 0usize..3000, 0usize..9000), 1..60),
+        ) {
+            let mut surge = Surge::default();
+            let mut model: VecDeque<u8> = VecDeque::new();
+            let mut next = 0u8;
+            for (push, take, gather) in steps {
+                let bytes: Vec<u8> = (0..push).map(|step| next.wrapping_add(step as u8)).collect();
+                next = next.wrapping_add(17);
+                model.extend(&bytes);
+                if !bytes.is_empty() {
+                    surge.push(&bytes, Micros(i64::from(next)));
+                }
+                surge.gather(gather);
+                prop_assert!(surge.front().len() >= gather.min(model.len()));
+                let take = take.min(surge.front().len());
+                let expected: Vec<u8> = model.drain(..take).collect();
+                prop_assert_eq!(&surge.front()[..take], &expected[..]);
+                surge.consume(take);
+                prop_assert_eq!(surge.len(), model.len());
+                prop_assert_eq!(surge.waiting(), model.len());
+                prop_assert!(surge.held_bytes() >= surge.len());
+            }
+        }
+    }
+}

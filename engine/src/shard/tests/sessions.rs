@@ -1,0 +1,232 @@
+//! Sessions from hello to the end, and what they leave in the log.
+
+use super::*;
+
+const PEER: &str = "127.0.0.1:1000";
+
+#[test]
+fn a_session_is_committed_before_it_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.sync_at_once = false;
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, true));
+    bench.send(id, &frame(1, true, &[mapping(16, 17), mapping(18, 19)]));
+    bench.send(id, &empty(FrameType::SnapshotComplete, 2));
+    bench.send(id, &frame(3, false, &[mapping(16, 20)]));
+    bench.settle();
+    assert_eq!(bench.acked, BTreeMap::new(), "nothing is durable yet");
+    bench.sync();
+    bench.turn();
+    assert_eq!(bench.acked[&id], 3);
+    let expected =
+        ["initiation", "snapshot-begin", "added", "added", "snapshot-complete", "altered"];
+    assert_eq!(bench.story(), expected);
+    assert_eq!(bench.shard.router(ROUTER).unwrap().table.len(), 2);
+}
+
+#[test]
+fn a_session_that_ends_without_a_word_leaves_a_gap_from_its_last_evidence() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.pass(1_000);
+    bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+    let evidence = bench.now.wall;
+    bench.pass(5_000_000);
+    let cut = frame(2, false, &[mapping(16, 18)]);
+    bench.send(id, &cut[..40]);
+    bench.end(id, Reason::ConnectionLost);
+    bench.settle();
+    assert_eq!(bench.story(), ["initiation", "added", "termination", "gap"]);
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(state.gap.map(|gap| gap.start), Some(evidence));
+    assert_eq!(bench.closed.get(&id), Some(&false));
+    assert_eq!(bench.shard.counters().rejected(Cause::Truncated).1, 40);
+}
+
+#[test]
+fn a_router_that_closes_is_vouched_for_until_then() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+    bench.pass(5_000_000);
+    bench.end(id, Reason::ClosedByRouter);
+    bench.settle();
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(state.gap.map(|gap| gap.start), Some(START.offset(5_000_000)));
+}
+
+#[test]
+fn an_on_demand_session_that_ends_in_order_leaves_no_gap() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &document(SnapshotMark::Whole, &[mapping(16, 17)]));
+    bench.end(id, Reason::ClosedByRouter);
+    bench.settle();
+    let expected = ["initiation", "snapshot-begin", "added", "snapshot-complete", "termination"];
+    assert_eq!(bench.story(), expected);
+    let again = bench.connect(2, PEER);
+    bench.send(again, &document(SnapshotMark::None, &[mapping(16, 18)]));
+    bench.end(again, Reason::ClosedByRouter);
+    let cut = bench.connect(3, PEER);
+    bench.send(cut, &document(SnapshotMark::None, &[mapping(16, 19)])[..99]);
+    bench.end(cut, Reason::ClosedByRouter);
+    bench.settle();
+    assert_eq!(bench.kinds(), [ChangeKind::Added, ChangeKind::Altered]);
+    assert_eq!(bench.shard.router(ROUTER).unwrap().gap, None, "the third named no router");
+}
+
+#[test]
+fn frames_that_are_sent_again_are_applied_once() {
+    let mut bench = Bench::new();
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello(1, 1, false));
+    bench.send(first, &frame(1, false, &[mapping(16, 17)]));
+    bench.send(first, &frame(2, false, &[mapping(16, 18)]));
+    bench.end(first, Reason::ConnectionLost);
+    let second = bench.connect(2, PEER);
+    bench.send(second, &hello(1, 3, false));
+    bench.send(second, &frame(1, false, &[mapping(16, 17)]));
+    bench.send(second, &frame(2, false, &[mapping(16, 18)]));
+    bench.send(second, &frame(3, false, &[mapping(16, 19)]));
+    bench.settle();
+    assert_eq!(bench.acked[&second], 3);
+    let altered = ChangeKind::Altered;
+    assert_eq!(bench.kinds(), [ChangeKind::Added, altered, altered]);
+    assert_eq!(bench.shard.counters().get(Metric::Duplicates), 2);
+}
+
+#[test]
+fn the_end_of_an_interrupted_snapshot_that_is_sent_again_sweeps_nothing() {
+    let mut bench = Bench::new();
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello(1, 1, true));
+    bench.send(first, &frame(1, true, &[mapping(16, 17)]));
+    bench.send(first, &frame(2, true, &[mapping(18, 19)]));
+    bench.end(first, Reason::ConnectionLost);
+    // The end of the first snapshot never came; the sender has it, and sends it again.
+    let second = bench.connect(2, PEER);
+    bench.send(second, &hello(3, 4, true));
+    bench.send(second, &empty(FrameType::SnapshotComplete, 3));
+    bench.settle();
+    assert!(bench.shard.router(ROUTER).unwrap().gap.is_some(), "it vouches for nothing");
+    bench.send(second, &frame(4, true, &[mapping(16, 17), mapping(18, 19)]));
+    bench.send(second, &empty(FrameType::SnapshotComplete, 5));
+    bench.settle();
+    assert_eq!(bench.kinds(), [ChangeKind::Added, ChangeKind::Added]);
+    assert_eq!(bench.shard.router(ROUTER).unwrap().gap, None);
+}
+
+#[test]
+fn a_jump_of_the_sequence_is_a_gap_and_its_snapshot_vouches_for_nothing() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, true));
+    bench.send(id, &frame(1, true, &[mapping(16, 17)]));
+    bench.send(id, &frame(3, true, &[mapping(18, 19)]));
+    bench.send(id, &empty(FrameType::SnapshotComplete, 4));
+    bench.settle();
+    assert_eq!(bench.story(), ["initiation", "snapshot-begin", "added", "gap", "added"]);
+    let gap = bench.shard.router(ROUTER).unwrap().gap.unwrap();
+    assert_eq!(gap.reason, Reason::Rejected(Cause::SequenceBroken));
+    assert_eq!(bench.acked[&id], 4);
+}
+
+#[test]
+fn a_damaged_frame_is_a_gap_and_the_session_goes_on() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    let mut damaged = frame(1, false, &[mapping(16, 17)]);
+    *damaged.last_mut().unwrap() ^= 1;
+    bench.send(id, &damaged);
+    bench.send(id, &frame(2, false, &[mapping(18, 19)]));
+    bench.settle();
+    assert_eq!(bench.story(), ["initiation", "gap", "added"]);
+    assert_eq!(bench.acked[&id], 2, "what is lost is said durably, and not sent again");
+    assert_eq!(bench.shard.counters().rejected(Cause::FrameChecksum).0, 1);
+}
+
+#[test]
+fn the_newest_session_of_a_source_wins_and_of_two_sources_the_active_one() {
+    let mut bench = Bench::new();
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello(1, 1, false));
+    bench.send(first, &frame(1, false, &[mapping(16, 17)]));
+    let second = bench.connect(2, PEER);
+    bench.send(second, &hello(2, 2, false));
+    let stranger = bench.connect(3, "127.0.0.9:1000");
+    bench.send(stranger, &hello(1, 1, false));
+    bench.settle();
+    assert_eq!(bench.closed, BTreeMap::from([(first, false), (stranger, true)]));
+    assert_eq!(bench.shard.counters().rejected(Cause::IdentityConflict).0, 1);
+    // The active one falls silent: now the stranger gets the id.
+    bench.pass(bench.shard.settings.identity_idle_us + 1);
+    let stranger = bench.connect(4, "127.0.0.9:1000");
+    bench.send(stranger, &hello(2, 2, false));
+    bench.settle();
+    assert_eq!(bench.closed.get(&second), Some(&false));
+    assert_eq!(bench.closed.get(&stranger), None);
+    let expected = [
+        "initiation",
+        "added",
+        "termination",
+        "gap",
+        "initiation",
+        "termination",
+        "gap",
+        "initiation",
+    ];
+    assert_eq!(bench.story(), expected);
+}
+
+#[test]
+fn a_stop_digests_commits_and_acknowledges_what_was_read() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    let nameless = bench.connect(2, PEER);
+    bench.send(id, &hello(1, 1, false));
+    let bytes = frame(1, false, &[mapping(16, 17)]);
+    bench.handle(Completion::Received { connection: id, bytes: &bytes });
+    bench.shard.stop(bench.now);
+    assert!(!bench.shard.stopped());
+    bench.turn();
+    assert!(bench.shard.stopped());
+    assert_eq!(bench.acked[&id], 1);
+    assert_eq!(bench.closed, BTreeMap::from([(id, false), (nameless, false)]));
+    assert_eq!(bench.story(), ["initiation", "added", "termination", "gap"]);
+}
+
+#[test]
+fn after_a_failure_of_the_log_nothing_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.sync_at_once = false;
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+    bench.settle();
+    bench.handle(Completion::LogFailed { errno: 28 });
+    bench.send(id, &frame(2, false, &[mapping(16, 18)]));
+    bench.settle();
+    assert_eq!(bench.shard.failure(), Some(28));
+    assert_eq!(bench.acked, BTreeMap::new());
+    assert!(!bench.receiving[&id]);
+}
+
+#[test]
+fn rejected_mappings_make_a_gap_of_their_entry_and_their_snapshot_withdraws_nothing() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &document(SnapshotMark::Whole, &[mapping(16, 17), mapping(18, 19)]));
+    let text = String::from_utf8(document(SnapshotMark::Whole, &[mapping(16, 17)])).unwrap();
+    let bad = text.replace("label=\"17\"", "label=\"1048576\"");
+    assert_ne!(text, bad);
+    bench.send(id, bad.as_bytes());
+    bench.settle();
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(state.table.len(), 2, "18 may be the one that could not be read");
+    let key = mapping(18, 0).key();
+    assert!(state.table.get(&key).unwrap().unconfirmed_since().is_some());
+    assert_eq!(bench.shard.counters().rejected(Cause::LabelRange), (1, 0, 1));
+}
