@@ -42,3 +42,6 @@ fn forget(unit: &mut Unit) {
     unit.clear();
     unit.kind = UnitKind::Mappings;
 }
+
+#[cfg(test)]
+mod tests;
