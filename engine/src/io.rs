@@ -5,6 +5,17 @@
 //! Law:  the shard never calls the kernel; the three drivers (`uring`, `epoll`, `sim`) never decide.
 //! Not:  what an operation is for (`shard`).
 
+pub mod clock;
+pub mod slots;
+pub mod links;
+pub mod disk;
+pub mod pin;
+pub mod listener;
+pub mod sockets;
+pub mod epoll;
+pub mod uring;
+pub mod choice;
+
 use std::net::SocketAddr;
 
 use storage::row::Reason;
@@ -136,3 +147,6 @@ pub enum Completion<'a> {
         message: Message,
     },
 }
+
+#[cfg(test)]
+mod tests;

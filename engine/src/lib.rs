@@ -9,5 +9,6 @@ pub mod settings;
 pub mod policy;
 pub mod metrics;
 pub mod http;
+pub mod collector;
 #[cfg(test)]
 mod pages;

@@ -148,6 +148,12 @@ metrics! {
         "Entries of those tables.";
     Turns Counter "turns_total"
         "Turns of the shard's loop.";
+    BuffersExhausted Counter "buffers_exhausted_total"
+        "Receives that found no free buffer and were asked for again (io_uring).";
+    ReceiveRounds Counter "receive_rounds_total"
+        "Receives that ended at their share of a turn and were asked for again (io_uring).";
+    SendsAbandoned Counter "sends_abandoned_total"
+        "Connections given up because the router asked for acks and read none.";
 }
 
 /// Everything whose duration a shard measures.

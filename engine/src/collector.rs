@@ -1,0 +1,483 @@
+//! The collector as a whole: threads, start and stop.
+//!
+//! In:   settings; SIGHUP's new policy; the order to stop.
+//! Out:  a running collector: shard threads with their disk threads, the HTTP side.
+//! Law:  a thread that cannot go on ends the process: never limp.
+//! Not:  what a shard does (`shard`), how sockets are driven (`io`), signals (`main`).
+
+mod recover;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use socket2::Socket;
+use storage::log::{DataLock, LogError, lock};
+use storage::row::Row;
+
+use crate::http::{HttpServer, Sources};
+use crate::io::choice::{ChoiceError, Driver, choose};
+use crate::io::clock::Clock;
+use crate::io::disk::Disk;
+use crate::io::epoll::EpollDriver;
+use crate::io::links::{Address, DriverCounters, Links, Machine, Post, mailbox};
+use crate::io::listener::{DeadPeer, ListenError, listen};
+use crate::io::uring::driver::UringDriver;
+use crate::io::{Completion, Now, Op, sockets, uring};
+use crate::metrics::{Metric, Publication};
+use crate::policy::Policy;
+use crate::registry::{Message, Registry};
+use crate::settings::Settings;
+use crate::shard::{Shard, ShardSettings};
+
+use recover::{Configured, recover};
+
+/// Exit code of a process whose disk or kernel interface failed (docs: 3 = input or disk failed).
+const EXIT_FAILED: i32 = 3;
+
+/// Why the collector does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be taken or read.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// Nothing can listen there.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    /// The driver that was asked for cannot be had.
+    #[error("{0}")]
+    Driver(#[from] ChoiceError),
+    /// The HTTP side cannot listen.
+    #[error("http address {address}: {source}; give another --http, or off")]
+    Http {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What recovery found cannot be made durable.
+    #[error("cannot write the log of {data}: {source}", data = data.display())]
+    Write {
+        /// The data folder.
+        data: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A thread, an eventfd or a ring could not be made.
+    #[error("cannot make {what}: {source}")]
+    Resource {
+        /// What was to be made.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether another setting would have helped: exit code 2 instead of 3.
+    pub fn is_setting(&self) -> bool {
+        match self {
+            StartError::Listen(_) | StartError::Driver(_) | StartError::Http { .. } => true,
+            StartError::Log(LogError::Locked { .. }) => true,
+            StartError::Log(_) | StartError::Write { .. } | StartError::Resource { .. } => false,
+        }
+    }
+
+    fn resource(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+        move |source| StartError::Resource { what, source }
+    }
+}
+
+/// Why a stop was not in order.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// Some shards had not finished in time. What they acknowledged is durable all the same.
+    #[error(
+        "{shards} shards had not committed and closed within stop_timeout_s = {seconds}: \
+         what is not acknowledged is sent again, or becomes a gap"
+    )]
+    Late {
+        /// How many.
+        shards: usize,
+        /// The time they had.
+        seconds: u64,
+    },
+}
+
+/// A running collector. Dropping it without `stop` leaves its threads running.
+#[derive(Debug)]
+pub struct Collector {
+    listen: SocketAddr,
+    http: Option<HttpServer>,
+    driver: Driver,
+    publication: Arc<Publication>,
+    shards: Vec<Address>,
+    threads: Vec<JoinHandle<()>>,
+    /// Each shard's thread says here that it has ended.
+    ended: Receiver<usize>,
+    stop_timeout: Duration,
+    clock: Clock,
+    configured: Configured,
+    /// Held until every shard has ended.
+    _lock: DataLock,
+}
+
+impl Collector {
+    /// Takes the data folder, rebuilds the routers' tables, listens, and begins to collect.
+    ///
+    /// Returns when every shard is ready to accept. Errors: `StartError`; nothing is left running.
+    pub fn start(settings: Settings) -> Result<Collector, StartError> {
+        let descriptors =
+            sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
+        let lock = lock(&settings.data)?;
+        let (driver, reason) = choose(settings.io, uring::probe)?;
+        tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
+        let clock = Clock::start();
+        let policy = Policy::new(&settings);
+        let (routers, configured) = recover(&settings.data, &policy, clock.now().wall)?;
+        let shards = shard_count(&settings);
+        let publication = Arc::new(Publication::new(shards));
+        publication.set_driver(driver.name(), &reason);
+        let listeners = listen(settings.listen, shards, &dead_peer(&settings))?;
+        if let Some(error) = &listeners.unpinned {
+            tracing::warn!(%error, "sources are not pinned to shards: tables will move more often");
+        }
+        let start = Start {
+            driver,
+            clock,
+            data: settings.data.clone(),
+            policy: Arc::new(policy),
+            registry: Arc::new(Registry::new(routers)),
+            publication: Arc::clone(&publication),
+            cpus: cpus_to_pin(shards),
+        };
+        let (ended_sender, ended) = unbounded();
+        let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
+        let collector = Collector {
+            listen: listeners.address,
+            http: None,
+            driver,
+            publication,
+            shards: addresses,
+            threads,
+            ended,
+            stop_timeout: Duration::from_secs(settings.stop_timeout_s),
+            clock,
+            configured,
+            _lock: lock,
+        };
+        collector.with_http(settings.http)
+    }
+
+    fn with_http(mut self, address: Option<SocketAddr>) -> Result<Collector, StartError> {
+        if let Some(address) = address {
+            let publication = Arc::clone(&self.publication);
+            let sources = Sources { publication, wall: || Clock::start().now().wall };
+            match HttpServer::start(address, sources) {
+                Ok(server) => self.http = Some(server),
+                Err(source) => {
+                    // A collector that nobody can watch is not what was asked for.
+                    let _ = self.stop();
+                    return Err(StartError::Http { address, source });
+                }
+            }
+        }
+        let http = self.http_address().map(|address| address.to_string());
+        let shards = self.shards.len();
+        tracing::info!(listen = %self.listen, http, shards, "collecting");
+        Ok(self)
+    }
+
+    /// Where routers connect to, with the port that was really bound.
+    pub fn listen_address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where `/metrics` and `/healthz` are served, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::address)
+    }
+
+    /// Which driver turns the shards.
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// What the shards have counted.
+    pub fn publication(&self) -> &Arc<Publication> {
+        &self.publication
+    }
+
+    /// Tells every shard who may speak from now on. Sessions that are open stay. Names and
+    /// addresses that changed go into the log.
+    pub fn reload(&self, policy: Policy) {
+        let rows = self.configured.update(&policy, self.clock.now().wall);
+        if !rows.is_empty() {
+            self.tell(0, Message::Rows(rows.into_iter().map(Row::Session).collect()));
+        }
+        let policy = Arc::new(policy);
+        for shard in 0..self.shards.len() {
+            self.tell(shard, Message::Policy(Arc::clone(&policy)));
+        }
+    }
+
+    fn tell(&self, shard: usize, message: Message) {
+        if let Some(address) = self.shards.get(shard) {
+            address.post(Post::Told(message));
+        }
+    }
+
+    /// Ends in order: what was read is digested, committed and acknowledged, connections close.
+    pub fn stop(mut self) -> Result<(), StopError> {
+        for shard in &self.shards {
+            shard.post(Post::Stop);
+        }
+        let clock = Clock::start();
+        let mut running = self.threads.len();
+        while running > 0 {
+            let left = self.stop_timeout.saturating_sub(clock.elapsed());
+            if self.ended.recv_timeout(left).is_err() {
+                let seconds = self.stop_timeout.as_secs();
+                return Err(StopError::Late { shards: running, seconds });
+            }
+            running -= 1;
+        }
+        for thread in self.threads.drain(..) {
+            // It has said that it ended; a panic would have ended the process.
+            let _ = thread.join();
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Everything that the shard threads are made of.
+struct Start {
+    driver: Driver,
+    clock: Clock,
+    data: PathBuf,
+    policy: Arc<Policy>,
+    registry: Arc<Registry>,
+    publication: Arc<Publication>,
+    cpus: Vec<usize>,
+}
+
+impl Start {
+    /// Starts every shard and waits until each can accept.
+    fn shards(
+        &self,
+        settings: &Settings,
+        sockets: Vec<Socket>,
+        ended: &Sender<usize>,
+    ) -> Result<(Vec<Address>, Vec<JoinHandle<()>>), StartError> {
+        let count = sockets.len();
+        let mut mailboxes = Vec::with_capacity(count);
+        let mut addresses = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (address, mailbox) = mailbox().map_err(StartError::resource("an eventfd"))?;
+            addresses.push(address);
+            mailboxes.push(mailbox);
+        }
+        let (ready_sender, ready) = bounded(count);
+        let mut threads = Vec::with_capacity(count);
+        for (index, (listener, mailbox)) in sockets.into_iter().zip(mailboxes).enumerate() {
+            let number = u16::try_from(index).expect("settings bound the number of shards");
+            let disk = Disk::start(&self.data, number, addresses[index].clone())
+                .map_err(StartError::resource("a disk thread"))?;
+            let thread = ShardThread {
+                index,
+                driver: self.driver,
+                clock: self.clock,
+                listener,
+                links: Links { mailbox, shards: addresses.clone(), disk },
+                machine: ShardMachine {
+                    shard: Shard::new(
+                        ShardSettings::new(settings, index, count),
+                        Arc::clone(&self.registry),
+                        Arc::clone(&self.policy),
+                    ),
+                    index,
+                    published: DriverCounters::default(),
+                    publication: Arc::clone(&self.publication),
+                },
+                cpu: self.cpus.get(index).copied(),
+                connections_max: share_of(settings.connections_max, count),
+            };
+            let (ready, ended) = (ready_sender.clone(), ended.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || thread.run(&ready, &ended))
+                .map_err(StartError::resource("a shard thread"))?;
+            threads.push(thread);
+        }
+        drop(ready_sender);
+        for _ in 0..count {
+            let result = ready.recv().expect("a shard's thread answers or ends the process");
+            if let Err(source) = result {
+                addresses.iter().for_each(|address| address.post(Post::Stop));
+                return Err(StartError::Resource { what: "a shard's driver", source });
+            }
+        }
+        Ok((addresses, threads))
+    }
+}
+
+/// One shard's thread, before it runs.
+struct ShardThread {
+    index: usize,
+    driver: Driver,
+    clock: Clock,
+    listener: Socket,
+    links: Links,
+    machine: ShardMachine,
+    cpu: Option<usize>,
+    connections_max: usize,
+}
+
+/// Either driver, made on the thread that runs it.
+enum Turning {
+    Uring(Box<UringDriver>),
+    Epoll(Box<EpollDriver>),
+}
+
+impl ShardThread {
+    fn run(mut self, ready: &Sender<io::Result<()>>, ended: &Sender<usize>) {
+        let _guard = AbortOnPanic;
+        if let Some(cpu) = self.cpu {
+            pin_thread(cpu);
+        }
+        let most = self.connections_max;
+        let turning = match self.driver {
+            Driver::Uring(offered) => {
+                UringDriver::new(offered, self.listener, most, self.links, self.clock)
+                    .map(|driver| Turning::Uring(Box::new(driver)))
+            }
+            Driver::Epoll => EpollDriver::new(self.listener, most, self.links, self.clock)
+                .map(|driver| Turning::Epoll(Box::new(driver))),
+        };
+        // The start waits for this word; it is gone only when another shard has failed.
+        let result = match turning {
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+            Ok(turning) => {
+                let _ = ready.send(Ok(()));
+                match turning {
+                    Turning::Uring(driver) => driver.run(&mut self.machine),
+                    Turning::Epoll(driver) => driver.run(&mut self.machine),
+                }
+            }
+        };
+        if let Err(error) = result {
+            // Whatever it was, this shard's routers are no longer served: the operator's
+            // supervisor starts a collector that recovers, and senders send again.
+            tracing::error!(shard = self.index, %error, "the shard cannot go on: the process ends");
+            std::process::exit(EXIT_FAILED);
+        }
+        let _ = ended.send(self.index);
+    }
+}
+
+/// A shard's panic stops the process, in builds that unwind too.
+pub(crate) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The shard, and where its counters go.
+struct ShardMachine {
+    shard: Shard,
+    index: usize,
+    published: DriverCounters,
+    publication: Arc<Publication>,
+}
+
+impl Machine for ShardMachine {
+    fn handle(&mut self, now: Now, completion: Completion<'_>) {
+        self.shard.handle(now, completion);
+    }
+
+    fn poll_op(&mut self) -> Option<Op> {
+        self.shard.poll_op()
+    }
+
+    fn digest(&mut self, now: Now) -> bool {
+        self.shard.digest(now)
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.shard.poll_timeout()
+    }
+
+    fn stop(&mut self, now: Now) {
+        self.shard.stop(now);
+    }
+
+    fn stopped(&self) -> bool {
+        self.shard.stopped()
+    }
+
+    fn failure(&self) -> Option<io::Error> {
+        self.shard.failure().map(io::Error::from_raw_os_error)
+    }
+
+    fn publish(&mut self, now: Now, driver: &DriverCounters) {
+        let before = std::mem::replace(&mut self.published, *driver);
+        let counters = self.shard.counters();
+        counters.add(Metric::Turns, driver.turns - before.turns);
+        let exhausted = driver.buffers_exhausted - before.buffers_exhausted;
+        counters.add(Metric::BuffersExhausted, exhausted);
+        counters.add(Metric::ReceiveRounds, driver.receive_rounds - before.receive_rounds);
+        counters.add(Metric::SendsAbandoned, driver.sends_abandoned - before.sends_abandoned);
+        self.publication.publish(self.index, counters, now.wall);
+    }
+}
+
+fn dead_peer(settings: &Settings) -> DeadPeer {
+    DeadPeer {
+        keepalive_idle: Duration::from_secs(settings.keepalive_idle_s),
+        keepalive_interval: Duration::from_secs(settings.keepalive_interval_s),
+        keepalive_probes: u32::try_from(settings.keepalive_probes).unwrap_or(u32::MAX),
+        user_timeout: Duration::from_secs(settings.user_timeout_s),
+    }
+}
+
+/// The `shards` setting; 0 is one per CPU that this process may use.
+fn shard_count(settings: &Settings) -> usize {
+    match settings.shards {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    }
+}
+
+/// A shard's share of a limit on the whole process.
+fn share_of(limit: u64, shards: usize) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX).div_ceil(shards.max(1))
+}
+
+/// The CPU of each shard; empty = the scheduler decides. A lone shard gains nothing from a pin,
+/// and shards that share a CPU would lose by one.
+fn cpus_to_pin(shards: usize) -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(None) else { return Vec::new() };
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    if shards > 1 && shards <= cpus.len() { cpus } else { Vec::new() }
+}
+
+fn pin_thread(cpu: usize) {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    if let Err(error) = sched_setaffinity(None, &only) {
+        tracing::warn!(cpu, %error, "the shard's thread is not pinned");
+    }
+}

@@ -1,0 +1,443 @@
+//! The driver where io_uring is not to be had: level-triggered epoll, safe code only.
+//!
+//! In:   operations of one shard; readiness of its listener, its connections and its mailbox.
+//! Out:  completions for the shard, on the thread that calls `EpollDriver::run`.
+//! Law:  draining comes before digesting; a connection gets `RECEIVE_BYTES_MAX` a turn at most.
+//! Not:  what to do (`shard`), files and other shards (`links`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use socket2::Socket;
+
+use crate::io::clock::Clock;
+use crate::io::links::{DriverCounters, Links, Machine};
+use crate::io::slots::Slots;
+use crate::io::sockets::{
+    AcceptGate, IDLE_TURN_US, LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US,
+    UNSENT_BYTES_MAX, accept_is_exhausted, digest_for_a_while, end_of_receive, peer_of,
+    reset_on_close,
+};
+use crate::io::{Completion, ConnectionId, Now, Op};
+
+/// Events taken per wait: enough that a storm costs few calls, few enough to look at the clock.
+const EVENTS_MAX: usize = 1024;
+/// Connections taken per turn; those that wait are safe in the kernel's queue.
+const ACCEPTS_PER_TURN_MAX: usize = 256;
+/// Event data of the listener and of the bell: ids that no connection can have.
+const LISTENER: u64 = u64::MAX;
+const BELL: u64 = u64::MAX - 1;
+
+/// Drives one shard with epoll.
+#[derive(Debug)]
+pub struct EpollDriver {
+    epoll: OwnedFd,
+    listener: Socket,
+    gate: AcceptGate,
+    links: Links,
+    clock: Clock,
+    connections: Slots<Connection>,
+    /// Closing connections that wait for the peer's FIN, with their deadline; all wait as long.
+    lingering: VecDeque<(u64, ConnectionId)>,
+    buffer: Box<[u8]>,
+    counters: DriverCounters,
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: Socket,
+    /// What the kernel was last asked to tell of.
+    interest: EventFlags,
+    receiving: bool,
+    ended: bool,
+    unsent: Vec<u8>,
+    /// The peer reads nothing: what is to be sent is dropped, and its end has been told.
+    abandoned: bool,
+    closing: bool,
+    lingering: bool,
+}
+
+impl EpollDriver {
+    /// A driver of the connections that `listener` brings.
+    pub fn new(
+        listener: Socket,
+        connections_max: usize,
+        links: Links,
+        clock: Clock,
+    ) -> io::Result<EpollDriver> {
+        listener.set_nonblocking(true)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, links.mailbox.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(EpollDriver {
+            epoll,
+            listener,
+            gate: AcceptGate::new(connections_max),
+            links,
+            clock,
+            connections: Slots::new(),
+            lingering: VecDeque::new(),
+            buffer: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(),
+            counters: DriverCounters::default(),
+        })
+    }
+
+    /// Turns the machine until it has stopped. Errors: the machine's failure, or epoll's own.
+    pub fn run<M: Machine>(mut self, machine: &mut M) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut more = true;
+        loop {
+            self.perform_all(self.clock.now(), machine)?;
+            if machine.stopped() && self.connections.is_empty() {
+                return Ok(());
+            }
+            let wait = if more { Duration::ZERO } else { self.wait_at_most(machine) };
+            self.wait(&mut events, wait)?;
+            let drained = self.drain(&events, machine)?;
+            let now = self.clock.now();
+            self.run_timers(now, machine)?;
+            if drained {
+                machine.handle(now, Completion::Drained);
+            }
+            more = digest_for_a_while(&self.clock, machine);
+            self.counters.turns += 1;
+            machine.publish(now, &self.counters);
+            if let Some(failure) = machine.failure() {
+                return Err(failure);
+            }
+        }
+    }
+
+    fn wait_at_most<M: Machine>(&self, machine: &M) -> Duration {
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        let deadlines = [machine.poll_timeout(), lingering, self.gate.retry_at()];
+        let now_us = self.clock.now().monotonic_us;
+        let until = |deadline: u64| deadline.saturating_sub(now_us);
+        let wait_us = deadlines.into_iter().flatten().map(until).min();
+        Duration::from_micros(wait_us.unwrap_or(IDLE_TURN_US).min(IDLE_TURN_US))
+    }
+
+    fn wait(&self, events: &mut Vec<Event>, wait: Duration) -> io::Result<()> {
+        events.clear();
+        let wait = wait.try_into().expect("a second at most");
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes everything that is ready. `true` when afterwards every receive queue was empty.
+    fn drain<M: Machine>(&mut self, events: &[Event], machine: &mut M) -> io::Result<bool> {
+        let started = self.clock.now();
+        let mut drained = events.len() < EVENTS_MAX;
+        for event in events {
+            let now = self.clock.now();
+            if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
+                // The shard's timers wait for us; what is left is ready in the next turn too.
+                return Ok(false);
+            }
+            match event.data.u64() {
+                LISTENER => self.accept(now, machine)?,
+                BELL => {
+                    self.links.mailbox.hear();
+                    while self.links.deliver_one(now, machine) {
+                        self.perform_all(now, machine)?;
+                    }
+                }
+                id => drained &= self.connection_ready(now, ConnectionId(id), event, machine)?,
+            }
+        }
+        Ok(drained)
+    }
+
+    fn accept<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            if !self.gate.is_open() {
+                break;
+            }
+            match self.listener.accept() {
+                Ok((socket, address)) => {
+                    socket.set_nonblocking(true)?;
+                    let Some(peer) = peer_of(&address) else { continue };
+                    let connection = self.connections.insert(Connection::new(socket));
+                    self.gate.entered(now);
+                    machine.handle(now, Completion::Accepted { connection, peer });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if accept_is_exhausted(&error) => {
+                    self.counters.accept_failures += 1;
+                    self.gate.exhausted(now, &error);
+                    let errno = error.raw_os_error().unwrap_or_default();
+                    machine.handle(now, Completion::AcceptFailed { errno });
+                }
+                // The peer has gone while it waited, or a firewall has refused it: the next one.
+                Err(_) => continue,
+            }
+            self.perform_all(now, machine)?;
+        }
+        self.listen_as_wanted()
+    }
+
+    fn connection_ready<M: Machine>(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        event: &Event,
+        machine: &mut M,
+    ) -> io::Result<bool> {
+        let flags = event.flags;
+        if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
+            self.send(id, &[]);
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(true) };
+        if connection.closing {
+            self.continue_close(now, id, flags, machine)?;
+            return Ok(true);
+        }
+        let drained = self.receive(now, id, machine)?;
+        self.watch(id)?;
+        Ok(drained)
+    }
+
+    /// Reads until the queue is empty, the shard has had enough, or the turn's share is spent.
+    fn receive<M: Machine>(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        machine: &mut M,
+    ) -> io::Result<bool> {
+        let mut share = RECEIVE_BYTES_MAX;
+        while share > 0 {
+            let Some(connection) = self.connections.get_mut(id) else { return Ok(true) };
+            if !connection.receiving || connection.ended || connection.closing {
+                return Ok(true);
+            }
+            let received =
+                rustix::net::recv(&connection.socket, &mut *self.buffer, RecvFlags::empty());
+            match received {
+                Ok((0, _)) => {
+                    connection.ended = true;
+                    let reason = storage::row::Reason::ClosedByRouter;
+                    machine.handle(now, Completion::ReceiveEnded { connection: id, reason });
+                }
+                Ok((count, _)) => {
+                    let bytes = &self.buffer[..count];
+                    machine.handle(now, Completion::Received { connection: id, bytes });
+                    // A short read has emptied the queue: no second call to hear EAGAIN. What
+                    // comes after it, a FIN too, makes the connection ready again.
+                    share = share.saturating_sub(count);
+                    if count < self.buffer.len() {
+                        self.perform_all(now, machine)?;
+                        return Ok(true);
+                    }
+                }
+                Err(Errno::AGAIN) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    connection.ended = true;
+                    let reason = end_of_receive(errno.raw_os_error());
+                    machine.handle(now, Completion::ReceiveEnded { connection: id, reason });
+                }
+            }
+            self.perform_all(now, machine)?;
+        }
+        Ok(false)
+    }
+
+    /// Does what the machine wants, until it wants nothing.
+    fn perform_all<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        while let Some(op) = machine.poll_op() {
+            if let Some(op) = self.links.perform(op) {
+                self.perform(now, op, machine)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn perform<M: Machine>(&mut self, now: Now, op: Op, machine: &mut M) -> io::Result<()> {
+        match op {
+            Op::Accept => {
+                self.gate.wanted(true);
+                self.listen_as_wanted()
+            }
+            Op::PauseAccept => {
+                self.gate.wanted(false);
+                self.listen_as_wanted()
+            }
+            Op::Receive { connection } => self.set_receiving(connection, true),
+            Op::PauseReceive { connection } => self.set_receiving(connection, false),
+            Op::Send { connection, bytes } => {
+                if !self.send(connection, &bytes) {
+                    self.abandon(now, connection, machine);
+                }
+                self.watch(connection)
+            }
+            Op::Close { connection, reset } => self.close(now, connection, reset, machine),
+            other => unreachable!("{other:?} is performed by the links"),
+        }
+    }
+
+    fn set_receiving(&mut self, id: ConnectionId, receiving: bool) -> io::Result<()> {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.receiving = receiving;
+        }
+        self.watch(id)
+    }
+
+    /// Sends what is unsent and then `bytes`; `false` when the peer reads none of it any more.
+    fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return true };
+        if connection.abandoned {
+            return true;
+        }
+        connection.unsent.extend_from_slice(bytes);
+        let mut sent = 0;
+        while sent < connection.unsent.len() {
+            let rest = &connection.unsent[sent..];
+            match rustix::net::send(&connection.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(count) => sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // The receiving side says how the connection ended.
+                Err(_) => sent = connection.unsent.len(),
+            }
+        }
+        connection.unsent.drain(..sent);
+        connection.unsent.len() <= UNSENT_BYTES_MAX
+    }
+
+    /// A router that asked for acks and reads none is lost: its acks would grow without end.
+    fn abandon<M: Machine>(&mut self, now: Now, id: ConnectionId, machine: &mut M) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.unsent = Vec::new();
+        connection.abandoned = true;
+        self.counters.sends_abandoned += 1;
+        if !connection.ended {
+            connection.ended = true;
+            let reason = storage::row::Reason::TimedOut;
+            machine.handle(now, Completion::ReceiveEnded { connection: id, reason });
+        }
+    }
+
+    fn close<M: Machine>(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        reset: bool,
+        machine: &mut M,
+    ) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        if reset {
+            reset_on_close(&connection.socket);
+            return self.gone(now, id, machine);
+        }
+        connection.closing = true;
+        self.lingering.push_back((now.monotonic_us + LINGER_US, id));
+        self.continue_close(now, id, EventFlags::empty(), machine)
+    }
+
+    /// Sends the rest, then FIN, then waits for the peer's FIN: closing with bytes unread would
+    /// reset the connection and take acks under way with it. Nothing more is read.
+    fn continue_close<M: Machine>(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        flags: EventFlags,
+        machine: &mut M,
+    ) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let peer_done = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if connection.unsent.is_empty() && !connection.lingering {
+            connection.lingering = true;
+            if rustix::net::shutdown(&connection.socket, Shutdown::Write).is_err() {
+                return self.gone(now, id, machine);
+            }
+        }
+        if peer_done || (connection.ended && connection.unsent.is_empty()) {
+            return self.gone(now, id, machine);
+        }
+        self.watch(id)
+    }
+
+    fn gone<M: Machine>(&mut self, now: Now, id: ConnectionId, machine: &mut M) -> io::Result<()> {
+        // Closing the only descriptor takes it out of the epoll set as well.
+        if self.connections.remove(id).is_some() {
+            machine.handle(now, Completion::Closed { connection: id });
+            self.gate.left();
+            self.listen_as_wanted()?;
+        }
+        Ok(())
+    }
+
+    fn run_timers<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        while let Some((deadline, id)) = self.lingering.front().copied() {
+            if deadline > now.monotonic_us {
+                break;
+            }
+            self.lingering.pop_front();
+            self.gone(now, id, machine)?;
+        }
+        if self.gate.retry_is_due(now) {
+            self.listen_as_wanted()?;
+        }
+        Ok(())
+    }
+
+    /// Brings the listener's place in the epoll set in line with the gate.
+    fn listen_as_wanted(&mut self) -> io::Result<()> {
+        match self.gate.change() {
+            Some(true) => {
+                let data = EventData::new_u64(LISTENER);
+                Ok(epoll::add(&self.epoll, self.listener.as_fd(), data, EventFlags::IN)?)
+            }
+            Some(false) => Ok(epoll::delete(&self.epoll, self.listener.as_fd())?),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings a connection's place in the epoll set in line with what it waits for. One that waits
+    /// for nothing is taken out: a hang-up would be reported for ever otherwise.
+    fn watch(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let wanted = connection.wanted();
+        let before = std::mem::replace(&mut connection.interest, wanted);
+        let socket = connection.socket.as_fd();
+        let data = EventData::new_u64(id.0);
+        if before == wanted {
+            Ok(())
+        } else if before.is_empty() {
+            Ok(epoll::add(&self.epoll, socket, data, wanted)?)
+        } else if wanted.is_empty() {
+            Ok(epoll::delete(&self.epoll, socket)?)
+        } else {
+            Ok(epoll::modify(&self.epoll, socket, data, wanted)?)
+        }
+    }
+}
+
+impl Connection {
+    fn new(socket: Socket) -> Connection {
+        Connection {
+            socket,
+            interest: EventFlags::empty(),
+            receiving: false,
+            ended: false,
+            unsent: Vec::new(),
+            abandoned: false,
+            closing: false,
+            lingering: false,
+        }
+    }
+
+    fn wanted(&self) -> EventFlags {
+        let mut wanted = EventFlags::empty();
+        wanted.set(EventFlags::IN, self.receiving && !self.ended && !self.closing);
+        wanted.set(EventFlags::OUT, !self.unsent.is_empty());
+        wanted.set(EventFlags::RDHUP, self.lingering);
+        wanted
+    }
+}

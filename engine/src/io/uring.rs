@@ -1,0 +1,542 @@
+//! The ring: io_uring behind an interface that is safe to use, for one shard's sockets.
+//!
+//! In:   wishes of `uring::driver`: accept, receive, send, wait for a hang-up, cancel.
+//! Out:  `Done`, one per completion, with the memory that the kernel has given back.
+//! Law:  memory the kernel may write to or read from belongs to the ring until its completion.
+//! Not:  what to do next (`driver`); log writes never share this ring, they would starve.
+
+#![expect(unsafe_code, reason = "rings and buffers shared with the kernel; each use is argued")]
+
+pub mod driver;
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::UnsafeCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::{SockAddr, SockAddrStorage, Socket};
+
+/// Requests that wait for the next call into the kernel; a full queue is handed over at once.
+const SUBMISSIONS: u32 = 1024;
+/// Completions that the kernel may leave: one per connection may come at once, and once more.
+const COMPLETIONS: u32 = 65_536;
+/// Buffers that receives share; 1,024 x 16 KiB = 16 MiB per shard, given back after one copy.
+const BUFFERS: u16 = 1024;
+/// Bytes of one of them.
+const BUFFER_BYTES: usize = 16 << 10;
+/// Their group; the ring has no other.
+const BUFFER_GROUP: u16 = 0;
+/// Bytes that one arming of a receive may deliver: a round robin among connections that are
+/// always ready, where the kernel knows it (6.17 and later).
+const RECEIVE_CAP_BYTES: u32 = 32 << 10;
+/// Accepts in flight, each with an address of its own: a multishot accept shares one address
+/// among all, and the peers' addresses would be lost.
+pub const ACCEPTS: u16 = 64;
+
+/// Kind of a request, in the upper byte of its user data; the rest names slot or index.
+const KIND_SHIFT: u32 = 56;
+const ACCEPT: u64 = 1;
+const RECEIVE: u64 = 2;
+const SEND: u64 = 3;
+const HANG_UP: u64 = 4;
+const BELL: u64 = 5;
+const CANCEL: u64 = 6;
+
+/// A completion, with what the kernel gave back.
+#[derive(Debug)]
+pub enum Done {
+    /// An accept of this index ended; it is free again.
+    Accepted {
+        /// Which of `0..ACCEPTS`.
+        index: u16,
+        /// The connection and its peer.
+        result: io::Result<(Socket, SockAddr)>,
+    },
+    /// The receive of this slot brought bytes, or ended, or both.
+    Received {
+        /// Slot of the connection.
+        slot: u32,
+        /// Bytes; `None` at the end of the stream.
+        result: Result<Option<Filled>, i32>,
+        /// Whether it goes on without being asked for again.
+        more: bool,
+    },
+    /// The send of this slot ended.
+    Sent {
+        /// Slot of the connection.
+        slot: u32,
+        /// How much was sent, or errno.
+        result: Result<usize, i32>,
+        /// What was to be sent.
+        bytes: Vec<u8>,
+    },
+    /// The peer of this slot has hung up, or the wait for it was cancelled.
+    HungUp {
+        /// Slot of the connection.
+        slot: u32,
+    },
+    /// The mailbox's bell rang.
+    Bell,
+}
+
+/// A buffer with received bytes. Whoever holds it gives it back.
+#[derive(Debug)]
+pub struct Filled {
+    buffer: u16,
+    count: usize,
+}
+
+/// What this kernel offers beyond the least that is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// One thread submits, completions run when it asks: 6.1 and later.
+    pub deferred: bool,
+    /// A cap on what one arming of a receive delivers: 6.17 and later.
+    pub receive_cap: bool,
+}
+
+/// Finds out whether this host lets us work, by working: sets a ring up, registers a buffer ring,
+/// and receives a few bytes through it. Errors: what the kernel said; `ENOSYS`, `EPERM`, `EACCES`
+/// and `EINVAL` mean "not here".
+pub fn probe() -> io::Result<Offered> {
+    let mut offered = Offered { deferred: true, receive_cap: true };
+    let mut ring = match Ring::new(offered) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            offered.deferred = false;
+            Ring::new(offered)?
+        }
+        ring => ring?,
+    };
+    match ring.try_receive() {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            offered.receive_cap = false;
+            ring.offered = offered;
+            ring.try_receive()?;
+        }
+        result => result?,
+    }
+    Ok(offered)
+}
+
+/// One ring with its buffers. Belongs to the thread that made it.
+pub struct Ring {
+    ring: ManuallyDrop<IoUring>,
+    memory: ManuallyDrop<Memory>,
+    offered: Offered,
+    /// Completions taken from the ring and not yet looked at.
+    taken: VecDeque<cqueue::Entry>,
+    /// Requests that have not had their last completion.
+    in_flight: usize,
+}
+
+/// Everything that the kernel reads or writes while requests are in flight. At fixed addresses:
+/// the boxes and vectors are not touched, and not moved out of, until the completion.
+struct Memory {
+    buffers: Buffers,
+    accepts: Box<[UnsafeCell<AcceptSlot>]>,
+    /// Bytes being sent, by slot.
+    sends: BTreeMap<u32, Vec<u8>>,
+    bell: Box<UnsafeCell<[u8; 8]>>,
+}
+
+struct AcceptSlot {
+    address: SockAddrStorage,
+    length: libc::socklen_t,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("offered", &self.offered)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    /// A ring of this thread, with its buffers registered.
+    pub fn new(offered: Offered) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder.setup_clamp().setup_cqsize(COMPLETIONS).setup_submit_all();
+        builder.setup_taskrun_flag();
+        if offered.deferred {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        } else {
+            builder.setup_coop_taskrun();
+        }
+        let ring = builder.build(SUBMISSIONS)?;
+        let slots = (0..ACCEPTS).map(|_| UnsafeCell::new(AcceptSlot::empty())).collect();
+        let mut memory = Memory {
+            buffers: Buffers::new(),
+            accepts: slots,
+            sends: BTreeMap::new(),
+            bell: Box::new(UnsafeCell::new([0; 8])),
+        };
+        let entries = memory.buffers.entries.as_ptr() as u64;
+        // SAFETY: the memory holds `BUFFERS` entries, is page-aligned and zeroed, and lives until
+        // the ring has ended (`Drop` frees it last, or not at all).
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(entries, BUFFERS, BUFFER_GROUP, 0)?;
+        }
+        for buffer in 0..BUFFERS {
+            memory.buffers.give(buffer);
+        }
+        Ok(Ring {
+            ring: ManuallyDrop::new(ring),
+            memory: ManuallyDrop::new(memory),
+            offered,
+            taken: VecDeque::new(),
+            in_flight: 0,
+        })
+    }
+
+    /// Takes one connection; `index` must be free (each is, until its `Done::Accepted`).
+    pub fn accept(&mut self, listener: &Socket, index: u16) {
+        let slot = self.memory.accepts[usize::from(index)].get();
+        // SAFETY: the slot is free, so nobody else refers to it; only fields' addresses are taken
+        // after the reset, and the kernel alone writes there until `Done::Accepted` frees it.
+        let (address, length) = unsafe {
+            *slot = AcceptSlot::empty();
+            ((&raw mut (*slot).address).cast(), &raw mut (*slot).length)
+        };
+        let entry = opcode::Accept::new(Fd(listener.as_raw_fd()), address, length)
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        self.push(entry, ACCEPT << KIND_SHIFT | u64::from(index));
+    }
+
+    /// Delivers what comes on this socket until `more` is false.
+    pub fn receive(&mut self, socket: &Socket, slot: u32) {
+        let mut entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
+        if self.offered.receive_cap {
+            cap_receive(&mut entry);
+        }
+        self.push(entry, RECEIVE << KIND_SHIFT | u64::from(slot));
+    }
+
+    /// Sends these bytes; one send per slot at a time.
+    pub fn send(&mut self, socket: &Socket, slot: u32, bytes: Vec<u8>) {
+        let length = u32::try_from(bytes.len()).expect("acks are cut off far below 4 GiB");
+        let entry = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), length)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build();
+        // The vector itself may move in the map; the bytes that the kernel reads do not.
+        let before = self.memory.sends.insert(slot, bytes);
+        assert!(before.is_none(), "one send per connection at a time");
+        self.push(entry, SEND << KIND_SHIFT | u64::from(slot));
+    }
+
+    /// Says when the peer has hung up.
+    pub fn watch_hang_up(&mut self, socket: &Socket, slot: u32) {
+        let events = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
+        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events).build();
+        self.push(entry, HANG_UP << KIND_SHIFT | u64::from(slot));
+    }
+
+    /// Says when the bell rings; once per call.
+    pub fn watch_bell(&mut self, bell: RawFd) {
+        // SAFETY of the address: the box lives as long as the ring, and nobody reads it.
+        let address = self.memory.bell.get().cast();
+        let entry = opcode::Read::new(Fd(bell), address, 8).build();
+        self.push(entry, BELL << KIND_SHIFT);
+    }
+
+    /// Cancels the receive of this slot; it still has its last completion.
+    pub fn cancel_receive(&mut self, slot: u32) {
+        self.cancel(RECEIVE << KIND_SHIFT | u64::from(slot));
+    }
+
+    /// Cancels everything of this slot; each still has its last completion.
+    pub fn cancel_slot(&mut self, slot: u32) {
+        for kind in [RECEIVE, SEND, HANG_UP] {
+            self.cancel(kind << KIND_SHIFT | u64::from(slot));
+        }
+    }
+
+    /// Cancels the accept of this index; it still has its completion.
+    pub fn cancel_accept(&mut self, index: u16) {
+        self.cancel(ACCEPT << KIND_SHIFT | u64::from(index));
+    }
+
+    fn cancel(&mut self, user_data: u64) {
+        self.push(opcode::AsyncCancel::new(user_data).build(), CANCEL << KIND_SHIFT);
+    }
+
+    fn push(&mut self, entry: squeue::Entry, user_data: u64) {
+        let entry = entry.user_data(user_data);
+        // SAFETY: what the entry points to belongs to `self.memory` and stays where it is until
+        // the completion is taken (see `Memory`); descriptors are looked up when it is submitted.
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+            // Full: hand over what is there. An error (EBUSY: completions first) leaves it full
+            // only until completions have been taken, which makes room.
+            if self.ring.submit().is_err() {
+                self.take();
+            }
+        }
+        self.in_flight += 1;
+    }
+
+    /// Hands everything over to the kernel and waits that long for a completion, not at all if
+    /// there is one already.
+    pub fn enter(&mut self, wait: Duration) -> io::Result<()> {
+        let idle = self.taken.is_empty() && self.ring.completion().is_empty();
+        let result = if wait.is_zero() || !idle {
+            self.enter_without_waiting()
+        } else {
+            let time = Timespec::from(wait);
+            self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
+        };
+        match result.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(_) => Ok(()),
+            // A signal; the time is over; completions first; a passing want of memory.
+            Err((Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    fn enter_without_waiting(&mut self) -> io::Result<usize> {
+        let submissions = self.ring.submission();
+        let nothing =
+            submissions.is_empty() && !submissions.taskrun() && !submissions.cq_overflow();
+        drop(submissions);
+        if nothing { Ok(0) } else { self.ring.submit() }
+    }
+
+    /// Whether the kernel has nothing more for us: no completion, and no work put off.
+    pub fn is_idle(&mut self) -> bool {
+        self.taken.is_empty()
+            && self.ring.completion().is_empty()
+            && !self.ring.submission().taskrun()
+    }
+
+    /// The next completion, of those that are there.
+    pub fn take_next(&mut self) -> Option<Done> {
+        loop {
+            if self.taken.is_empty() {
+                self.take();
+            }
+            let entry = self.taken.pop_front()?;
+            if let Some(done) = self.done(&entry) {
+                return Some(done);
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        self.taken.extend(self.ring.completion());
+    }
+
+    fn done(&mut self, entry: &cqueue::Entry) -> Option<Done> {
+        let more = cqueue::more(entry.flags());
+        if !more {
+            self.in_flight -= 1;
+        }
+        let (kind, operand) = (entry.user_data() >> KIND_SHIFT, entry.user_data() as u32);
+        let result = usize::try_from(entry.result()).map_err(|_| -entry.result());
+        match kind {
+            ACCEPT => Some(self.accepted(operand as u16, result)),
+            RECEIVE => {
+                let buffer = cqueue::buffer_select(entry.flags());
+                let result = result.map(|count| self.filled(buffer, count));
+                Some(Done::Received { slot: operand, result, more })
+            }
+            SEND => {
+                let bytes = self.memory.sends.remove(&operand).unwrap_or_default();
+                Some(Done::Sent { slot: operand, result, bytes })
+            }
+            HANG_UP => Some(Done::HungUp { slot: operand }),
+            BELL => Some(Done::Bell),
+            _ => None,
+        }
+    }
+
+    fn accepted(&mut self, index: u16, result: Result<usize, i32>) -> Done {
+        let slot = self.memory.accepts[usize::from(index)].get();
+        let result = match result {
+            Ok(descriptor) => {
+                // SAFETY: the kernel has made this descriptor for us, and told nobody else.
+                let socket = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
+                // SAFETY: the accept is complete, so the slot is ours again; the kernel has
+                // written `length` bytes of address, never more than the storage has.
+                let address = unsafe {
+                    let slot = std::mem::replace(&mut *slot, AcceptSlot::empty());
+                    SockAddr::new(slot.address, slot.length)
+                };
+                Ok((Socket::from(socket), address))
+            }
+            Err(errno) => Err(io::Error::from_raw_os_error(errno)),
+        };
+        Done::Accepted { index, result }
+    }
+
+    fn filled(&mut self, buffer: Option<u16>, count: usize) -> Option<Filled> {
+        let buffer = buffer?;
+        if count == 0 {
+            // The end of the stream; older kernels pick a buffer for it all the same.
+            self.memory.buffers.give(buffer);
+            return None;
+        }
+        assert!(buffer < BUFFERS && count <= BUFFER_BYTES, "the kernel fills what it was given");
+        Some(Filled { buffer, count })
+    }
+
+    /// The bytes of a buffer.
+    pub fn bytes(&self, filled: &Filled) -> &[u8] {
+        let at = usize::from(filled.buffer) * BUFFER_BYTES;
+        // SAFETY: `filled` says that the kernel has given this buffer back, with `count` bytes
+        // written, both checked; it is given away again only with `filled` itself (`give_back`),
+        // which the borrow of `self` here excludes.
+        unsafe {
+            let start = self.memory.buffers.bytes.as_ptr().add(at);
+            std::slice::from_raw_parts(start, filled.count)
+        }
+    }
+
+    /// Gives a buffer to the kernel again.
+    pub fn give_back(&mut self, filled: Filled) {
+        self.memory.buffers.give(filled.buffer);
+    }
+
+    /// Receives four bytes through the buffer ring, to see that it works here.
+    fn try_receive(&mut self) -> io::Result<()> {
+        let (near, far) = std::os::unix::net::UnixStream::pair()?;
+        io::Write::write_all(&mut &far, b"ring")?;
+        let near = Socket::from(OwnedFd::from(near));
+        self.receive(&near, 0);
+        self.enter(Duration::from_secs(1))?;
+        match self.take_next() {
+            Some(Done::Received { result: Ok(Some(filled)), .. }) => {
+                let worked = self.bytes(&filled) == b"ring";
+                self.give_back(filled);
+                self.cancel_receive(0);
+                if worked { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+            }
+            Some(Done::Received { result: Err(errno), .. }) => {
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Cancels everything and takes every completion; whether all came.
+    fn cancel_all(&mut self) -> bool {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(entry, CANCEL << KIND_SHIFT);
+        for _ in 0..100 {
+            while let Some(done) = self.take_next() {
+                // Sockets close and buffers are forgotten: the kernel gets them no more.
+                drop(done);
+            }
+            if self.in_flight == 0 {
+                return true;
+            }
+            if self.enter(Duration::from_millis(10)).is_err() {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let all = self.cancel_all();
+        // SAFETY: neither field is used after this; the ring goes first, the memory after it.
+        unsafe {
+            ManuallyDrop::drop(&mut self.ring);
+            // Were a request still in flight, the kernel might yet write: the memory is left to
+            // it, a few MiB at the end of a thread that has failed.
+            if all {
+                ManuallyDrop::drop(&mut self.memory);
+            }
+        }
+    }
+}
+
+/// Sets the cap of one arming, in the field `optlen` that the crate has no name for.
+fn cap_receive(entry: &mut squeue::Entry) {
+    const OPTLEN: usize = 44;
+    const { assert!(size_of::<squeue::Entry>() == 64) };
+    // SAFETY: an entry is the 64 bytes of `struct io_uring_sqe`, plain numbers all of them;
+    // `optlen` is the u32 at byte 44, and for a receive nothing else uses that place.
+    unsafe {
+        let field = (&raw mut *entry).cast::<u8>().add(OPTLEN).cast::<u32>();
+        field.write_unaligned(RECEIVE_CAP_BYTES);
+    }
+}
+
+impl AcceptSlot {
+    fn empty() -> AcceptSlot {
+        let address = SockAddrStorage::zeroed();
+        let length = address.size_of();
+        AcceptSlot { address, length }
+    }
+}
+
+/// The buffers that receives share, and the ring of entries through which they are given.
+struct Buffers {
+    entries: NonNull<BufRingEntry>,
+    bytes: NonNull<u8>,
+    tail: u16,
+}
+
+impl Buffers {
+    fn entries_layout() -> Layout {
+        let bytes = usize::from(BUFFERS) * size_of::<BufRingEntry>();
+        Layout::from_size_align(bytes, rustix::param::page_size()).expect("16 KiB, page-aligned")
+    }
+
+    fn bytes_layout() -> Layout {
+        let bytes = usize::from(BUFFERS) * BUFFER_BYTES;
+        Layout::from_size_align(bytes, rustix::param::page_size()).expect("16 MiB, page-aligned")
+    }
+
+    fn new() -> Buffers {
+        let entries = allocate(Buffers::entries_layout()).cast();
+        Buffers { entries, bytes: allocate(Buffers::bytes_layout()), tail: 0 }
+    }
+
+    /// Gives a buffer to the kernel, at the tail of the ring.
+    fn give(&mut self, buffer: u16) {
+        let index = usize::from(self.tail & (BUFFERS - 1));
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the index is below `BUFFERS`, so the entry is ours; the kernel does not read it
+        // before it sees the tail behind it. The first entry's last two bytes are that tail, and
+        // the three setters do not touch them. The buffer is not the kernel's (it was just made,
+        // or its `Filled` was given up), so nobody else refers to its bytes.
+        unsafe {
+            let entry = &mut *self.entries.as_ptr().add(index);
+            let at = usize::from(buffer) * BUFFER_BYTES;
+            entry.set_addr(self.bytes.as_ptr().add(at) as u64);
+            entry.set_len(BUFFER_BYTES as u32);
+            entry.set_bid(buffer);
+            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast_mut().cast::<AtomicU16>();
+            (*tail).store(self.tail, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: both were allocated with these layouts and are freed once, after the ring.
+        unsafe {
+            dealloc(self.entries.as_ptr().cast(), Buffers::entries_layout());
+            dealloc(self.bytes.as_ptr(), Buffers::bytes_layout());
+        }
+    }
+}
+
+const _: () = assert!(BUFFERS.is_power_of_two(), "the kernel masks the tail");
+
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: neither layout is of size zero.
+    let memory = unsafe { alloc_zeroed(layout) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+}
