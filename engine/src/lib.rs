@@ -10,5 +10,7 @@ pub mod policy;
 pub mod metrics;
 pub mod http;
 pub mod collector;
+pub mod query;
+pub mod command;
 #[cfg(test)]
 mod pages;

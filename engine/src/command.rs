@@ -1,0 +1,379 @@
+//! The command line: what may be asked, and how an answer becomes an exit code.
+//!
+//! In:   arguments, the time that counts as now, a place to write to.
+//! Out:  text, and 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk failed.
+//! Law:  every message about a wrong word names the right ones.
+//! Not:  the answers themselves (`query`), or running the collector (`main`).
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use storage::mapping::Label;
+use storage::time::Micros;
+
+use crate::query::{self, Answer, Answered, Format, QueryError, Range, Selector, parse_when};
+
+/// The collector of MPLS label mappings that stays calm when the network reconverges.
+#[derive(Debug, Parser)]
+#[command(name = "stormdrain", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stormdrain run --data /var/lib/stormdrain --listen 0.0.0.0:30310
+  stormdrain routers --data /var/lib/stormdrain
+  stormdrain table --data /var/lib/stormdrain --router pe1 --at -15m
+  stormdrain trace --data /var/lib/stormdrain --router pe1 --fec ip:10.0.0.3/32
+  stormdrain history --data /var/lib/stormdrain --router pe1 --label 24 --since -2h
+  stormdrain verify --data /var/lib/stormdrain
+
+Times are RFC 3339, now, or -15m (units us ms s m h d w). A router is its id or its name.
+A FEC is ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, or
+label:24 for what comes in with that label.
+A data folder may be read while a collector writes to it.
+
+Exit codes: 0 done, 1 the answer is \"no\" (fault found, verdict bad), 2 usage or setting wrong,
+3 input or disk failed.";
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Collect: listen for routers and write the log, until SIGTERM.
+    #[command(after_help = "\
+SIGTERM and SIGINT digest and commit what was read, then end; SIGHUP re-reads allow and [[router]].
+Every setting is in docs/settings.md; STORMDRAIN_NAME in the environment sets any of them.
+
+Example: stormdrain run --config /etc/stormdrain.toml --shards 4")]
+    Run(RunArguments),
+    /// Who is connected, since when, in which generation; who is in a gap, and why.
+    #[command(after_help = "Example: stormdrain routers --data D --at 2026-11-22T04:00:00Z")]
+    Routers {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// The instant.
+        #[command(flatten)]
+        at: At,
+    },
+    /// A router's label table as it was at an instant; `--router all` for every router's.
+    #[command(after_help = "\
+An entry that the collector cannot vouch for answers `unknown` and says why.
+
+Example: stormdrain table --data D --router pe1 --at -15m --format csv")]
+    Table {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// Id or name of the router, or all.
+        #[arg(long, value_name = "R")]
+        router: String,
+        /// The instant.
+        #[command(flatten)]
+        at: At,
+    },
+    /// Every change and session event of a router, in the order in which they count.
+    #[command(after_help = "\
+Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -2h")]
+    History {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// Id or name of the router.
+        #[arg(long, value_name = "R")]
+        router: String,
+        /// Only entries with this ingress label.
+        #[arg(long, value_name = "L", conflicts_with = "fec", value_parser = parse_label)]
+        label: Option<Label>,
+        /// Only entries for this FEC (or label:24).
+        #[arg(long, value_name = "F", value_parser = parse_selector)]
+        fec: Option<Selector>,
+        /// The interval.
+        #[command(flatten)]
+        range: Between,
+    },
+    /// The way of a label switched path, hop by hop, as a tree with the verdict at each leaf.
+    #[command(after_help = "\
+Verdicts: delivered, misdelivered, unlabelled, broken, unknown. Exit code 1 unless all are delivered.
+
+Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at -15m")]
+    Trace {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// Id or name of the router where the path begins.
+        #[arg(long, value_name = "R")]
+        router: String,
+        /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
+        #[arg(long, value_name = "F", value_parser = parse_selector)]
+        fec: Selector,
+        /// The instant.
+        #[command(flatten)]
+        at: At,
+    },
+    /// The books: bytes read, framed, rejected; mappings; rows. They must balance to zero.
+    #[command(after_help = "\
+Exit code 1 when something is unaccounted for.
+
+Example: stormdrain ledger --data D --since -24h --by hour")]
+    Ledger {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// The interval.
+        #[command(flatten)]
+        range: Between,
+        /// One line per what.
+        #[arg(long, value_enum, default_value_t)]
+        by: query::LedgerBy,
+    },
+    /// Re-derives every checksum, count and order of the log. Exit code 1 on any fault.
+    #[command(after_help = "Example: stormdrain verify --data D --format json")]
+    Verify {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where to read, and how to write.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The data folder.
+    #[arg(long, value_name = "DIR", env = "STORMDRAIN_DATA")]
+    data: PathBuf,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// An instant.
+#[derive(Debug, Args)]
+pub struct At {
+    /// The instant that is asked about.
+    #[arg(long, value_name = "T", default_value = "now", allow_hyphen_values = true)]
+    at: String,
+}
+
+/// An interval.
+#[derive(Debug, Args)]
+pub struct Between {
+    /// From this instant on [default: the beginning].
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Up to this instant [default: the end].
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
+    until: Option<String>,
+}
+
+impl Between {
+    fn range(&self, now: Micros) -> Result<Range, QueryError> {
+        let read = |text: &Option<String>, open: Micros| {
+            text.as_deref().map_or(Ok(open), |text| parse_when(text, now))
+        };
+        let since = read(&self.since, Micros::MIN)?;
+        let until = read(&self.until, Micros::MAX)?;
+        if until < since {
+            return Err(QueryError::Interval { since, until });
+        }
+        Ok(Range { since, until })
+    }
+}
+
+/// Flags of `stormdrain run`; each is a setting of the same meaning.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Settings file (TOML, docs/settings.md).
+    #[arg(long, value_name = "F", env = "STORMDRAIN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data folder.
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Address and port that routers connect to.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address and port of /metrics and /healthz, or off.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// Shards; 0 = one per CPU.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    shards: Option<String>,
+    /// How sockets are driven: auto, uring or epoll.
+    #[arg(long, value_name = "IO")]
+    io: Option<String>,
+    /// Bytes that may wait to be digested, such as 4GiB.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
+}
+
+impl RunArguments {
+    /// The flags that were given, by the names of their settings.
+    pub fn flags(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("data", &self.data),
+            ("listen", &self.listen),
+            ("http", &self.http),
+            ("shards", &self.shards),
+            ("io", &self.io),
+            ("memory_bytes", &self.memory),
+        ];
+        let given = all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+        given.collect()
+    }
+}
+
+fn parse_label(text: &str) -> Result<Label, String> {
+    let label = text.parse().ok().and_then(Label::new);
+    label.ok_or_else(|| format!("expected a label, 0 to {}", Label::MAX))
+}
+
+fn parse_selector(text: &str) -> Result<Selector, String> {
+    text.parse().map_err(|error: query::SelectorError| error.to_string())
+}
+
+/// The exit code for "done".
+pub const EXIT_DONE: u8 = 0;
+/// The exit code for "the answer is no".
+pub const EXIT_NO: u8 = 1;
+/// The exit code for "usage or setting wrong".
+pub const EXIT_USAGE: u8 = 2;
+/// The exit code for "input or disk failed".
+pub const EXIT_FAILED: u8 = 3;
+
+/// Reads a command line. Errors: the text to show and the exit code (0 for `--help`).
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    CommandLine::try_parse_from(arguments).map(|line| line.command)
+}
+
+/// Answers a command other than `run`. Returns the exit code.
+///
+/// The answer goes to `output`; warnings, and the reason of a failure, to `notes`.
+pub fn answer(command: &Command, now: Micros, output: &mut dyn Write, notes: &mut dyn Write) -> u8 {
+    let (text, code, warnings) = match answer_text(command, now) {
+        Ok(answer) => answer,
+        Err(error) => {
+            // Nothing can be done about a standard error that is closed.
+            let _ = writeln!(notes, "stormdrain: {error}");
+            return error.exit_code();
+        }
+    };
+    for warning in warnings {
+        let _ = writeln!(notes, "stormdrain: {warning}");
+    }
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => code,
+        // `stormdrain table | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(error) => {
+            let _ = writeln!(notes, "stormdrain: cannot write the answer: {error}");
+            EXIT_FAILED
+        }
+    }
+}
+
+/// Text, exit code, and what stands in the way of a whole answer.
+type AnswerText = (String, u8, Vec<String>);
+
+fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError> {
+    match command {
+        // `main` runs the collector; asked here, there is nothing to answer.
+        Command::Run(_) => Ok((String::new(), EXIT_USAGE, Vec::new())),
+        Command::Routers { place, at } => routers(place, parse_when(&at.at, now)?),
+        Command::Table { place, router, at } => table(place, router, parse_when(&at.at, now)?),
+        Command::History { place, router, label, fec, range } => {
+            let selector = label.map(Selector::Label).or(*fec);
+            history(place, router, selector, range.range(now)?)
+        }
+        Command::Trace { place, router, fec, at } => {
+            trace(place, router, *fec, parse_when(&at.at, now)?)
+        }
+        Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
+        Command::Verify { place } => verify(place),
+    }
+}
+
+fn routers(place: &Place, at: Micros) -> Result<AnswerText, QueryError> {
+    let network = query::network(&place.data, at, None)?;
+    let sheet = query::routers_sheet(&query::router_rows(&network.value));
+    Ok((sheet.render(place.format), EXIT_DONE, network.warnings))
+}
+
+fn table(place: &Place, router: &str, at: Micros) -> Result<AnswerText, QueryError> {
+    let only = match router {
+        "all" => None,
+        name => Some(query::find_router(&place.data, name)?),
+    };
+    let Answered { value: network, mut warnings } = query::network(&place.data, at, only)?;
+    let mut tables = Vec::new();
+    for row in query::router_rows(&network) {
+        // An empty table in a gap is not the same as an empty table.
+        if let Some(unknown) = unknown_text(&row.answer) {
+            warnings.push(format!("router {} is {unknown}", row.router));
+        }
+        tables.extend(query::table_rows(&network, row.router).map(|rows| (row.router, rows)));
+    }
+    Ok((query::table_sheet(&tables).render(place.format), EXIT_DONE, warnings))
+}
+
+fn unknown_text(answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::Known => None,
+        Answer::Unknown { cause, since: None } => Some(format!("unknown: {cause}")),
+        Answer::Unknown { cause, since: Some(since) } => {
+            Some(format!("unknown since {since}: {cause}"))
+        }
+    }
+}
+
+fn history(
+    place: &Place,
+    router: &str,
+    selector: Option<Selector>,
+    range: Range,
+) -> Result<AnswerText, QueryError> {
+    let router = query::find_router(&place.data, router)?;
+    let rows = query::history(&place.data, router, selector, range)?;
+    let text = query::history_sheet(&rows.value).render(place.format);
+    Ok((text, EXIT_DONE, rows.warnings))
+}
+
+fn trace(
+    place: &Place,
+    router: &str,
+    selector: Selector,
+    at: Micros,
+) -> Result<AnswerText, QueryError> {
+    let router = query::find_router(&place.data, router)?;
+    let Answered { value: traces, warnings } = query::Traces::open(&place.data, at)?;
+    let report = traces.trace(router, selector);
+    let code = if report.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
+    Ok((query::render_trace(&report, place.format), code, warnings))
+}
+
+fn ledger(place: &Place, range: Range, by: query::LedgerBy) -> Result<AnswerText, QueryError> {
+    let Answered { value: books, mut warnings } = query::ledger(&place.data, range, by)?;
+    let code = if books.imbalances.is_empty() { EXIT_DONE } else { EXIT_NO };
+    let text = books.render(place.format);
+    warnings.extend(books.imbalances);
+    Ok((text, code, warnings))
+}
+
+fn verify(place: &Place) -> Result<AnswerText, QueryError> {
+    let report = query::verify(&place.data)?;
+    let code = if report.faults_count == 0 { EXIT_DONE } else { EXIT_NO };
+    Ok((query::render_verify(&report, place.format), code, Vec::new()))
+}
+
+impl QueryError {
+    fn exit_code(&self) -> u8 {
+        if self.is_usage() { EXIT_USAGE } else { EXIT_FAILED }
+    }
+}
+
+#[cfg(test)]
+mod tests;

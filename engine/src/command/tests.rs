@@ -1,0 +1,236 @@
+//! Tests of the command line: formats, exit codes, messages, and the cheat sheet.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::query::sample;
+use crate::settings::Settings;
+
+struct Ran {
+    output: String,
+    notes: String,
+    code: u8,
+}
+
+fn words(line: &str) -> Vec<OsString> {
+    std::iter::once("stormdrain").chain(line.split_whitespace()).map(OsString::from).collect()
+}
+
+/// Runs a line as if now were `sample::NOW`; `D` is the data folder.
+fn run(data: &Path, line: &str) -> Ran {
+    let mut words = words(line);
+    for word in &mut words {
+        if word == "D" {
+            *word = data.into();
+        }
+    }
+    let (mut output, mut notes) = (Vec::new(), Vec::new());
+    let code = match parse(words) {
+        Ok(Command::Run(arguments)) => {
+            let settings = Settings::layered(None, &|_| None, &arguments.flags());
+            write!(output, "{}", settings.unwrap().effective()).unwrap();
+            EXIT_DONE
+        }
+        Ok(command) => answer(&command, sample::NOW, &mut output, &mut notes),
+        Err(error) => {
+            write!(notes, "{error}").unwrap();
+            u8::try_from(error.exit_code()).unwrap()
+        }
+    };
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).unwrap().replace(&data.display().to_string(), "D")
+    };
+    Ran { output: text(output), notes: text(notes), code }
+}
+
+const QUESTIONS: [&str; 9] = [
+    "routers --data D",
+    "table --data D --router pe1",
+    "table --data D --router all --at -25m",
+    "history --data D --router pe1",
+    "history --data D --router p2 --fec ip:192.0.2.3/32",
+    "trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2",
+    "ledger --data D",
+    "ledger --data D --by shard",
+    "verify --data D",
+];
+
+#[test]
+fn every_question_is_answered_in_three_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    for line in QUESTIONS {
+        let table = run(folder.path(), line);
+        assert_eq!(table.code, EXIT_DONE, "{line}: {}", table.notes);
+        assert_eq!(table.notes, "", "{line}");
+        let json = run(folder.path(), &format!("{line} --format json"));
+        let value: Value = serde_json::from_str(&json.output).unwrap();
+        let csv = run(folder.path(), &format!("{line} --format csv"));
+        let mut records = csv::Reader::from_reader(csv.output.as_bytes());
+        let names = records.headers().unwrap().clone();
+        let records = records.records().collect::<Result<Vec<_>, _>>().unwrap();
+        // Where the answer is a list, both hold the same rows under the same names.
+        let rows = value.as_array().or_else(|| value["lines"].as_array());
+        let Some(rows) = rows else { continue };
+        assert_eq!(rows.len(), records.len(), "{line}");
+        assert!(!rows.is_empty(), "{line}");
+        for (row, record) in rows.iter().zip(&records) {
+            assert_eq!(row.as_object().unwrap().len(), names.len(), "{line}");
+            for (name, field) in names.iter().zip(record) {
+                let expected = match &row[name] {
+                    Value::Null => String::new(),
+                    Value::String(text) => text.clone(),
+                    Value::Array(items) => {
+                        let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+                        items.join(" ")
+                    }
+                    other => other.to_string(),
+                };
+                assert_eq!(field, expected, "{line}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_way_of_an_lsp_before_during_and_after_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let ways = |at: &str| {
+        let line = format!(
+            "trace --data D --router pe1 --fec {} --format json --at {at}",
+            sample::CUSTOMER
+        );
+        let ran = run(folder.path(), &line);
+        let value: Value = serde_json::from_str(&ran.output).unwrap();
+        let hops = value["paths"][0]["hops"].as_array().unwrap();
+        let hop = |hop: &Value| format!("{}{}", hop["name"].as_str().unwrap(), hop["labels"]);
+        let hops: Vec<String> = hops.iter().map(hop).collect();
+        (hops.join(" "), value["verdict"].as_str().unwrap().to_owned(), ran.code)
+    };
+    let before = sample::FAILURE.offset(-1).to_string();
+    let expected = ("pe1[12,13] p2[13] pe3[]".to_owned(), "delivered".to_owned(), EXIT_DONE);
+    assert_eq!(ways(&before), expected);
+    let during = sample::FAILURE.offset(50_000).to_string();
+    let expected = ("pe1[12,13] p2[]".to_owned(), "broken".to_owned(), EXIT_NO);
+    assert_eq!(ways(&during), expected);
+    let after = sample::FAILURE.offset(200_000).to_string();
+    let expected = ("pe1[24,13] p4[13] pe3[]".to_owned(), "delivered".to_owned(), EXIT_DONE);
+    assert_eq!(ways(&after), expected);
+}
+
+#[test]
+fn unknown_is_said_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let ran = run(folder.path(), "table --data D --router p2");
+    assert_eq!(
+        ran.notes,
+        "stormdrain: router 192.0.2.2 is unknown since 2026-11-22T04:20:00.000000Z: timed-out\n"
+    );
+    let ran = run(folder.path(), "trace --data D --router p2 --fec label:12");
+    assert_eq!(ran.code, EXIT_NO);
+    assert!(ran.output.contains("unknown since 2026-11-22T04:20:00.000000Z (timed-out) at p2"));
+}
+
+#[test]
+fn a_folder_that_nobody_writes_to_vouches_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(sample::write(folder.path()));
+    let ran = run(folder.path(), "routers --data D --format json");
+    let value: Value = serde_json::from_str(&ran.output).unwrap();
+    assert_eq!(value[0]["answer"], "unknown");
+    assert_eq!(value[0]["cause"], "collector-lost");
+}
+
+#[test]
+fn damage_is_a_warning_of_every_answer_and_a_fault_of_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let path = storage::log::log_path(folder.path(), sample::START.hour(), 0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let ran = run(folder.path(), "routers --data D");
+    assert!(ran.notes.starts_with("stormdrain: rows are missing from this answer: "));
+    let ran = run(folder.path(), "verify --data D");
+    assert_eq!(ran.code, EXIT_NO);
+    assert!(ran.output.contains("fault: ") && ran.output.ends_with("not sound\n"));
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_right_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    for (line, code, expected) in [
+        ("table --data D --router pe9", EXIT_USAGE, "known are pe1, p2, pe3, p4"),
+        ("table --data D --router 192.0.2.9", EXIT_USAGE, "known are pe1, p2, pe3, p4"),
+        ("table --data D --router pe1 --at yesterday", EXIT_USAGE, "write now, -15m"),
+        ("trace --data D --router pe1 --fec 10.0.0.1", EXIT_USAGE, "write ip:10.0.0.3/32"),
+        ("history --data D --router pe1 --label 1048576", EXIT_USAGE, "0 to 1048575"),
+        (
+            "history --data D --router pe1 --since now --until -1h",
+            EXIT_USAGE,
+            "exchange --since and --until",
+        ),
+        ("routers --data D --format xml", EXIT_USAGE, "possible values: table, json, csv"),
+        ("routes --data D", EXIT_USAGE, "a similar subcommand exists: 'routers'"),
+        ("routers", EXIT_USAGE, "--data <DIR>"),
+        ("routers --data D/none", EXIT_FAILED, "is no data folder: give --data the folder"),
+    ] {
+        let ran = run(folder.path(), line);
+        assert_eq!(ran.code, code, "{line}: {}", ran.notes);
+        assert!(ran.notes.contains(expected), "{line}: {}", ran.notes);
+    }
+}
+
+#[test]
+fn help_has_an_example_for_every_command() {
+    for name in ["run", "routers", "table", "history", "trace", "ledger", "verify"] {
+        let error = parse(words(&format!("{name} --help"))).unwrap_err();
+        assert!(!error.use_stderr());
+        let help = error.to_string();
+        assert!(help.contains(&format!("Example: stormdrain {name}")), "{help}");
+    }
+}
+
+#[test]
+fn flags_are_settings() {
+    let line = "run --data X --listen 0.0.0.0:1 --http off --shards 3 --io epoll --memory 2GiB";
+    let Command::Run(arguments) = parse(words(line)).unwrap() else { panic!() };
+    let settings = Settings::layered(None, &|_| None, &arguments.flags()).unwrap();
+    assert_eq!(settings.http, None);
+    assert_eq!((settings.shards, settings.memory_bytes), (3, 2 << 30));
+    assert_eq!((settings.listen.port(), settings.io.name()), (1, "epoll"));
+}
+
+/// Every command of docs/CHEATSHEET.md, run on the sample network, says what the page says.
+#[test]
+fn the_cheat_sheet_is_true() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let page = include_str!("../../../docs/CHEATSHEET.md");
+    let mut expected = String::new();
+    let mut commands = 0;
+    let mut in_block = false;
+    for line in page.lines() {
+        if line.starts_with("```") {
+            in_block = line == "```console";
+        }
+        if let Some(command) = line.strip_prefix("$ stormdrain ").filter(|_| in_block) {
+            commands += 1;
+            let ran = run(folder.path(), command);
+            expected.push_str(&format!("{line}\n{}{}", ran.output, ran.notes));
+            if ran.code != EXIT_DONE {
+                expected.push_str(&format!("(exit code {})\n", ran.code));
+            }
+        } else if !in_block || line.starts_with("```") {
+            expected.push_str(&format!("{line}\n"));
+        }
+    }
+    assert!(commands >= 20, "{commands}");
+    crate::pages::check("CHEATSHEET.md", &expected);
+}

@@ -1,0 +1,186 @@
+//! Questions about a data folder, answered as values: the command line and programs ask alike.
+//!
+//! In:   a data folder, also one that a collector is writing to; routers, FECs, instants.
+//! Out:  typed answers; each can be shown as a `Sheet` or a tree.
+//! Law:  what the collector cannot vouch for answers unknown, and says why.
+//! Not:  the fold of rows into tables and walks (`storage::history`), arguments (`command`).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use storage::log::{LogError, ReadReport};
+use storage::mapping::{Fec, Label, RouterId};
+use storage::time::Micros;
+
+mod when;
+mod sheet;
+mod network;
+mod events;
+mod books;
+mod paths;
+
+pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
+pub use events::{HistoryRow, history, history_sheet};
+pub use network::{
+    Answer, RouterRow, RouterStatus, TableRow, Tables, find_router, network, router_answer,
+    router_rows, routers_sheet, table_rows, table_sheet, tables,
+};
+pub use paths::{PATHS_MAX, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace};
+pub use sheet::{Cell, Format, Sheet};
+pub use when::{WhenError, parse_length_us, parse_when};
+
+/// An interval, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Its first instant.
+    pub since: Micros,
+    /// Its last instant.
+    pub until: Micros,
+}
+
+impl Range {
+    /// All of time.
+    pub const ALL: Range = Range { since: Micros::MIN, until: Micros::MAX };
+
+    /// Whether the instant lies in it.
+    pub fn contains(&self, time: Micros) -> bool {
+        self.since <= time && time <= self.until
+    }
+}
+
+/// Which entries are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Those for this FEC.
+    Fec(Fec),
+    /// Those with this ingress label, `label:24`.
+    Label(Label),
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Fec(fec) => fec.fmt(f),
+            Selector::Label(label) => write!(f, "label:{label}"),
+        }
+    }
+}
+
+/// Text that selects nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "FEC `{text}`: write ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, \
+     ac:192.0.2.3,17, unknown, or label:24"
+)]
+pub struct SelectorError {
+    /// What was found.
+    pub text: String,
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || SelectorError { text: text.to_owned() };
+        let Some(number) = text.strip_prefix("label:") else {
+            return text.parse().map(Selector::Fec).map_err(|_| error());
+        };
+        let label = number.parse().ok().and_then(Label::new);
+        label.map(Selector::Label).ok_or_else(error)
+    }
+}
+
+/// A question that cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// An instant that cannot be read.
+    #[error(transparent)]
+    When(#[from] WhenError),
+    /// An interval that ends before it begins.
+    #[error(
+        "the interval ends at {until}, before it begins at {since}: exchange --since and --until"
+    )]
+    Interval {
+        /// Its beginning.
+        since: Micros,
+        /// Its end.
+        until: Micros,
+    },
+    /// A router that the data folder does not know.
+    #[error("router `{text}` is in no row of {data}; {}", known_text(.known), data = data.display())]
+    RouterUnknown {
+        /// What was asked for.
+        text: String,
+        /// The data folder.
+        data: PathBuf,
+        /// Routers that it does know, by name where they have one.
+        known: Vec<String>,
+    },
+    /// A data folder that is not there.
+    #[error(
+        "{data} is no data folder: give --data the folder that `stormdrain run` writes to",
+        data = data.display()
+    )]
+    NoFolder {
+        /// What was asked for.
+        data: PathBuf,
+    },
+    /// A log that cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl QueryError {
+    /// Whether the question is wrong (as opposed to the disk).
+    pub fn is_usage(&self) -> bool {
+        match self {
+            QueryError::When(_) | QueryError::Interval { .. } => true,
+            QueryError::RouterUnknown { .. } => true,
+            QueryError::NoFolder { .. } | QueryError::Log(_) => false,
+        }
+    }
+}
+
+fn known_text(known: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match known.len() {
+        0 => "no router has been heard yet".to_owned(),
+        count if count <= SHOWN => format!("known are {}", known.join(", ")),
+        count => format!(
+            "known are {} and {} more (stormdrain routers)",
+            known[..SHOWN].join(", "),
+            count - SHOWN
+        ),
+    }
+}
+
+/// An answer, and what stands in its way of being whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// The answer.
+    pub value: T,
+    /// Damage that was passed over while reading, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl<T> Answered<T> {
+    pub(crate) fn new(value: T, report: &ReadReport) -> Answered<T> {
+        let warning = |damage| format!("rows are missing from this answer: {damage}");
+        Answered { value, warnings: report.damages.iter().map(warning).collect() }
+    }
+}
+
+/// The data folder, if there is one: an empty answer from a mistyped path would mislead.
+pub(crate) fn folder(data: &Path) -> Result<&Path, QueryError> {
+    if data.is_dir() { Ok(data) } else { Err(QueryError::NoFolder { data: data.to_owned() }) }
+}
+
+pub(crate) fn router_text(router: RouterId, name: &str) -> String {
+    if name.is_empty() { router.to_string() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! History of one router: its changes, gaps and session events, oldest first.
+//!
+//! In:   change, session and ledger rows of a data folder.
+//! Out:  rows of an interval, of all entries or of those that a selector means.
+//! Law:  a gap stands wherever it overlaps the interval: what is unknown is never left out.
+//! Not:  when a gap begins and ends (`storage::history::events`), tables (`network`).
+
+use std::path::Path;
+
+use storage::history::events::{self, Event, Gap, Question};
+use storage::log::{Filter, read};
+use storage::mapping::{Mapping, RouterId};
+use storage::row::{Change, Flags, Position, Row, SessionEvent, SessionRow};
+use storage::time::Micros;
+
+use super::sheet::{Cell, Sheet};
+use super::{Answered, QueryError, Range, Selector, folder};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HistoryRow {
+    /// A change of the table.
+    Change(Box<Change>),
+    /// An interval for which the collector cannot vouch.
+    Gap(Gap),
+    /// Another session event.
+    Session(SessionRow),
+}
+
+impl HistoryRow {
+    /// What history is ordered by.
+    pub fn time(&self) -> Micros {
+        match self {
+            HistoryRow::Change(change) => change.stamp.effective_time,
+            HistoryRow::Gap(gap) => gap.start,
+            HistoryRow::Session(row) => row.time,
+        }
+    }
+
+    /// Its place among the router's rows.
+    pub fn position(&self) -> Position {
+        match self {
+            HistoryRow::Change(change) => change.stamp.position,
+            HistoryRow::Gap(gap) => gap.position,
+            HistoryRow::Session(row) => row.position,
+        }
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        match self {
+            HistoryRow::Change(change) => change_cells(change),
+            HistoryRow::Gap(gap) => {
+                let end = gap.end.map_or("still open".to_owned(), |end| format!("until {end}"));
+                let reason = gap.reason.name();
+                let of = gap.key.map_or("the router".to_owned(), |key| key.to_string());
+                event_cells(gap.start, "gap", gap.position, format!("{of}, {end}: {reason}"))
+            }
+            HistoryRow::Session(row) => {
+                event_cells(row.time, row.event.name(), row.position, detail(&row.event))
+            }
+        }
+    }
+}
+
+/// A router's rows in an interval, oldest first.
+///
+/// With a selector: changes of the entries meant and the gaps that concern them; without, session
+/// events too.
+pub fn history(
+    data: &Path,
+    router: RouterId,
+    selector: Option<Selector>,
+    range: Range,
+) -> Result<Answered<Vec<HistoryRow>>, QueryError> {
+    let question = Question {
+        router,
+        selector: match selector {
+            None => events::Selector::All,
+            Some(Selector::Fec(fec)) => events::Selector::Fec(fec),
+            Some(Selector::Label(label)) => events::Selector::Label(label),
+        },
+        since: Some(range.since),
+        until: Some(range.until),
+    };
+    let (events, report) = events::events(folder(data)?, &question)?;
+    let row = |event| match event {
+        Event::Change(change) => HistoryRow::Change(change),
+        Event::Gap(gap) => HistoryRow::Gap(gap),
+    };
+    let mut rows: Vec<HistoryRow> = events.into_iter().map(row).collect();
+    if selector.is_none() {
+        let filter = Filter { router: Some(router), sessions: true, ..Filter::NONE };
+        // Damage has been reported by the first reading.
+        read(data, &filter, &mut |row| {
+            if let Row::Session(row) = row
+                && !matches!(row.event, SessionEvent::Gap { .. })
+                && range.contains(row.time)
+            {
+                rows.push(HistoryRow::Session(row));
+            }
+        })?;
+        rows.sort_by_key(|row| (row.time(), row.position()));
+    }
+    Ok(Answered::new(rows, &report))
+}
+
+/// The rows as a sheet.
+pub fn history_sheet(rows: &[HistoryRow]) -> Sheet {
+    let mut sheet = Sheet::new(COLUMNS);
+    rows.iter().for_each(|row| sheet.push(row.cells()));
+    sheet
+}
+
+const COLUMNS: &[&str] = &[
+    "time",
+    "event",
+    "in_label",
+    "origin",
+    "fec",
+    "operation",
+    "branches",
+    "basis",
+    "not_before",
+    "event_time",
+    "time_source",
+    "collection_time",
+    "flags",
+    "position",
+    "detail",
+];
+
+fn change_cells(change: &Change) -> Vec<Cell> {
+    let Change { stamp, mapping } = change;
+    let [in_label, origin, fec, operation, branches] = mapping_cells(mapping);
+    vec![
+        Cell::Time(stamp.effective_time),
+        Cell::text(stamp.kind.name()),
+        in_label,
+        origin,
+        fec,
+        operation,
+        branches,
+        Cell::text(stamp.basis.name()),
+        Cell::time(stamp.not_before),
+        Cell::Time(mapping.event_time),
+        Cell::text(mapping.time_source.name()),
+        Cell::Time(stamp.collection_time),
+        Cell::list(flag_names(stamp.flags)),
+        Cell::text(position_text(stamp.position)),
+        mapping.extra.as_deref().map_or(Cell::Nothing, Cell::text),
+    ]
+}
+
+/// Ingress label, origin, FEC, operation and branches of a mapping.
+pub(super) fn mapping_cells(mapping: &Mapping) -> [Cell; 5] {
+    let label = mapping.ingress.label;
+    [
+        label.map_or(Cell::Number(-1), |label| Cell::Number(i64::from(label.value()))),
+        Cell::text(mapping.ingress.origin),
+        Cell::text(mapping.fec),
+        Cell::text(mapping.operation),
+        Cell::list(&mapping.branches),
+    ]
+}
+
+fn flag_names(flags: Flags) -> impl Iterator<Item = &'static str> {
+    Flags::NAMES.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, name)| name)
+}
+
+fn event_cells(time: Micros, event: &str, position: Position, detail: String) -> Vec<Cell> {
+    let mut cells = vec![Cell::Nothing; COLUMNS.len()];
+    cells[0] = Cell::Time(time);
+    cells[1] = Cell::text(event);
+    cells[COLUMNS.len() - 2] = Cell::text(position_text(position));
+    cells[COLUMNS.len() - 1] = Cell::text(detail);
+    cells
+}
+
+fn detail(event: &SessionEvent) -> String {
+    match event {
+        SessionEvent::Configured { name, addresses } => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("name {name:?}, addresses {}", addresses.join(" "))
+        }
+        SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent } => {
+            let kind = if *permanent { "permanent" } else { "on-demand" };
+            let mut text = format!("from {peer}, {}, {kind}", mode.name());
+            if let Some(boot_time) = boot_time {
+                text.push_str(&format!(", booted {boot_time}"));
+            }
+            if !agent.is_empty() {
+                text.push_str(&format!(", agent {agent}"));
+            }
+            for address in addresses {
+                text.push_str(&format!(", owns {address}"));
+            }
+            text
+        }
+        SessionEvent::SnapshotBegin => String::new(),
+        SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished } => {
+            let end = if *explicit { "explicit" } else { "inferred" };
+            format!(
+                "{end}: {confirmed} confirmed, {added} added, {altered} altered, {vanished} vanished"
+            )
+        }
+        // Shown as an interval instead.
+        SessionEvent::Gap { .. } => String::new(),
+        SessionEvent::Termination { reason } => reason.name().to_owned(),
+    }
+}
+
+/// `generation/sequence/index`.
+fn position_text(position: Position) -> String {
+    let Position { generation, sequence, index } = position;
+    format!("{generation}/{sequence}/{index}")
+}

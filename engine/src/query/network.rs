@@ -1,0 +1,298 @@
+//! Routers and tables as of an instant.
+//!
+//! In:   a data folder, an instant, a router by id or name.
+//! Out:  rows that say who was connected, and what each label table said.
+//! Law:  unknown is an answer: every row says whether it is vouched for, and why not.
+//! Not:  folding rows into tables (`storage::history`), paths (`paths`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use storage::history::network::{Network, RouterAsOf};
+use storage::history::{Standing, Unknown};
+use storage::log::{Filter, read};
+use storage::mapping::{Key, Mapping, RouterId};
+use storage::row::{Row, SessionEvent};
+use storage::time::Micros;
+
+use super::events::mapping_cells;
+use super::sheet::{Cell, Sheet};
+use super::{Answered, QueryError, folder};
+
+/// Whether the collector vouches for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does.
+    Known,
+    /// It cannot.
+    Unknown {
+        /// Why: the reason of a gap, or another word.
+        cause: &'static str,
+        /// Since when; `None` = from the beginning.
+        since: Option<Micros>,
+    },
+}
+
+impl Answer {
+    fn of(standing: Standing) -> Answer {
+        match standing {
+            Standing::Vouched => Answer::Known,
+            Standing::Unknown(Unknown { cause, since }) => {
+                Answer::Unknown { cause: cause.name(), since }
+            }
+        }
+    }
+
+    /// Whether the collector vouches for it.
+    pub fn is_known(&self) -> bool {
+        *self == Answer::Known
+    }
+
+    /// The word, since when, and why.
+    fn cells(&self) -> [Cell; 3] {
+        match self {
+            Answer::Known => [Cell::text("known"), Cell::Nothing, Cell::Nothing],
+            Answer::Unknown { cause, since } => {
+                [Cell::text("unknown"), Cell::time(*since), Cell::text(cause)]
+            }
+        }
+    }
+}
+
+/// Whether a router had a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouterStatus {
+    /// Its session was open.
+    Connected,
+    /// Its last session was over.
+    Disconnected,
+    /// It had had none: the settings name it.
+    NeverSeen,
+}
+
+impl RouterStatus {
+    /// The word in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RouterStatus::Connected => "connected",
+            RouterStatus::Disconnected => "disconnected",
+            RouterStatus::NeverSeen => "never-seen",
+        }
+    }
+}
+
+/// One router as of an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterRow {
+    /// Its id.
+    pub router: RouterId,
+    /// Its name in the settings, or empty.
+    pub name: String,
+    /// Whether it had a session.
+    pub status: RouterStatus,
+    /// Since when it was connected or not.
+    pub since: Option<Micros>,
+    /// Where its session came from.
+    pub peer: Option<SocketAddr>,
+    /// How its bytes were read.
+    pub mode: Option<&'static str>,
+    /// How many sessions it had had.
+    pub generation: u32,
+    /// Entries of its table.
+    pub entries: usize,
+    /// Of these, how many are unconfirmed or in a gap of their own.
+    pub entries_unknown: usize,
+    /// When its full table was known last.
+    pub complete: Option<Micros>,
+    /// Latest sign of life.
+    pub last_evidence: Option<Micros>,
+    /// Whether the collector vouches for it.
+    pub answer: Answer,
+}
+
+/// One entry of a router's table as of an instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRow {
+    /// What identifies the entry.
+    pub key: Key,
+    /// What the router said when it last set the value.
+    pub mapping: Mapping,
+    /// Effective time of the change that set the value.
+    pub active_since: Micros,
+    /// Whether the collector vouches for it.
+    pub answer: Answer,
+}
+
+/// Tables of several routers, by id; each in the order of its keys.
+pub type Tables = Vec<(RouterId, Vec<TableRow>)>;
+
+/// Finds a router by id or name. Errors: `QueryError::RouterUnknown`, which lists some.
+pub fn find_router(data: &Path, text: &str) -> Result<RouterId, QueryError> {
+    let filter = Filter { sessions: true, ..Filter::NONE };
+    let mut names: BTreeMap<RouterId, (u32, Box<str>)> = BTreeMap::new();
+    read(folder(data)?, &filter, &mut |row| {
+        let Row::Session(row) = row else { return };
+        let known = names.entry(row.router).or_default();
+        // The settings' word counts on its own, within generation 0: the last one stands.
+        if let SessionEvent::Configured { name, .. } = row.event
+            && known.0 <= row.position.index
+        {
+            *known = (row.position.index, name);
+        }
+    })?;
+    let id = text.parse::<RouterId>().ok();
+    let named = |(router, (_, name)): (&RouterId, &(u32, Box<str>))| {
+        (id == Some(*router) || (id.is_none() && **name == *text)).then_some(*router)
+    };
+    names.iter().find_map(named).ok_or_else(|| QueryError::RouterUnknown {
+        text: text.to_owned(),
+        data: data.to_owned(),
+        known: names.iter().map(|(router, (_, name))| super::router_text(*router, name)).collect(),
+    })
+}
+
+/// The network as of an instant; `only` = one router alone.
+pub fn network(
+    data: &Path,
+    at: Micros,
+    only: Option<RouterId>,
+) -> Result<Answered<Network>, QueryError> {
+    let (network, report) = Network::as_of(folder(data)?, at, only)?;
+    Ok(Answered::new(network, &report))
+}
+
+/// Every router of the network, by id.
+pub fn router_rows(network: &Network) -> Vec<RouterRow> {
+    network.routers().map(|(id, router)| router_row(id, router)).collect()
+}
+
+fn router_row(id: RouterId, router: &RouterAsOf) -> RouterRow {
+    let state = &router.state;
+    let (status, since) = match (&state.session, &state.ended) {
+        (Some(session), _) => (RouterStatus::Connected, Some(session.begun)),
+        (None, Some(ended)) => (RouterStatus::Disconnected, Some(ended.time)),
+        (None, None) => (RouterStatus::NeverSeen, None),
+    };
+    let answer = Answer::of(router.standing());
+    let entries = state.table.len();
+    let doubtful = state.table.unconfirmed_len() + state.key_gaps.len();
+    RouterRow {
+        router: id,
+        name: state.name.to_string(),
+        status,
+        since,
+        peer: state.session.as_ref().map(|session| session.peer),
+        mode: state.session.as_ref().map(|session| session.mode.name()),
+        generation: state.position.generation,
+        entries,
+        entries_unknown: if answer.is_known() { doubtful } else { entries },
+        complete: state.complete,
+        last_evidence: state.last_evidence,
+        answer,
+    }
+}
+
+/// Routers as a sheet.
+pub fn routers_sheet(rows: &[RouterRow]) -> Sheet {
+    let mut sheet = Sheet::new(&[
+        "router",
+        "name",
+        "status",
+        "since",
+        "generation",
+        "peer",
+        "mode",
+        "entries",
+        "entries_unknown",
+        "complete",
+        "last_evidence",
+        "answer",
+        "unknown_since",
+        "cause",
+    ]);
+    for row in rows {
+        let [answer, unknown_since, cause] = row.answer.cells();
+        sheet.push(vec![
+            Cell::text(row.router),
+            Cell::text(&row.name),
+            Cell::text(row.status.name()),
+            Cell::time(row.since),
+            Cell::Count(u64::from(row.generation)),
+            row.peer.map_or(Cell::Nothing, Cell::text),
+            row.mode.map_or(Cell::Nothing, Cell::text),
+            Cell::Count(row.entries as u64),
+            Cell::Count(row.entries_unknown as u64),
+            Cell::time(row.complete),
+            Cell::time(row.last_evidence),
+            answer,
+            unknown_since,
+            cause,
+        ]);
+    }
+    sheet
+}
+
+/// The table of a router, in the order of the keys; `None` when the network does not know it.
+pub fn table_rows(network: &Network, router: RouterId) -> Option<Vec<TableRow>> {
+    let entries = network.router(router)?.table();
+    let row = |entry: storage::history::network::TableEntry| TableRow {
+        key: entry.key,
+        mapping: entry.mapping,
+        active_since: entry.active_since,
+        answer: Answer::of(entry.standing),
+    };
+    Some(entries.into_iter().map(row).collect())
+}
+
+/// Whether the collector vouches for a router as of the network's instant.
+pub fn router_answer(network: &Network, router: RouterId) -> Answer {
+    match network.router(router) {
+        Some(router) => Answer::of(router.standing()),
+        None => Answer::Unknown { cause: "never-heard", since: None },
+    }
+}
+
+/// Every router's table as of an instant, by id; each in the order of the keys.
+pub fn tables(data: &Path, at: Micros) -> Result<Answered<Tables>, QueryError> {
+    let Answered { value: network, warnings } = network(data, at, None)?;
+    let rows = |(id, _)| Some((id, table_rows(&network, id)?));
+    Ok(Answered { value: network.routers().filter_map(rows).collect(), warnings })
+}
+
+/// Tables as a sheet.
+pub fn table_sheet(tables: &[(RouterId, Vec<TableRow>)]) -> Sheet {
+    let mut sheet = Sheet::new(&[
+        "router",
+        "in_label",
+        "origin",
+        "fec",
+        "operation",
+        "branches",
+        "active_since",
+        "time_source",
+        "answer",
+        "unknown_since",
+        "cause",
+    ]);
+    for (router, rows) in tables {
+        for row in rows {
+            let [in_label, origin, fec, operation, branches] = mapping_cells(&row.mapping);
+            let [answer, unknown_since, cause] = row.answer.cells();
+            sheet.push(vec![
+                Cell::text(router),
+                in_label,
+                origin,
+                fec,
+                operation,
+                branches,
+                Cell::Time(row.active_since),
+                Cell::text(row.mapping.time_source.name()),
+                answer,
+                unknown_since,
+                cause,
+            ]);
+        }
+    }
+    sheet
+}

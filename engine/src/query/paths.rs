@@ -1,0 +1,345 @@
+//! The way of an LSP as of an instant, and how it is shown: a tree, hops, or the whole graph.
+//!
+//! In:   a data folder, an instant; then any number of heads and FECs.
+//! Out:  `TraceReport`: every path with the labels of each hop, and a verdict at each end.
+//! Law:  the log is read once for all questions about one instant.
+//! Not:  the walk (`storage::history::walk`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use storage::history::network::Network;
+use storage::history::walk::{self, Branch, Onward, Start, Step, Verdict, Walk};
+use storage::mapping::{Fec, Label, NextHop, RouterId};
+use storage::time::Micros;
+
+use super::sheet::{Cell, Format, Sheet, pretty};
+use super::{Answered, QueryError, Selector, network, router_text};
+
+/// What becomes of a packet; the worse, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TraceVerdict {
+    /// It leaves MPLS where it should.
+    Delivered,
+    /// Nobody can say.
+    Unknown,
+    /// It goes on without label, as IP.
+    Unlabelled,
+    /// It leaves MPLS for another FEC than it entered for.
+    Misdelivered,
+    /// It is lost.
+    Broken,
+}
+
+impl TraceVerdict {
+    fn of(verdict: &Verdict) -> TraceVerdict {
+        match verdict {
+            Verdict::Delivered { .. } => TraceVerdict::Delivered,
+            Verdict::Misdelivered { .. } => TraceVerdict::Misdelivered,
+            Verdict::Unlabelled { .. } => TraceVerdict::Unlabelled,
+            Verdict::Broken { .. } => TraceVerdict::Broken,
+            Verdict::Unknown { .. } => TraceVerdict::Unknown,
+        }
+    }
+
+    /// The word in every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TraceVerdict::Delivered => "delivered",
+            TraceVerdict::Unknown => "unknown",
+            TraceVerdict::Unlabelled => "unlabelled",
+            TraceVerdict::Misdelivered => "misdelivered",
+            TraceVerdict::Broken => "broken",
+        }
+    }
+
+    /// Whether all is well.
+    pub const fn is_delivered(self) -> bool {
+        matches!(self, TraceVerdict::Delivered)
+    }
+}
+
+/// One router on a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceHop {
+    /// The router.
+    pub router: RouterId,
+    /// Labels that the packet leaves it with, outermost first; empty at the end.
+    pub labels: Vec<Label>,
+}
+
+/// One way from the head to an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracePath {
+    /// Router by router.
+    pub hops: Vec<TraceHop>,
+    /// What becomes of the packet there.
+    pub verdict: TraceVerdict,
+    /// The verdict in words: where, why.
+    pub detail: String,
+}
+
+/// The way of an LSP.
+#[derive(Clone, Debug)]
+pub struct TraceReport {
+    /// Where it begins.
+    pub head: RouterId,
+    /// The instant.
+    pub at: Micros,
+    /// The FEC that the packet entered for, as far as it is known.
+    pub entered: Option<Fec>,
+    /// Every path, in the order of the branches.
+    pub paths: Vec<TracePath>,
+    /// Whether `paths` are all; of a network with more than `PATHS_MAX` equal paths they are not.
+    pub paths_complete: bool,
+    /// The worst verdict of all paths, also of those that are not listed.
+    pub verdict: TraceVerdict,
+    walk: Walk,
+    names: BTreeMap<RouterId, String>,
+}
+
+/// Paths that a report lists at most.
+pub const PATHS_MAX: usize = 1_024;
+
+/// The network as of an instant, to be asked about many paths.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    network: Network,
+}
+
+impl Traces {
+    /// Reads the log once.
+    pub fn open(data: &Path, at: Micros) -> Result<Answered<Traces>, QueryError> {
+        let Answered { value: network, warnings } = network(data, at, None)?;
+        Ok(Answered { value: Traces { network }, warnings })
+    }
+
+    /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
+    /// router that the log does not know is broken there.
+    pub fn trace(&self, router: RouterId, selector: Selector) -> TraceReport {
+        let start = match selector {
+            Selector::Fec(fec) => Start::Fec(fec),
+            Selector::Label(label) => Start::Label(label),
+        };
+        let walk = walk::trace(&self.network, router, start);
+        let (paths, paths_complete) = walk.paths(PATHS_MAX);
+        let hop = |hop: walk::Hop| TraceHop { router: hop.router, labels: hop.stack.to_vec() };
+        let paths = paths.into_iter().map(|path| TracePath {
+            hops: path.hops.into_iter().map(hop).collect(),
+            verdict: TraceVerdict::of(&path.verdict),
+            detail: path.verdict.to_string(),
+        });
+        let verdicts = walk.verdicts();
+        let worst = verdicts.iter().map(TraceVerdict::of).max();
+        TraceReport {
+            head: router,
+            at: walk.at,
+            entered: walk.entered,
+            paths: paths.collect(),
+            paths_complete,
+            verdict: worst.unwrap_or(TraceVerdict::Unknown),
+            names: self.names(&walk),
+            walk,
+        }
+    }
+
+    fn names(&self, walk: &Walk) -> BTreeMap<RouterId, String> {
+        let name = |router: RouterId| {
+            let name = self.network.router(router).map_or("", |known| &known.state.name);
+            (router, router_text(router, name))
+        };
+        walk.steps.iter().map(|step| name(step.router)).collect()
+    }
+}
+
+/// The report as text: a tree, the whole graph as JSON, or hops as CSV.
+pub fn render_trace(report: &TraceReport, format: Format) -> String {
+    match format {
+        Format::Table => report.tree(),
+        Format::Json => pretty(&report.json()),
+        Format::Csv => report.hops().render(Format::Csv),
+    }
+}
+
+impl TraceReport {
+    fn name(&self, router: RouterId) -> String {
+        self.names.get(&router).cloned().unwrap_or_else(|| router.to_string())
+    }
+
+    fn tree(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{} from {} as of {}: {}",
+            self.walk.start,
+            self.name(self.head),
+            self.at,
+            self.verdict.name()
+        );
+        let mut drawn = BTreeSet::new();
+        // Drawn by hand, not by recursion: a path may be as long as a walk has steps.
+        let mut open = vec![Drawn { edge: String::new(), indent: String::new(), to: &HEAD }];
+        while let Some(Drawn { edge, indent, to }) = open.pop() {
+            let index = match to {
+                Onward::End(verdict) => {
+                    let _ = writeln!(text, "{edge}{}", self.verdict_text(verdict));
+                    continue;
+                }
+                Onward::Step(index) => *index,
+            };
+            let Some(step) = self.walk.steps.get(index) else { continue };
+            if !drawn.insert(index) {
+                let _ = writeln!(text, "{edge}{}  (goes on as above)", self.step_line(step));
+                continue;
+            }
+            let _ = writeln!(text, "{edge}{}", self.step_line(step));
+            if let Some(verdict) = &step.end {
+                let _ = writeln!(text, "{indent}└─ {}", self.verdict_text(verdict));
+            }
+            let last = step.branches.len().saturating_sub(1);
+            // Backwards, so that the first branch comes off the pile first.
+            for (number, branch) in step.branches.iter().enumerate().rev() {
+                let (corner, below) =
+                    if number == last { ("└─", "   ") } else { ("├─", "│  ") };
+                open.push(Drawn {
+                    edge: format!("{indent}{corner} {}  ", branch_text(branch)),
+                    indent: format!("{indent}{below}"),
+                    to: &branch.onward,
+                });
+            }
+        }
+        if !self.paths_complete {
+            let _ = writeln!(text, "more than {PATHS_MAX} paths");
+        }
+        text
+    }
+
+    /// The verdict in words, with the router's name.
+    fn verdict_text(&self, verdict: &Verdict) -> String {
+        let id = verdict.here().to_string();
+        let name = self.name(verdict.here());
+        verdict.to_string().replacen(&format!(" at {id}"), &format!(" at {name}"), 1)
+    }
+
+    fn step_line(&self, step: &Step) -> String {
+        let name = self.name(step.router);
+        match &step.met {
+            Some(met) => format!("{name}  {}  {}", met.key, met.mapping.operation),
+            None if step.stack.is_empty() => name,
+            None => format!("{name}  {}", labels(&step.stack)),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let walk = &self.walk;
+        json!({
+            "head": self.head.to_string(),
+            "start": walk.start.to_string(),
+            "at": self.at.to_string(),
+            "entered": walk.entered.map(|fec| fec.to_string()),
+            "verdict": self.verdict.name(),
+            "paths_complete": self.paths_complete,
+            "paths": self.paths.iter().map(|path| self.path_json(path)).collect::<Vec<_>>(),
+            "steps": walk.steps.iter().map(|step| self.step_json(step)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn path_json(&self, path: &TracePath) -> Value {
+        let hop = |hop: &TraceHop| {
+            json!({
+                "router": hop.router.to_string(),
+                "name": self.name(hop.router),
+                "labels": hop.labels.iter().map(|label| label.value()).collect::<Vec<_>>(),
+            })
+        };
+        json!({
+            "hops": path.hops.iter().map(hop).collect::<Vec<_>>(),
+            "verdict": path.verdict.name(),
+            "detail": path.detail,
+        })
+    }
+
+    fn step_json(&self, step: &Step) -> Value {
+        let branch = |branch: &Branch| {
+            let onward = match &branch.onward {
+                Onward::Step(index) => json!({ "step": index }),
+                Onward::End(verdict) => verdict_json(verdict),
+            };
+            json!({
+                "branch": branch.nhlfe.to_string(),
+                "labels": branch.stack.iter().map(|label| label.value()).collect::<Vec<_>>(),
+                "router": branch.router.map(|router| router.to_string()),
+                "onward": onward,
+            })
+        };
+        json!({
+            "router": step.router.to_string(),
+            "name": self.name(step.router),
+            "labels": step.stack.iter().map(|label| label.value()).collect::<Vec<_>>(),
+            "entry": step.met.as_ref().map(|met| met.key.to_string()),
+            "operation": step.met.as_ref().map(|met| met.mapping.operation.name()),
+            "active_since": step.met.as_ref().map(|met| met.active_since.to_string()),
+            "end": step.end.as_ref().map(verdict_json),
+            "branches": step.branches.iter().map(branch).collect::<Vec<_>>(),
+        })
+    }
+
+    fn hops(&self) -> Sheet {
+        let mut sheet =
+            Sheet::new(&["path", "hop", "router", "name", "labels", "verdict", "detail"]);
+        for (number, path) in self.paths.iter().enumerate() {
+            for (index, hop) in path.hops.iter().enumerate() {
+                let (verdict, detail) = if index + 1 == path.hops.len() {
+                    (Cell::text(path.verdict.name()), Cell::text(&path.detail))
+                } else {
+                    (Cell::Nothing, Cell::Nothing)
+                };
+                sheet.push(vec![
+                    Cell::Count(number as u64 + 1),
+                    Cell::Count(index as u64 + 1),
+                    Cell::text(hop.router),
+                    Cell::text(self.name(hop.router)),
+                    Cell::list(&hop.labels),
+                    verdict,
+                    detail,
+                ]);
+            }
+        }
+        sheet
+    }
+}
+
+/// A line of the tree still to be drawn.
+struct Drawn<'a> {
+    edge: String,
+    indent: String,
+    to: &'a Onward,
+}
+
+const HEAD: Onward = Onward::Step(0);
+
+/// `[24 13] via 10.0.12.2`: all labels behind the branch, and where it goes.
+fn branch_text(branch: &Branch) -> String {
+    let labels = labels(&branch.stack);
+    match branch.nhlfe.next_hop {
+        NextHop::Address(address) => format!("{labels} via {address}"),
+        NextHop::Fec => format!("{labels} out"),
+        NextHop::Recursive => format!("{labels} looked up again"),
+    }
+}
+
+fn labels(stack: &[Label]) -> String {
+    let labels: Vec<String> = stack.iter().map(ToString::to_string).collect();
+    format!("[{}]", labels.join(" "))
+}
+
+fn verdict_json(verdict: &Verdict) -> Value {
+    json!({
+        "verdict": TraceVerdict::of(verdict).name(),
+        "router": verdict.here().to_string(),
+        "detail": verdict.to_string(),
+    })
+}

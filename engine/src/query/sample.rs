@@ -1,0 +1,231 @@
+//! A small network on disk, for the tests of queries, commands and the cheat sheet.
+//!
+//! In:   a folder.
+//! Out:  the log of four routers over half an hour: an LSP that breaks, heals and leaves a gap.
+//! Law:  rows come from the same fold that the collector uses, never from hand-made positions.
+//! Not:  a workload (that is the load generator's).
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use storage::log::{BlockBuilder, DataLock, lock, log_path};
+use storage::mapping::{
+    Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin, TimeSource,
+};
+use storage::router::RouterState;
+use storage::row::{Basis, InputMode, LedgerRow, Reason, SessionEvent};
+use storage::table::{Applied, Arrival};
+use storage::time::{MICROS_PER_SECOND, Micros};
+
+/// The sessions begin here: 2026-11-22T04:00:00Z.
+pub(crate) const START: Micros = Micros(1_795_320_000 * MICROS_PER_SECOND);
+/// The link behind p2 fails; p2 withdraws 50 ms later, pe1 goes round 200 ms later.
+pub(crate) const FAILURE: Micros = Micros(START.0 + 600 * MICROS_PER_SECOND);
+/// p2 is heard of for the last time.
+pub(crate) const LOST: Micros = Micros(START.0 + 1_200 * MICROS_PER_SECOND);
+/// What counts as now: half an hour after the start.
+pub(crate) const NOW: Micros = Micros(START.0 + 1_800 * MICROS_PER_SECOND);
+
+const BYTES_PER_MAPPING: u64 = 100;
+
+/// Writes the log: pe1 and p2 on shard 0, pe3 and p4 on shard 1. While the lock is held, the
+/// collector counts as running: without it, open sessions would be watched by nobody.
+pub(crate) fn write(data: &Path) -> DataLock {
+    let mut shards = [Shard::new(0), Shard::new(1)];
+    let [first, second] = &mut shards;
+    let mut pe1 = Router::begin(first, "192.0.2.1", "pe1", &["10.0.12.1", "10.0.14.1"]);
+    let mut p2 = Router::begin(first, "192.0.2.2", "p2", &["10.0.12.2", "10.0.23.2"]);
+    let mut pe3 = Router::begin(second, "192.0.2.3", "pe3", &["10.0.23.3", "10.0.34.3"]);
+    let mut p4 = Router::begin(second, "192.0.2.4", "p4", &["10.0.14.4", "10.0.34.4"]);
+
+    let at = START.offset(MICROS_PER_SECOND);
+    pe1.snapshot(
+        first,
+        at,
+        &[
+            mapping(CUSTOMER, None, Operation::Push, &["13@recursive"]),
+            service(13, LOOPBACK, &["12@10.0.12.2"]),
+            mapping(LOOPBACK, None, Operation::Push, &["12@10.0.12.2"]),
+            mapping("ip:10.9.9.0/24", None, Operation::Push, &["77@10.0.99.9"]),
+        ],
+    );
+    p2.snapshot(
+        first,
+        at,
+        &[
+            mapping(LOOPBACK, Some(12), Operation::Swap, &["3@10.0.23.3"]),
+            mapping("ip:192.0.2.1/32", Some(21), Operation::Swap, &["3@10.0.12.1"]),
+        ],
+    );
+    pe3.snapshot(second, at, &[mapping(CUSTOMER, Some(13), Operation::Pop, &["-@fec"])]);
+    p4.snapshot(second, at, &[mapping(LOOPBACK, Some(24), Operation::Swap, &["3@10.0.34.3"])]);
+    pe3.speak(second, FAILURE.offset(-60 * MICROS_PER_SECOND), &[]);
+
+    p2.speak(first, FAILURE.offset(50_000), &[mapping(LOOPBACK, Some(12), Operation::None, &[])]);
+    pe1.speak(
+        first,
+        FAILURE.offset(200_000),
+        &[
+            service(13, LOOPBACK, &["24@10.0.14.4"]),
+            mapping(LOOPBACK, None, Operation::Push, &["24@10.0.14.4"]),
+        ],
+    );
+    p2.lose(first, LOST);
+    for shard in &mut shards {
+        shard.write(data);
+    }
+    lock(data).unwrap()
+}
+
+pub(crate) const CUSTOMER: &str = "vrf:192.0.2.3,65000:2";
+pub(crate) const LOOPBACK: &str = "ip:192.0.2.3/32";
+
+/// `24/144@10.0.0.2`, as `Nhlfe` shows it.
+fn branch(text: &str) -> Nhlfe {
+    let (stack, next_hop) = text.split_once('@').unwrap();
+    let labels = stack.split('/').filter(|label| *label != "-");
+    Nhlfe {
+        stack: labels.map(|label| Label::new(label.parse().unwrap()).unwrap()).collect(),
+        next_hop: match next_hop {
+            "fec" => NextHop::Fec,
+            "recursive" => NextHop::Recursive,
+            address => NextHop::Address(address.parse().unwrap()),
+        },
+        weight: None,
+    }
+}
+
+fn mapping(fec: &str, label: Option<u32>, operation: Operation, branches: &[&str]) -> Mapping {
+    let ingress =
+        label.map_or(Ingress::UNTAGGED, |label| Ingress::platform(Label::new(label).unwrap()));
+    Mapping {
+        fec: fec.parse::<Fec>().unwrap(),
+        ingress,
+        operation,
+        branches: branches.iter().map(|text| branch(text)).collect(),
+        event_time: START,
+        time_source: TimeSource::Router,
+        extra: None,
+    }
+}
+
+fn service(label: u32, fec: &str, branches: &[&str]) -> Mapping {
+    let mut mapping = mapping(fec, Some(label), Operation::Push, branches);
+    mapping.ingress.origin = Origin::Service;
+    mapping
+}
+
+struct Shard {
+    number: u16,
+    rows: BlockBuilder,
+    bytes: Vec<u8>,
+}
+
+impl Shard {
+    fn new(number: u16) -> Shard {
+        Shard { number, rows: BlockBuilder::new(number), bytes: Vec::new() }
+    }
+
+    fn commit(&mut self) {
+        self.rows.finish(&mut self.bytes);
+        self.rows.all_before_is_durable();
+    }
+
+    fn write(&mut self, data: &Path) {
+        let path = log_path(data, START.hour(), self.number);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &self.bytes).unwrap();
+    }
+}
+
+struct Router {
+    state: RouterState,
+}
+
+impl Router {
+    fn begin(shard: &mut Shard, id: &str, name: &str, addresses: &[&str]) -> Router {
+        let mut router = Router { state: RouterState::new(id.parse().unwrap()) };
+        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let configured =
+            SessionEvent::Configured { name: name.into(), addresses: addresses.clone() };
+        router.event(shard, START.offset(-MICROS_PER_SECOND), configured);
+        let initiation = SessionEvent::Initiation {
+            peer: SocketAddr::new(id.parse().unwrap(), 40_000),
+            mode: InputMode::Framed,
+            permanent: true,
+            boot_time: Some(START.offset(-3_600 * MICROS_PER_SECOND)),
+            addresses,
+            agent: "sample 1.0".into(),
+        };
+        router.event(shard, START, initiation);
+        shard.commit();
+        router
+    }
+
+    fn event(&mut self, shard: &mut Shard, time: Micros, event: SessionEvent) {
+        let row = self.state.session_row(time, event);
+        shard.rows.session(&row);
+    }
+
+    fn snapshot(&mut self, shard: &mut Shard, time: Micros, mappings: &[Mapping]) {
+        self.event(shard, time, SessionEvent::SnapshotBegin);
+        self.state.begin_snapshot();
+        self.apply(shard, time, Basis::Snapshot, mappings);
+        let counts = self.state.complete_snapshot(true, time, &mut |_, _| {});
+        let complete = SessionEvent::SnapshotComplete {
+            explicit: true,
+            confirmed: counts.confirmed,
+            added: counts.added,
+            altered: counts.altered,
+            vanished: counts.vanished,
+        };
+        self.event(shard, time, complete);
+        shard.commit();
+    }
+
+    fn speak(&mut self, shard: &mut Shard, time: Micros, mappings: &[Mapping]) {
+        let timed = mappings.iter().cloned();
+        let timed: Vec<Mapping> =
+            timed.map(|mapping| Mapping { event_time: time, ..mapping }).collect();
+        self.apply(shard, time, Basis::Live, &timed);
+        shard.commit();
+    }
+
+    fn lose(&mut self, shard: &mut Shard, time: Micros) {
+        let reason = Reason::TimedOut;
+        let noticed = time.offset(60 * MICROS_PER_SECOND);
+        self.event(shard, noticed, SessionEvent::Termination { reason });
+        self.event(shard, noticed, SessionEvent::Gap { start: time, key: None, reason });
+        shard.commit();
+    }
+
+    fn apply(&mut self, shard: &mut Shard, time: Micros, basis: Basis, mappings: &[Mapping]) {
+        let sequence = self.state.position.sequence + 1;
+        let mut changes = 0;
+        for (index, mapping) in mappings.iter().enumerate() {
+            let mut position = self.state.position;
+            position.sequence = sequence;
+            position.index = index as u32;
+            let arrival = Arrival { position, collection_time: time.offset(3_000), basis };
+            if let Applied::Change(stamp) = self.state.apply(mapping, &arrival) {
+                shard.rows.change(&stamp, mapping);
+                changes += 1;
+            }
+        }
+        let framed = mappings.len() as u64;
+        shard.rows.ledger(&LedgerRow {
+            router: Some(self.state.router),
+            generation: self.state.position.generation,
+            time: time.offset(3_000),
+            sequence_last: sequence,
+            bytes_read: framed * BYTES_PER_MAPPING,
+            bytes_framed: framed * BYTES_PER_MAPPING,
+            mappings_framed: framed,
+            changes,
+            confirmed: framed - changes,
+            duplicates: 0,
+            derived: 0,
+            rejected: Vec::new(),
+        });
+    }
+}

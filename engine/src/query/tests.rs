@@ -1,0 +1,144 @@
+//! Tests of the questions as a program asks them.
+
+use std::io::Write as _;
+
+use storage::log::{BlockBuilder, log_path};
+use storage::row::LedgerRow;
+use storage::time::Hour;
+
+use super::*;
+
+fn router(text: &str) -> RouterId {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_selector_survives_its_text() {
+    for text in ["ip:10.0.0.3/32", "vrf:192.0.2.3,65000:2", "ac:192.0.2.3,17", "label:24"] {
+        assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
+    }
+    for bad in ["", "24", "label:", "label:1048576", "label:-1", "10.0.0.3"] {
+        assert!(bad.parse::<Selector>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_router_is_found_by_id_and_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    assert_eq!(find_router(folder.path(), "p2").unwrap(), router("192.0.2.2"));
+    assert_eq!(find_router(folder.path(), "192.0.2.2").unwrap(), router("192.0.2.2"));
+    let error = find_router(folder.path(), "p").unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("known are pe1, p2, pe3, p4"));
+}
+
+#[test]
+fn the_log_is_read_once_for_many_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = sample::write(folder.path());
+    let before = sample::FAILURE.offset(-1);
+    let traces = Traces::open(folder.path(), before).unwrap().value;
+    drop(lock);
+    std::fs::remove_dir_all(folder.path().join("log")).unwrap();
+    let customer = Selector::Fec(sample::CUSTOMER.parse().unwrap());
+    let report = traces.trace(router("192.0.2.1"), customer);
+    assert_eq!(report.verdict, TraceVerdict::Delivered);
+    assert!(report.paths_complete);
+    let hop = |hop: &TraceHop| {
+        (hop.router.to_string(), hop.labels.iter().map(|label| label.value()).collect())
+    };
+    let hops: Vec<(String, Vec<u32>)> = report.paths[0].hops.iter().map(hop).collect();
+    let expected = [("192.0.2.1", vec![12, 13]), ("192.0.2.2", vec![13]), ("192.0.2.3", vec![])];
+    assert_eq!(hops, expected.map(|(id, labels)| (id.to_owned(), labels)));
+    // A FEC that nobody has, and a router that nobody knows.
+    let other = Selector::Fec("ip:198.51.100.0/24".parse().unwrap());
+    assert_eq!(traces.trace(router("192.0.2.1"), other).verdict, TraceVerdict::Broken);
+    assert_eq!(traces.trace(router("198.51.100.9"), customer).verdict, TraceVerdict::Broken);
+}
+
+#[test]
+fn unknown_is_an_answer_of_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let of_p2 = |at| {
+        let tables = tables(folder.path(), at).unwrap().value;
+        tables.into_iter().find(|(id, _)| *id == router("192.0.2.2")).unwrap().1
+    };
+    let known = |rows: &[TableRow]| rows.iter().filter(|row| row.answer.is_known()).count();
+    let before = of_p2(sample::FAILURE.offset(-1));
+    assert_eq!((before.len(), known(&before)), (2, 2));
+    let failed = of_p2(sample::LOST.offset(-1));
+    assert_eq!((failed.len(), known(&failed)), (1, 1));
+    let lost = of_p2(sample::LOST);
+    assert_eq!((lost.len(), known(&lost)), (1, 0));
+    let since = Some(sample::LOST);
+    assert_eq!(lost[0].answer, Answer::Unknown { cause: "timed-out", since });
+}
+
+#[test]
+fn sums_do_not_depend_on_the_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let sum = |range: Range, by: LedgerBy| {
+        let report = ledger(folder.path(), range, by).unwrap().value;
+        assert_eq!(report.imbalances, [""; 0]);
+        let read: u64 = report.lines.iter().map(|line| line.bytes_read).sum();
+        assert_eq!(read, report.total.bytes_read);
+        (read, report.total.mappings_framed)
+    };
+    let whole = sum(Range::ALL, LedgerBy::Router);
+    assert_eq!(whole, (1_100, 11));
+    assert_eq!(sum(Range::ALL, LedgerBy::Hour), whole);
+    assert_eq!(sum(Range::ALL, LedgerBy::Shard), whole);
+    let early = sum(Range { until: sample::FAILURE, ..Range::ALL }, LedgerBy::Router);
+    let late = sum(Range { since: sample::FAILURE.offset(1), ..Range::ALL }, LedgerBy::Router);
+    assert_eq!((early.0 + late.0, early.1 + late.1), whole);
+    assert!(early < whole && late < whole);
+}
+
+#[test]
+fn what_is_unaccounted_for_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let honest = LedgerRow {
+        router: Some(router("192.0.2.4")),
+        generation: 1,
+        time: sample::NOW,
+        sequence_last: 2,
+        bytes_read: 100,
+        bytes_framed: 100,
+        mappings_framed: 1,
+        changes: 0,
+        confirmed: 1,
+        duplicates: 0,
+        derived: 0,
+        rejected: Vec::new(),
+    };
+    let imbalances = |row: LedgerRow, shard: u16| {
+        let mut rows = BlockBuilder::new(shard);
+        let mut bytes = Vec::new();
+        rows.ledger(&row);
+        rows.finish(&mut bytes);
+        let path = log_path(folder.path(), Hour(sample::START.hour().0 + 1), shard);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
+        let report = ledger(folder.path(), Range::ALL, LedgerBy::Router).unwrap().value;
+        std::fs::remove_file(path).unwrap();
+        report.imbalances
+    };
+    assert_eq!(imbalances(honest.clone(), 7), [""; 0]);
+    // Still buffered: no imbalance while the session is open.
+    assert_eq!(imbalances(LedgerRow { bytes_read: 120, ..honest.clone() }, 7), [""; 0]);
+    let of_ended = LedgerRow { router: Some(router("192.0.2.2")), ..honest.clone() };
+    let found = imbalances(LedgerRow { bytes_read: 120, ..of_ended }, 7);
+    assert_eq!(
+        found,
+        ["router 192.0.2.2, generation 1: 420 bytes read, 400 framed and 0 rejected"]
+    );
+    let found = imbalances(LedgerRow { bytes_framed: 101, ..honest.clone() }, 7);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let found = imbalances(LedgerRow { confirmed: 0, ..honest.clone() }, 7);
+    assert!(found[0].ends_with("of 2 mappings 1 are not explained"), "{found:?}");
+    let found = imbalances(LedgerRow { confirmed: 0, changes: 1, ..honest }, 7);
+    assert!(found[0].ends_with("2 changes in the ledger, 1 change rows in the log"), "{found:?}");
+}
