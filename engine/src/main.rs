@@ -1,0 +1,143 @@
+//! The program `stormdrain`: reads the command line, runs the collector or answers a question.
+//!
+//! In:   arguments, environment, settings file, signals.
+//! Out:  an exit code: 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk failed.
+//! Law:  glue only: what can be tested without a process lives in the library.
+//! Not:  the commands (`command`), the collector (`collector`).
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::collector::Collector;
+use engine::command::{self, Command, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, RunArguments};
+use engine::policy::Policy;
+use engine::settings::{LogFormat, SettingError, Settings};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use storage::time::Micros;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let command = match command::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(error) => {
+            // Nothing can be done about a terminal that is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { EXIT_DONE });
+        }
+    };
+    match command {
+        Command::Run(arguments) => ExitCode::from(run(&arguments)),
+        question => {
+            let mut output = io::stdout().lock();
+            ExitCode::from(command::answer(&question, wall(), &mut output, &mut io::stderr()))
+        }
+    }
+}
+
+fn wall() -> Micros {
+    // A clock before 1970 counts as 1970: there is no data from then.
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Runs the collector until a signal ends it.
+fn run(arguments: &RunArguments) -> u8 {
+    let settings = match settings(arguments) {
+        Ok(settings) => settings,
+        Err(error) => return error.report(),
+    };
+    start_log(settings.log_format);
+    // Registered before the collector starts: a signal during recovery is not lost.
+    let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be taken");
+            return EXIT_FAILED;
+        }
+    };
+    for line in settings.effective().lines().filter(|line| !line.is_empty()) {
+        tracing::info!(setting = line, "in effect");
+    }
+    let collector = match Collector::start(settings) {
+        Ok(collector) => collector,
+        Err(error) => {
+            tracing::error!("{error}");
+            return if error.is_setting() { EXIT_USAGE } else { EXIT_FAILED };
+        }
+    };
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            reload(&collector, arguments);
+        } else {
+            tracing::info!(signal, "stopping: what was read is digested and committed first");
+            break;
+        }
+    }
+    match collector.stop() {
+        Ok(()) => EXIT_DONE,
+        Err(error) => {
+            tracing::error!("{error}");
+            EXIT_FAILED
+        }
+    }
+}
+
+/// Takes routers and allow-lists from the settings again; a file with a fault changes nothing.
+fn reload(collector: &Collector, arguments: &RunArguments) {
+    match settings(arguments) {
+        Ok(settings) => {
+            let routers = settings.routers.len();
+            collector.reload(Policy::new(&settings));
+            tracing::info!(routers, allow = settings.allow.len(), "routers and allow-list re-read");
+        }
+        Err(error) => {
+            tracing::error!("{error}; routers and allow-list stay as they were");
+        }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("cannot read the settings file {path}: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("{0}")]
+    Setting(#[from] SettingError),
+}
+
+impl RunError {
+    fn report(&self) -> u8 {
+        eprintln!("stormdrain: {self}");
+        match self {
+            RunError::Read { .. } => EXIT_FAILED,
+            RunError::Setting(_) => EXIT_USAGE,
+        }
+    }
+}
+
+fn settings(arguments: &RunArguments) -> Result<Settings, RunError> {
+    let text = arguments.config.as_deref().map(read_file).transpose()?;
+    let variable = |name: &str| std::env::var(name).ok();
+    Ok(Settings::layered(text.as_deref(), &variable, &arguments.flags())?)
+}
+
+fn read_file(path: &Path) -> Result<String, RunError> {
+    let path_text = path.display().to_string();
+    std::fs::read_to_string(path).map_err(|source| RunError::Read { path: path_text, source })
+}
+
+/// Log lines go to the standard error. RUST_LOG sets other levels than info.
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}
