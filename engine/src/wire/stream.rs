@@ -40,6 +40,8 @@ pub struct Stream {
     /// Length of the document at `start` that was given out.
     given: usize,
     boundary: Boundary,
+    /// Why nothing more can be inflated: said when the documents before it are out.
+    failed: Option<Rejection>,
 }
 
 impl Stream {
@@ -53,6 +55,7 @@ impl Stream {
             start: 0,
             given: 0,
             boundary: Boundary::default(),
+            failed: None,
         }
     }
 
@@ -81,7 +84,10 @@ impl Stream {
                 self.given = length;
                 return Ok(Flow::Document(0));
             }
-            if !self.feed(bytes, limits)? {
+            if let Some(rejection) = self.failed.take() {
+                return Err(rejection);
+            }
+            if !self.feed(bytes, limits) {
                 let consumed = std::mem::take(&mut self.fed);
                 return Ok(Flow::Nothing(consumed));
             }
@@ -105,29 +111,33 @@ impl Stream {
     }
 
     /// Inflates some of the bytes. `false` = nothing more comes out of them.
-    fn feed(&mut self, bytes: &[u8], limits: &WireLimits) -> Result<bool, Rejection> {
+    fn feed(&mut self, bytes: &[u8], limits: &WireLimits) -> bool {
         let input = bytes.get(self.fed..).unwrap_or_default();
         // Behind a member another one may follow: its header is checked by the inflater.
         let mut member = match self.member.take() {
             Some(member) => member,
-            None if input.is_empty() => return Ok(false),
+            None if input.is_empty() => return false,
             None => inflate_of(self.mode),
         };
         self.make_room();
         let (in_before, out_before) = (member.total_in(), member.total_out());
         let status = member.decompress_vec(input, &mut self.text, FlushDecompress::None);
-        let status = status.map_err(|error| {
-            let mode = self.mode.name();
-            let detail = format_args!("behind byte {in_before} of a {mode} member: {error}");
-            Rejection::new(Cause::InflateFailed, detail)
-        })?;
         let (taken, given) = (member.total_in() - in_before, member.total_out() - out_before);
         self.fed += usize::try_from(taken).unwrap_or(usize::MAX);
-        check_ratio(&member, limits)?;
-        if status != Status::StreamEnd {
+        let has_ended = match status {
+            Ok(status) => status == Status::StreamEnd,
+            Err(error) => {
+                let (mode, at) = (self.mode.name(), member.total_in());
+                let detail = format_args!("byte {at} of a {mode} member: {error}");
+                self.failed = Some(Rejection::new(Cause::InflateFailed, detail));
+                return true;
+            }
+        };
+        self.failed = check_ratio(&member, limits).err();
+        if !has_ended {
             self.member = Some(member);
         }
-        Ok(taken > 0 || given > 0 || status == Status::StreamEnd)
+        taken > 0 || given > 0 || has_ended
     }
 
     /// Moves what is left of the text to the front, and leaves room for a window behind it.

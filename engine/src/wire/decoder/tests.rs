@@ -4,6 +4,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use proptest::prelude::{ProptestConfig, any};
+use proptest::sample::Index;
 use storage::mapping::Mapping;
 
 use super::*;
@@ -222,5 +224,195 @@ fn a_bare_session_is_read_however_its_bytes_come() {
         let short = session(&bytes[..bytes.len() - 12], &[]);
         assert_eq!(short[..1], said[..1]);
         assert_eq!(short[short.len() - 2..], [Said::Rejected(Cause::Truncated, None), Said::End]);
+    }
+}
+
+fn fpm_frame(payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len() + 4).unwrap();
+    [&[1, 1], &length.to_be_bytes()[..], payload].concat()
+}
+
+/// Two label routes, one frame each: RTM_NEWROUTE, AF_MPLS, RTA_DST and RTA_OIF.
+fn fpm_session() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in [17_u32, 18] {
+        let entry = label << 12 | 1 << 8;
+        let mut message = Vec::new();
+        message.extend_from_slice(&44_u32.to_le_bytes());
+        message.extend_from_slice(&24_u16.to_le_bytes());
+        message.extend_from_slice(&[0; 10]);
+        message.extend_from_slice(&[28, 20, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0]);
+        message.extend_from_slice(&[8, 0, 1, 0]);
+        message.extend_from_slice(&entry.to_be_bytes());
+        message.extend_from_slice(&[8, 0, 4, 0, 2, 0, 0, 0]);
+        bytes.extend(fpm_frame(&message));
+    }
+    bytes
+}
+
+#[test]
+fn an_fpm_session_is_read_however_its_bytes_come() {
+    let bytes = fpm_session();
+    let said = session(&bytes, &[]);
+    assert_eq!(labels(&said), [17, 18], "{said:?}");
+    assert_eq!(said.last(), Some(&Said::End));
+    for cut in 0..bytes.len() {
+        assert_eq!(session(&bytes, &[cut]), said, "cut at {cut}");
+    }
+    let short = session(&bytes[..bytes.len() - 1], &[]);
+    assert_eq!(short[1..], [Said::Rejected(Cause::Truncated, None), Said::End]);
+    let damaged = [&bytes[..], &[2, 1, 0, 8]].concat();
+    assert_eq!(session(&damaged, &[])[2..], [Said::Broken(Cause::FpmMalformed)]);
+}
+
+/// The frames of `frames`, with one changed by `damage` after its hello.
+fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> Vec<Said> {
+    let mut encoder = FrameEncoder::new(1);
+    let mut text = String::new();
+    write_hello(&hello(), &mut text);
+    let mut bytes = Vec::new();
+    let none = FrameFlags::NONE;
+    encoder.frame(FrameType::Hello, Codec::None, none, 0, text.as_bytes(), &mut bytes);
+    let text = document_of(16..40, SnapshotMark::None);
+    let mut second = Vec::new();
+    encoder.frame(FrameType::Mappings, Codec::Zlib, none, 1, text.as_bytes(), &mut second);
+    damage(&mut second);
+    bytes.extend(second);
+    encode_empty(FrameType::Bye, 0, &mut bytes);
+    session(&bytes, &[]).split_off(1)
+}
+
+/// Changes the header and makes its checksum right again.
+fn with_header(frame: &mut [u8], change: impl FnOnce(&mut Header)) {
+    let mut header = Header::read(frame.first_chunk().unwrap()).unwrap();
+    change(&mut header);
+    frame[..HEADER_BYTES].copy_from_slice(&header.write());
+}
+
+#[test]
+fn a_damaged_frame_is_rejected_and_the_next_one_is_read() {
+    let bye = Said::Unit(UnitKind::Bye, None, None, SnapshotMark::None, vec![], 0);
+    let rejected = |cause, sequence| vec![Said::Rejected(cause, sequence), bye.clone(), Said::End];
+    let last = |frame: &mut Vec<u8>| *frame.last_mut().unwrap() ^= 1;
+    assert_eq!(damaged(last), rejected(Cause::FrameChecksum, Some(1)));
+    let one = |change: fn(&mut Header)| damaged(|frame| with_header(frame, change));
+    assert_eq!(one(|h| h.codec_code = 2), rejected(Cause::FrameCodec, Some(1)));
+    assert_eq!(one(|h| h.type_code = 6), rejected(Cause::FrameType, None));
+    assert_eq!(one(|h| h.type_code = 99), rejected(Cause::FrameType, None));
+    assert_eq!(one(|h| h.type_code = 3), rejected(Cause::FrameLength, Some(1)));
+    assert_eq!(one(|h| h.type_code = 1), rejected(Cause::HelloInvalid, None));
+    assert_eq!(one(|h| h.inflated_bytes += 1), rejected(Cause::FrameLength, Some(1)));
+    assert_eq!(one(|h| h.inflated_bytes = u32::MAX), rejected(Cause::InflateTooLong, Some(1)));
+    assert_eq!(one(|h| h.codec_code = 0), rejected(Cause::FrameLength, Some(1)));
+    assert_eq!(one(|h| h.sequence = 0), rejected(Cause::SequenceBroken, Some(0)));
+    let no_zlib = |frame: &mut Vec<u8>| {
+        frame[HEADER_BYTES] ^= 0xff;
+        let payload_crc = crc_fast::crc32_iscsi(&frame[HEADER_BYTES..]);
+        with_header(frame, |header| header.payload_crc = payload_crc);
+    };
+    assert_eq!(damaged(no_zlib), rejected(Cause::InflateFailed, Some(1)));
+}
+
+#[test]
+fn a_lost_boundary_breaks_the_session() {
+    assert_eq!(damaged(|frame| frame[0] = b'X'), [Said::Broken(Cause::FrameMagic)]);
+    assert_eq!(damaged(|frame| frame[17] ^= 1), [Said::Broken(Cause::FrameChecksum)]);
+    let long = |frame: &mut Vec<u8>| with_header(frame, |h| h.payload_bytes = (4 << 20) + 1);
+    assert_eq!(damaged(long), [Said::Broken(Cause::FrameTooLong)]);
+    let mut bye = Vec::new();
+    encode_empty(FrameType::Bye, 0, &mut bye);
+    assert_eq!(session(&bye, &[]), [Said::Broken(Cause::HelloInvalid)]);
+    assert_eq!(session(b"GET / HTTP/1.1", &[]), [Said::Broken(Cause::ModeUnknown)]);
+    let said = session(b"<label-mappings/> and more", &[]);
+    assert_eq!(said[1..], [Said::Broken(Cause::XmlMalformed)]);
+    let mut gzip = compressed(InputMode::Gzip, b"<label-mappings/>");
+    gzip.extend_from_slice(b"rubbish");
+    assert_eq!(session(&gzip, &[])[1..], [Said::Broken(Cause::InflateFailed)]);
+}
+
+#[test]
+fn a_rejected_document_leaves_the_next_one_alone() {
+    let good = document_of(16..19, SnapshotMark::None);
+    let text = [&good, "<label-mappings><mapping></label-mappings></label-mappings>", &good];
+    for mode in [InputMode::Plain, InputMode::Gzip] {
+        let text = text.concat();
+        let bytes = if mode == InputMode::Plain {
+            text.into_bytes()
+        } else {
+            compressed(mode, text.as_bytes())
+        };
+        let said = session(&bytes, &[]);
+        assert_eq!(said[1], Said::Rejected(Cause::XmlMalformed, None));
+        assert_eq!((labels(&said), said.len()), (vec![16, 17, 18, 16, 17, 18], 4), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_bomb_in_a_bare_stream_ends_the_session_in_bounded_memory() {
+    let spaces = vec![b' '; 32 << 20];
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&[b"<label-mappings>", &spaces[..]].concat()).unwrap();
+    let bomb = encoder.finish().unwrap();
+    assert!(bomb.len() < 100 << 10, "the test needs a high ratio");
+    let mut decoder = Decoder::new();
+    let mut tools = Tools::new(WireLimits::default());
+    let mut unit = Unit::new();
+    let step = decoder.next(&bomb, NOW, &mut tools, &mut unit);
+    let Step::Broken { rejection } = step else { panic!("{step:?}") };
+    assert_eq!(rejection.cause, Cause::InflateTooLong);
+    // What was inflated until then went with it.
+    assert_eq!(decoder.held_bytes(), 0);
+    // Slowly enough for the ratio, too long for one document.
+    let limits = WireLimits { inflated_bytes_max: 1 << 20, ..WireLimits::default() };
+    let mut tools = Tools::new(limits);
+    let mut decoder = Decoder::new();
+    let text = [b"<label-mappings>", &spaces[..2 << 20]].concat();
+    let step = decoder.next(&compressed(InputMode::Zlib, &text), NOW, &mut tools, &mut unit);
+    let Step::Broken { rejection } = step else { panic!("{step:?}") };
+    assert_eq!(rejection.cause, Cause::InflateTooLong);
+}
+
+/// A session of any mode, and of none.
+fn some_session(mode: usize) -> Vec<u8> {
+    let first = document_of(16..19, SnapshotMark::None);
+    let text = [&first, "<!-- x -->\n<label-mappings a='&#x0;'/>", &first].concat();
+    match mode {
+        0 => frames(),
+        1 => text.into_bytes(),
+        2 => compressed(InputMode::Gzip, text.as_bytes()).repeat(2),
+        3 => compressed(InputMode::Zlib, text.as_bytes()),
+        4 => fpm_session(),
+        _ => Vec::new(),
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever comes: no panic, no endless loop, and the same however it is cut.
+    #[test]
+    fn what_is_read_does_not_depend_on_how_the_bytes_are_split(
+        mode in 0_usize..6,
+        changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+        rubbish in proptest::collection::vec(any::<u8>(), 0..40),
+        end in any::<Index>(),
+        cuts in proptest::collection::vec(any::<usize>(), 0..20),
+    ) {
+        let mut bytes = some_session(mode);
+        for (index, byte) in changes {
+            if !bytes.is_empty() {
+                let at = index.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        if end.index(2) == 0 {
+            bytes.extend(&rubbish);
+        } else {
+            bytes.truncate(end.index(bytes.len() + 1));
+        }
+        let whole = session(&bytes, &[]);
+        proptest::prop_assert_eq!(session(&bytes, &cuts), whole.clone());
+        let each: Vec<usize> = (0..bytes.len()).collect();
+        proptest::prop_assert_eq!(session(&bytes, &each), whole);
     }
 }
