@@ -33,7 +33,7 @@ use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
 use crate::settings::Settings;
-use crate::shard::{Shard, ShardSettings};
+use crate::shard::{Balance, Shard, ShardSettings};
 
 use recover::{Configured, recover};
 
@@ -304,6 +304,7 @@ impl Start {
                     index,
                     published: DriverCounters::default(),
                     publication: Arc::clone(&self.publication),
+                    balance_due_us: 0,
                 },
                 cpu: self.cpus.get(index).copied(),
                 connections_max: share_of(settings.connections_max, count),
@@ -395,12 +396,17 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// The books are balanced once a second: it costs a look at every connection.
+const BALANCE_INTERVAL_US: u64 = 1_000_000;
+
 /// The shard, and where its counters go.
 struct ShardMachine {
     shard: Shard,
     index: usize,
     published: DriverCounters,
     publication: Arc<Publication>,
+    /// Monotonic time of the next balance of the books.
+    balance_due_us: u64,
 }
 
 impl Machine for ShardMachine {
@@ -434,7 +440,15 @@ impl Machine for ShardMachine {
 
     fn publish(&mut self, now: Now, driver: &DriverCounters) {
         let before = std::mem::replace(&mut self.published, *driver);
+        let imbalance = (self.balance_due_us <= now.monotonic_us).then(|| {
+            self.balance_due_us = now.monotonic_us + BALANCE_INTERVAL_US;
+            let Balance { bytes, mappings, rows } = self.shard.ledger_balance();
+            u64::try_from(bytes + mappings + rows).unwrap_or(u64::MAX)
+        });
         let counters = self.shard.counters();
+        if let Some(imbalance) = imbalance {
+            counters.set(Metric::LedgerImbalance, imbalance);
+        }
         counters.add(Metric::Turns, driver.turns - before.turns);
         let exhausted = driver.buffers_exhausted - before.buffers_exhausted;
         counters.add(Metric::BuffersExhausted, exhausted);
