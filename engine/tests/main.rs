@@ -4,3 +4,8 @@
 
 mod frr;
 mod protocol;
+mod process;
+mod sender;
+mod sessions;
+mod bad_input;
+mod crash;

@@ -1,0 +1,282 @@
+//! A collector as an operator runs it: the real program, its log lines, its metrics, its signals.
+//!
+//! In:   a data folder, settings, and which driver.
+//! Out:  where it listens; log lines as they come; metrics; the rows that it left.
+//! Law:  a test waits for what it expects to see, never for a time.
+//! Not:  what is sent to it (`sender`).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, unbounded};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use storage::log::{Filter, Ordered, read, read_ordered};
+use storage::mapping::RouterId;
+use storage::router::RouterState;
+use storage::row::{Change, Row, SessionRow};
+
+/// Longest wait for anything that is sure to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How the collector is made to drive its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// `--io uring`.
+    Uring,
+    /// `--io epoll`.
+    Epoll,
+    /// `--io auto` where a seccomp filter denies `io_uring_setup`.
+    Denied,
+}
+
+impl Way {
+    /// All that this host can go: where it has no io_uring, the first is left out, loudly.
+    pub(crate) fn all() -> Vec<Way> {
+        match engine::io::uring::probe() {
+            Ok(_) => vec![Way::Uring, Way::Epoll, Way::Denied],
+            Err(error) => {
+                eprintln!("no io_uring here, two ways are left: {error}");
+                vec![Way::Epoll, Way::Denied]
+            }
+        }
+    }
+
+    /// The driver that turns the shards then.
+    pub(crate) fn driver(self) -> &'static str {
+        if self == Way::Uring { "uring" } else { "epoll" }
+    }
+
+    fn setting(self) -> &'static str {
+        match self {
+            Way::Uring => "uring",
+            Way::Epoll => "epoll",
+            Way::Denied => "auto",
+        }
+    }
+}
+
+/// A running collector.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<Value>,
+    seen: Vec<Value>,
+    /// Where routers connect to.
+    pub(crate) listen: SocketAddr,
+    http: SocketAddr,
+    config: PathBuf,
+    head: String,
+}
+
+impl Process {
+    /// Starts a collector on `data`; `settings` is appended to its settings file.
+    pub(crate) fn start(way: Way, data: &Path, settings: &str) -> Process {
+        let config = data.with_extension("toml");
+        let head = format!(
+            "data = \"{}\"\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nio = \"{}\"\n\
+             log_format = \"json\"\nsessions_per_minute_max = 100000\n",
+            data.display(),
+            way.setting()
+        );
+        std::fs::write(&config, format!("{head}{settings}")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+        command.arg("run").arg("--config").arg(&config);
+        command.env("RUST_LOG", "info").stderr(Stdio::piped()).stdin(Stdio::null());
+        let mut child = spawn(way, command);
+        let lines = json_lines(child.stderr.take().unwrap());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut process = Process {
+            child,
+            lines,
+            seen: Vec::new(),
+            listen: nowhere,
+            http: nowhere,
+            config,
+            head,
+        };
+        let line = process.line(|line| message(line) == "collecting");
+        process.listen = line["fields"]["listen"].as_str().unwrap().parse().unwrap();
+        process.http = line["fields"]["http"].as_str().unwrap().parse().unwrap();
+        process
+    }
+
+    /// The first log line, of those so far and those to come, of which this is true.
+    pub(crate) fn line(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(line) = self.seen.iter().find(|line| wanted(line)) {
+            return line.clone();
+        }
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("the line did not come; those that did: {:#?}", self.seen);
+            };
+            self.seen.push(line.clone());
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// The sum of a metric's lines whose labels contain `label`.
+    pub(crate) fn metric(&self, name: &str, label: &str) -> u64 {
+        let text = self.page("/metrics");
+        let values = text.lines().filter_map(|line| {
+            let (head, value) = line.rsplit_once(' ')?;
+            let (found, labels) = head.split_once('{').unwrap_or((head, ""));
+            (found == name && labels.contains(label)).then(|| value.parse::<u64>().unwrap())
+        });
+        values.sum()
+    }
+
+    /// Waits until this is true of a metric.
+    pub(crate) fn await_metric(&self, name: &str, label: &str, wanted: impl Fn(u64) -> bool) {
+        let started = Instant::now();
+        loop {
+            let value = self.metric(name, label);
+            if wanted(value) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{name} {label} stays {value}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A page of the HTTP side.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Writes other settings and sends SIGHUP; returns when they are in effect.
+    pub(crate) fn reload(&mut self, settings: &str) {
+        std::fs::write(&self.config, format!("{}{settings}", self.head)).unwrap();
+        let reloaded = |line: &Value| message(line).contains("re-read");
+        self.seen.retain(|line| !reloaded(line));
+        self.signal(Signal::HUP);
+        self.line(reloaded);
+    }
+
+    /// SIGTERM, and the end.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap()
+    }
+
+    /// SIGKILL, and the end.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    /// A test that failed leaves no collector behind.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The message of a log line.
+pub(crate) fn message(line: &Value) -> &str {
+    line["fields"]["message"].as_str().unwrap_or_default()
+}
+
+fn json_lines(stderr: impl Read + Send + 'static) -> Receiver<Value> {
+    let (sender, receiver) = unbounded();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+            if sender.send(value).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// A filter is inherited by what its thread starts: the thread that starts the child has it, and
+/// no other.
+fn spawn(way: Way, mut command: Command) -> Child {
+    if way != Way::Denied {
+        return command.spawn().unwrap();
+    }
+    let thread = std::thread::spawn(move || {
+        deny_io_uring();
+        command.spawn().unwrap()
+    });
+    thread.join().unwrap()
+}
+
+fn deny_io_uring() {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    let calls = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    let rules: BTreeMap<i64, Vec<_>> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let denied = SeccompAction::Errno(libc::EPERM as u32);
+    let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+/// Every router's state as the data folder tells it.
+pub(crate) fn states(data: &Path) -> BTreeMap<RouterId, RouterState> {
+    let mut states = BTreeMap::new();
+    let filter = Filter { changes: true, sessions: true, ledger: true, ..Filter::NONE };
+    read_ordered(data, &filter, &mut |ordered| match ordered {
+        Ordered::StartOver(router) => {
+            states.remove(&router);
+        }
+        Ordered::Row(router, row) => {
+            states.entry(router).or_insert_with(|| RouterState::new(router)).replay(row);
+        }
+    })
+    .unwrap();
+    states
+}
+
+/// Every change row of the data folder.
+pub(crate) fn changes(data: &Path) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let filter = Filter { changes: true, ..Filter::NONE };
+    read(data, &filter, &mut |row| {
+        if let Row::Change(change) = row {
+            changes.push(change);
+        }
+    })
+    .unwrap();
+    changes
+}
+
+/// Every session row of the data folder.
+pub(crate) fn session_rows(data: &Path) -> Vec<SessionRow> {
+    let mut rows = Vec::new();
+    let filter = Filter { sessions: true, ..Filter::NONE };
+    read(data, &filter, &mut |row| {
+        if let Row::Session(row) = row {
+            rows.push(row);
+        }
+    })
+    .unwrap();
+    rows
+}
+
+/// Asserts that nothing in the data folder is at fault: checksums, counts, orders, ledgers.
+pub(crate) fn assert_sound(data: &Path) {
+    let report = storage::log::verify(data).unwrap();
+    assert!(report.faults.is_empty(), "{:#?}", report.faults);
+}
