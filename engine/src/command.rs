@@ -116,6 +116,25 @@ Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at
         #[command(flatten)]
         at: At,
     },
+    /// What differs between two instants.
+    #[command(after_help = "\
+Where either side is unknown, the row says so instead.
+
+Example: stormdrain diff --data D --at -25m --and now --router pe1")]
+    Diff {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// The first instant.
+        #[arg(long, value_name = "T", allow_hyphen_values = true)]
+        at: String,
+        /// The second instant.
+        #[arg(long, value_name = "T", allow_hyphen_values = true)]
+        and: String,
+        /// Id or name of one router [default: all].
+        #[arg(long, value_name = "R")]
+        router: Option<String>,
+    },
     /// The books: bytes read, framed, rejected; mappings; rows. They must balance to zero.
     #[command(after_help = "\
 Exit code 1 when something is unaccounted for.
@@ -292,6 +311,10 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
         Command::Trace { place, router, fec, at } => {
             trace(place, router, *fec, parse_when(&at.at, now)?)
         }
+        Command::Diff { place, at, and, router } => {
+            let (first, second) = (parse_when(at, now)?, parse_when(and, now)?);
+            difference(place, first, second, router.as_deref())
+        }
         Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
         Command::Verify { place } => verify(place),
     }
@@ -353,6 +376,18 @@ fn trace(
     let report = traces.trace(router, selector);
     let code = if report.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
     Ok((query::render_trace(&report, place.format), code, warnings))
+}
+
+fn difference(
+    place: &Place,
+    first: Micros,
+    second: Micros,
+    router: Option<&str>,
+) -> Result<AnswerText, QueryError> {
+    let only = router.map(|name| query::find_router(&place.data, name)).transpose()?;
+    let rows = query::difference(&place.data, first, second, only)?;
+    let text = query::difference_sheet(&rows.value).render(place.format);
+    Ok((text, EXIT_DONE, rows.warnings))
 }
 
 fn ledger(place: &Place, range: Range, by: query::LedgerBy) -> Result<AnswerText, QueryError> {

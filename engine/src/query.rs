@@ -19,8 +19,10 @@ mod network;
 mod events;
 mod books;
 mod paths;
+mod difference;
 
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
+pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
 pub use events::{HistoryRow, history, history_sheet};
 pub use network::{
     Answer, RouterRow, RouterStatus, TableRow, Tables, find_router, network, router_answer,

@@ -45,13 +45,14 @@ fn run(data: &Path, line: &str) -> Ran {
     Ran { output: text(output), notes: text(notes), code }
 }
 
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 10] = [
     "routers --data D",
     "table --data D --router pe1",
     "table --data D --router all --at -25m",
     "history --data D --router pe1",
     "history --data D --router p2 --fec ip:192.0.2.3/32",
     "trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2",
+    "diff --data D --at -25m --and now",
     "ledger --data D",
     "ledger --data D --by shard",
     "verify --data D",
@@ -189,7 +190,7 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
 
 #[test]
 fn help_has_an_example_for_every_command() {
-    for name in ["run", "routers", "table", "history", "trace", "ledger", "verify"] {
+    for name in ["run", "routers", "table", "history", "trace", "diff", "ledger", "verify"] {
         let error = parse(words(&format!("{name} --help"))).unwrap_err();
         assert!(!error.use_stderr());
         let help = error.to_string();

@@ -35,7 +35,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn of(standing: Standing) -> Answer {
+    pub(super) fn of(standing: Standing) -> Answer {
         match standing {
             Standing::Vouched => Answer::Known,
             Standing::Unknown(Unknown { cause, since }) => {

@@ -76,6 +76,34 @@ fn unknown_is_an_answer_of_tables() {
 }
 
 #[test]
+fn two_instants_differ_by_what_changed_and_by_what_is_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let words = |first, second| {
+        let rows = difference(folder.path(), first, second, None).unwrap().value;
+        let word = |row: &DifferenceRow| {
+            let mapping = row.after.as_ref().or(row.before.as_ref());
+            let key = mapping.map_or("all".to_owned(), |mapping| mapping.key().to_string());
+            format!("{} {} {key}", row.router, row.difference.name())
+        };
+        rows.iter().map(word).collect::<Vec<_>>()
+    };
+    let (before, after) = (sample::FAILURE.offset(-1), sample::FAILURE.offset(1_000_000));
+    assert_eq!(words(before, before), [""; 0]);
+    let altered = "192.0.2.1 altered";
+    assert_eq!(
+        words(before, after),
+        [
+            format!("{altered} ftn ip:192.0.2.3/32"),
+            format!("{altered} service 13 ip:192.0.2.3/32"),
+            "192.0.2.2 withdrawn ilm 12 platform".to_owned(),
+        ]
+    );
+    assert_eq!(words(after, before)[2], "192.0.2.2 added ilm 12 platform");
+    assert_eq!(words(after, sample::LOST), ["192.0.2.2 unknown all"]);
+}
+
+#[test]
 fn sums_do_not_depend_on_the_split() {
     let folder = tempfile::tempdir().unwrap();
     let _lock = sample::write(folder.path());
