@@ -9,6 +9,7 @@
 //! (scripts/frr-captures.sh).
 
 mod capture;
+mod collector;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,9 @@ use storage::mapping::{Fec, Key, Label, LabelStack, NextHop, Nhlfe, Operation, O
 
 use super::Entries;
 
+/// The links of the lab, by the numbers of the routers at their ends.
+const LINKS: [(u8, u8); 7] = [(1, 2), (2, 3), (1, 4), (2, 5), (3, 6), (4, 5), (5, 6)];
+
 /// A part of a recorded session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -87,6 +90,24 @@ impl Router {
 
     pub(crate) fn id(&self) -> RouterId {
         RouterId(IpAddr::V4(Ipv4Addr::new(10, 255, 0, self.number)))
+    }
+
+    /// 1 to 6.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Addresses of its ends of links: of link A-B, 10.AB.0.1 at the lower number, .2 at the other.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let end = |(lower, higher): &(u8, u8)| {
+            let last = match self.number {
+                number if number == *lower => 1,
+                number if number == *higher => 2,
+                _ => return None,
+            };
+            Some(IpAddr::V4(Ipv4Addr::new(10, lower * 10 + higher, 0, last)))
+        };
+        LINKS.iter().filter_map(end).collect()
     }
 
     /// The bytes that the router sent in this phase: whole FPM frames.

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# frr-lab.sh - six real FRR routers, one collector, one link that fails: the tables and the LSPs before, meanwhile, after.
+#
+# Builds the lab of scripts/frr-lab/lab.sh (its environment variables apply), runs the collector in the lab's management
+# namespace, fails the link between r2 and r5 and mends it again. After each step it compares the collector's table of every
+# router with `show mpls table` and `show ip route` of that router, and at the end it asks about each of the instants.
+# STORMDRAIN names the binary (default: target/debug/stormdrain, built when it is missing). KEEP=1 leaves lab and data.
+#
+# Needs root, FRR, iproute2, gcc and jq. Exit 1 when any table differs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+STORMDRAIN=${STORMDRAIN:-${CARGO_TARGET_DIR:-target}/debug/stormdrain}
+export BASE=${BASE:-$(mktemp -d)}
+export PORT=${PORT:-30310}
+LAB=scripts/frr-lab/lab.sh
+DATA=$BASE/data
+NODES="1 2 3 4 5 6"
+collector=""
+
+for tool in /usr/lib/frr/zebra ip vtysh jq; do
+  command -v "$tool" > /dev/null || { echo "$tool is missing: apt-get install frr iproute2 jq" >&2; exit 3; }
+done
+[ "$(id -u)" = 0 ] || { echo "network namespaces need root" >&2; exit 3; }
+[ -x "$STORMDRAIN" ] || cargo build -p engine
+
+clean_up() {
+  [ -z "$collector" ] || { kill "$collector" 2> /dev/null && wait "$collector" || true; }
+  [ "${KEEP:-0}" = 1 ] && { echo "kept: $BASE"; return; }
+  $LAB down
+  rm -rf "$BASE"
+}
+trap clean_up EXIT
+
+settings() { # the six routers, by the addresses that the lab gives them
+  local node
+  for node in $NODES; do
+    printf '[[router]]\nid = "10.255.0.%s"\nname = "r%s"\nsources = ["10.254.0.%s/32"]\naddresses = [' "$node" "$node" "$node"
+    ip -n "frrlab-r$node" -j -4 addr show \
+      | jq -j '[.[] | select(.ifname | startswith("to-")) | .addr_info[].local | @json] | join(", ")'
+    printf ']\n\n'
+  done
+}
+
+# One line per entry and branch, whoever is asked: `ilm LABEL STACK@NEXTHOP` or `ftn PREFIX STACK@NEXTHOP`.
+shown_by_router() { # NODE
+  $LAB vty "$1" 'show mpls table json' | jq -r '
+    .[] | .inLabel as $label | .nexthops[] | select(.installed)
+    | "ilm \($label) \(.outLabelStack | join("/"))@\(.nexthop // "fec")"'
+  $LAB vty "$1" 'show ip route json' | jq -r '
+    to_entries[] | .key as $prefix | .value[] | select(.selected and .installed) | .nexthops[] | select(.fib)
+    | "ftn \($prefix) \([.labels[]? | select(. != 3)] | if length == 0 then "-" else join("/") end)@\(.ip // "fec")"'
+}
+
+shown_by_collector() { # NODE
+  "$STORMDRAIN" table --data "$DATA" --router "r$1" --format json | jq -r '
+    .[] | select(.answer == "known")
+    | (if .in_label == null then "ftn \(.fec | ltrimstr("ip:"))" else "ilm \(.in_label)" end) as $key
+    | .branches | split(" ")[] | "\($key) \(.)"'
+}
+
+compare() { # STEP: waits until both say the same, at most 15 s
+  local node deadline=$((SECONDS + 15)) wrong lines
+  while :; do
+    wrong="" lines=0
+    for node in $NODES; do
+      shown_by_router "$node" | sort > "$BASE/router.$node"
+      shown_by_collector "$node" | sort > "$BASE/collector.$node"
+      cmp -s "$BASE/router.$node" "$BASE/collector.$node" || wrong="$wrong r$node"
+      lines=$((lines + $(wc -l < "$BASE/router.$node")))
+    done
+    [ -n "$wrong" ] && [ $SECONDS -lt $deadline ] || break
+  done
+  if [ -n "$wrong" ]; then
+    echo "$1: the tables of$wrong differ:" >&2
+    for node in $wrong; do diff "$BASE/router.${node#r}" "$BASE/collector.${node#r}" >&2 || true; done
+    exit 1
+  fi
+  echo "$1: $lines branches in six tables, all equal"
+}
+
+instant() { date -u +%Y-%m-%dT%H:%M:%S.%6NZ; }
+
+$LAB up
+$LAB wait
+settings > "$BASE/stormdrain.toml"
+ip netns exec frrlab-mgmt "$STORMDRAIN" run --config "$BASE/stormdrain.toml" --data "$DATA" \
+  --listen "10.254.0.254:$PORT" --http off > "$BASE/stormdrain.log" 2>&1 &
+collector=$!
+compare before
+before=$(instant)
+$LAB linkdown 2 5
+meanwhile=$(instant)
+sleep 0.2
+$LAB wait
+compare "link 2-5 down"
+after=$(instant)
+$LAB linkup 2 5
+sleep 0.2
+$LAB wait
+compare "link 2-5 up"
+
+for moment in "before $before" "meanwhile $meanwhile" "after $after" "mended $(instant)"; do
+  for far in 5 6; do
+    printf '\n%s\n' "== ${moment% *}"
+    "$STORMDRAIN" trace --data "$DATA" --router r2 --fec "ip:10.255.0.$far/32" --at "${moment#* }" || [ $? = 1 ]
+  done
+done
+echo
+"$STORMDRAIN" routers --data "$DATA"
+"$STORMDRAIN" ledger --data "$DATA"
+kill "$collector"
+wait "$collector"
+collector=""
+"$STORMDRAIN" verify --data "$DATA"
