@@ -9,7 +9,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use storage::mapping::Label;
 use storage::time::Micros;
 
@@ -266,7 +267,21 @@ pub const EXIT_FAILED: u8 = 3;
 
 /// Reads a command line. Errors: the text to show and the exit code (0 for `--help`).
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    CommandLine::try_parse_from(arguments).map(|line| line.command)
+    CommandLine::try_parse_from(arguments).map(|line| line.command).map_err(name_commands)
+}
+
+/// A command that is like none gets the list of those that there are.
+fn name_commands(error: clap::Error) -> clap::Error {
+    let suggested = error.get(ContextKind::SuggestedSubcommand).is_some();
+    if error.kind() != ErrorKind::InvalidSubcommand || suggested {
+        return error;
+    }
+    let mut program = CommandLine::command();
+    let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+    let wrong = error.get(ContextKind::InvalidSubcommand);
+    let wrong = wrong.map_or_else(String::new, ToString::to_string);
+    let message = format!("there is no command `{wrong}`: write one of {}", names.join(", "));
+    program.error(ErrorKind::InvalidSubcommand, message)
 }
 
 /// Answers a command other than `run`. Returns the exit code.

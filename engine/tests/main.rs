@@ -4,6 +4,7 @@
 
 mod frr;
 mod protocol;
+mod program;
 mod process;
 mod sender;
 mod sessions;
