@@ -5,7 +5,7 @@
 //! Law:  a table replayed from the stamps that it gave is the table that gave them.
 //! Not:  gaps and sessions (`router`), rows on disk (`log`), tables of the past (`history`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
@@ -15,8 +15,13 @@ use crate::mapping::{
 use crate::row::{Basis, ChangeKind, Flags, Position, Stamp};
 use crate::time::{MICROS_PER_HOUR, Micros};
 
+mod arena;
+mod pack;
 #[cfg(test)]
 mod tests;
+
+use arena::{Arena, Header, Marks, Place, Record};
+use pack::{Packed, Reader};
 
 /// How far a router's clock may be ahead of the collector's before its time is not believed.
 pub const CLOCK_AHEAD_MAX_US: i64 = MICROS_PER_HOUR;
@@ -63,7 +68,7 @@ pub struct SnapshotCounts {
 #[derive(Clone, Debug)]
 pub struct RouterTable {
     router: RouterId,
-    entries: HashMap<Key, Entry, RandomState>,
+    entries: Arena,
     /// Last effective time of keys that have no entry any more: a clock that steps back must not
     /// put a new entry before the withdrawal of the old.
     tombstones: HashMap<Key, Micros, RandomState>,
@@ -71,25 +76,15 @@ pub struct RouterTable {
     prune_at: usize,
     /// Entries that an inferred end of snapshot lacked; few, and swept in the order of the keys.
     unconfirmed: BTreeMap<Key, Unconfirmed>,
+    /// Entries of which a mapping was rejected: the next one that is equal gets a row.
+    doubted: BTreeSet<Key>,
+    /// Options and unknown elements of the few entries that have some.
+    extras: BTreeMap<Key, Box<str>>,
+    /// Length of all of them together.
+    extras_bytes: usize,
     snapshot: Option<Snapshot>,
     /// Counts snapshots; an entry whose `seen` equals it was met in the one under way.
     epoch: u32,
-}
-
-/// One entry. What the key says already (ingress) is not repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    fec: Fec,
-    operation: Operation,
-    branches: Branches,
-    extra: Option<Box<str>>,
-    event_time: Micros,
-    time_source: TimeSource,
-    active_since: Micros,
-    changed: Micros,
-    seen: u32,
-    /// A mapping of this key was rejected since: the next one that is equal gets a row.
-    doubted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +104,8 @@ struct Snapshot {
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRef<'a> {
     key: Key,
-    entry: &'a Entry,
+    record: Record<'a>,
+    extra: Option<&'a str>,
     unconfirmed: Option<Micros>,
 }
 
@@ -121,22 +117,35 @@ impl EntryRef<'_> {
 
     /// What traffic it is for.
     pub fn fec(&self) -> Fec {
-        self.entry.fec
+        match self.key {
+            Key::Ftn(fec) | Key::Service(_, fec) => fec,
+            Key::Ilm(..) => Reader::new(self.record.value).value(&self.key).1,
+        }
     }
 
-    /// The mapping as the router said it when it last set the value. Allocates as a clone does.
+    /// The mapping as the router said it when it last set the value. Unpacks it: a few allocations
+    /// at most.
     pub fn mapping(&self) -> Mapping {
-        self.entry.mapping(&self.key)
+        let (operation, fec, branches) = Reader::new(self.record.value).value(&self.key);
+        Mapping {
+            fec,
+            ingress: ingress_of(&self.key),
+            operation,
+            branches,
+            event_time: self.record.header.event_time,
+            time_source: self.record.header.time_source,
+            extra: self.extra.map(Box::from),
+        }
     }
 
     /// Effective time of the change that set the value: a confirmation leaves it alone.
     pub fn active_since(&self) -> Micros {
-        self.entry.active_since
+        self.record.header.active_since
     }
 
     /// Effective time of the key's last row of any kind.
     pub fn changed(&self) -> Micros {
-        self.entry.changed
+        self.record.header.changed
     }
 
     /// Since when (effective time) the entry is unconfirmed, if it is.
@@ -145,51 +154,18 @@ impl EntryRef<'_> {
     }
 }
 
-impl Entry {
-    fn of(mapping: &Mapping, effective_time: Micros, seen: u32) -> Entry {
-        Entry {
-            fec: mapping.fec,
-            operation: mapping.operation,
-            branches: mapping.branches.clone(),
-            extra: mapping.extra.clone(),
-            event_time: mapping.event_time,
-            time_source: mapping.time_source,
-            active_since: effective_time,
-            changed: effective_time,
-            seen,
-            doubted: false,
-        }
-    }
-
-    fn says(&self, mapping: &Mapping) -> bool {
-        self.fec == mapping.fec
-            && self.operation == mapping.operation
-            && self.branches == mapping.branches
-            && self.extra == mapping.extra
-    }
-
-    fn mapping(&self, key: &Key) -> Mapping {
-        Mapping {
-            fec: self.fec,
-            ingress: ingress_of(key),
-            operation: self.operation,
-            branches: self.branches.clone(),
-            event_time: self.event_time,
-            time_source: self.time_source,
-            extra: self.extra.clone(),
-        }
-    }
-}
-
 impl RouterTable {
     /// An empty table. Allocates nothing.
     pub fn new(router: RouterId) -> RouterTable {
         RouterTable {
             router,
-            entries: HashMap::default(),
+            entries: Arena::default(),
             tombstones: HashMap::default(),
             prune_at: 1024,
             unconfirmed: BTreeMap::new(),
+            doubted: BTreeSet::new(),
+            extras: BTreeMap::new(),
+            extras_bytes: 0,
             snapshot: None,
             epoch: 0,
         }
@@ -207,7 +183,7 @@ impl RouterTable {
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
     /// How many entries are unconfirmed.
@@ -221,17 +197,20 @@ impl RouterTable {
         self.unconfirmed.values().map(|mark| mark.collected).min()
     }
 
-    /// Memory that the table takes, in bytes, estimated from its capacities.
+    /// Memory that the table takes, in bytes, estimated from its capacities. O(1).
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * (size_of::<Key>() + size_of::<Entry>() + 1)
+        self.entries.memory_bytes()
             + self.tombstones.capacity() * (size_of::<Key>() + size_of::<Micros>() + 1)
             + self.unconfirmed.len() * (size_of::<Key>() + size_of::<Unconfirmed>())
+            + self.doubted.len() * size_of::<Key>()
+            + self.extras.len() * size_of::<(Key, Box<str>)>()
+            + self.extras_bytes
     }
 
     /// The entry of this key.
     pub fn get(&self, key: &Key) -> Option<EntryRef<'_>> {
-        let entry = self.entries.get(key)?;
-        Some(self.entry_ref(*key, entry))
+        let place = self.entries.find(&packed_key(key))?;
+        Some(self.entry_ref(place))
     }
 
     /// When (effective time) this key was withdrawn, if it has no entry and that is remembered:
@@ -242,54 +221,79 @@ impl RouterTable {
 
     /// Every entry, in no order: sort what is shown.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
-        self.entries.iter().map(|(key, entry)| self.entry_ref(*key, entry))
+        self.entries.places().map(|place| self.entry_ref(place))
     }
 
-    fn entry_ref<'a>(&'a self, key: Key, entry: &'a Entry) -> EntryRef<'a> {
-        let unconfirmed = self.unconfirmed.get(&key).map(|mark| mark.since);
-        EntryRef { key, entry, unconfirmed }
+    fn entry_ref(&self, place: Place) -> EntryRef<'_> {
+        let record = self.entries.record(place);
+        let key = Reader::new(record.key).key();
+        let marks = record.header.marks;
+        let unconfirmed = marks.has(Marks::UNCONFIRMED).then(|| self.unconfirmed.get(&key));
+        let extra = marks.has(Marks::EXTRA).then(|| self.extras.get(&key));
+        EntryRef {
+            key,
+            record,
+            extra: extra.flatten().map(|extra| &**extra),
+            unconfirmed: unconfirmed.flatten().map(|mark| mark.since),
+        }
     }
 
-    /// Applies what the router says; branches sorted, FEC masked. Never allocates for `Confirmed`.
+    /// Applies what the router says; branches sorted, FEC masked. `Confirmed` does not allocate
+    /// (beyond a dozen branches it does, once).
     ///
     /// Live changes count for a snapshot under way too: whatever the router has just spoken of is
     /// not swept by its end.
     pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
         let key = mapping.key();
-        let Some(entry) = self.entries.get_mut(&key) else {
+        let packed_key = packed_key(&key);
+        let Some(place) = self.entries.find_next(&packed_key) else {
             if mapping.operation == Operation::None {
                 return Applied::Confirmed;
             }
-            let stamp = self.stamp(&key, ChangeKind::Added, mapping, arrival);
             self.count(arrival.basis, |counts| counts.added += 1);
-            self.store(&stamp, key, mapping);
-            return Applied::Change(stamp);
+            return self.change(ChangeKind::Added, key, mapping, arrival);
         };
         if mapping.operation == Operation::None {
-            let stamp = self.stamp(&key, ChangeKind::Withdrawn, mapping, arrival);
-            self.store(&stamp, key, mapping);
-            return Applied::Change(stamp);
+            return self.change(ChangeKind::Withdrawn, key, mapping, arrival);
         }
-        let first_seen = entry.seen != self.epoch;
-        entry.seen = self.epoch;
-        if !entry.says(mapping) {
-            let stamp = self.stamp(&key, ChangeKind::Altered, mapping, arrival);
+        let (seen, marks) = self.entries.seen_and_marks(place);
+        let first_seen = seen != self.epoch;
+        if first_seen {
+            self.entries.set_seen(place, self.epoch);
+        }
+        if !self.says(place, marks, &key, mapping) {
             if first_seen {
                 self.count(arrival.basis, |counts| counts.altered += 1);
             }
-            self.store(&stamp, key, mapping);
-            return Applied::Change(stamp);
+            return self.change(ChangeKind::Altered, key, mapping, arrival);
         }
-        let doubted = entry.doubted;
         if first_seen {
             self.count(arrival.basis, |counts| counts.confirmed += 1);
         }
-        if doubted || (!self.unconfirmed.is_empty() && self.unconfirmed.contains_key(&key)) {
-            let stamp = self.stamp(&key, ChangeKind::Reconfirmed, mapping, arrival);
-            self.store(&stamp, key, mapping);
-            return Applied::Change(stamp);
+        if marks.has(Marks::DOUBTED.with(Marks::UNCONFIRMED)) {
+            return self.change(ChangeKind::Reconfirmed, key, mapping, arrival);
         }
         Applied::Confirmed
+    }
+
+    /// Whether the entry has the mapping's value.
+    fn says(&self, place: Place, marks: Marks, key: &Key, mapping: &Mapping) -> bool {
+        let mut value = Packed::new();
+        pack::put_value(&mut value, key, mapping);
+        let extra = if marks.has(Marks::EXTRA) { self.extras.get(key) } else { None };
+        self.entries.value(place) == value.as_slice() && extra == mapping.extra.as_ref()
+    }
+
+    fn change(
+        &mut self,
+        kind: ChangeKind,
+        key: Key,
+        mapping: &Mapping,
+        arrival: &Arrival,
+    ) -> Applied {
+        let stamp = self.stamp(&key, kind, mapping, arrival);
+        self.store(&stamp, key, mapping);
+        Applied::Change(stamp)
     }
 
     /// Applies a row of the log: the same change that `apply` or a sweep made when it gave it.
@@ -300,14 +304,16 @@ impl RouterTable {
     /// Notes that a mapping of this key was lost (rejected): the next equal one is no mere
     /// confirmation, because history cannot vouch for the entry in between.
     pub fn doubt(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.doubted = true;
+        if self.mark(key, |marks| marks.with(Marks::DOUBTED)) {
+            self.doubted.insert(*key);
         }
     }
 
     /// Takes every doubt back: a snapshot is complete.
     pub(crate) fn clear_doubts(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.doubted = false);
+        for key in std::mem::take(&mut self.doubted) {
+            self.mark(&key, |marks| marks.without(Marks::DOUBTED));
+        }
     }
 
     /// Begins a snapshot; one under way is given up. `not_before` is the last evidence from the
@@ -344,8 +350,9 @@ impl RouterTable {
         };
         let mut counts = snapshot.counts;
         let epoch = self.epoch;
-        let unseen = self.entries.iter().filter(|(_, entry)| entry.seen != epoch);
-        let mut keys: Vec<Key> = unseen.map(|(key, _)| *key).collect();
+        let unseen = |place: &Place| self.entries.seen_and_marks(*place).0 != epoch;
+        let key_of = |place: Place| Reader::new(self.entries.record(place).key).key();
+        let mut keys: Vec<Key> = self.entries.places().filter(unseen).map(key_of).collect();
         keys.sort_unstable();
         for key in &keys {
             counts.vanished += 1;
@@ -392,13 +399,13 @@ impl RouterTable {
         arrival: &mut Arrival,
         on_change: &mut dyn FnMut(&Stamp, &Mapping),
     ) {
-        let Some(entry) = self.entries.get(key) else {
+        let Some(entry) = self.get(key) else {
             return;
         };
         let mut mapping = if kind == ChangeKind::Withdrawn {
-            withdrawal(key, entry.fec)
+            withdrawal(key, entry.fec())
         } else {
-            entry.mapping(key)
+            entry.mapping()
         };
         mapping.event_time = arrival.collection_time;
         mapping.time_source = TimeSource::Collector;
@@ -410,7 +417,7 @@ impl RouterTable {
     }
 
     fn stamp(&self, key: &Key, kind: ChangeKind, mapping: &Mapping, arrival: &Arrival) -> Stamp {
-        let entry_changed = self.entries.get(key).map(|entry| entry.changed);
+        let entry_changed = self.get(key).map(|entry| entry.changed());
         let previous = entry_changed.or_else(|| self.tombstones.get(key).copied());
         let (effective_time, mut flags) =
             effective_time(mapping.event_time, arrival.collection_time, previous);
@@ -444,12 +451,14 @@ impl RouterTable {
         match stamp.kind {
             ChangeKind::Added | ChangeKind::Altered => {
                 self.unmark(&key);
-                self.tombstones.remove(&key);
-                self.entries.insert(key, Entry::of(mapping, stamp.effective_time, self.epoch));
+                if !self.tombstones.is_empty() {
+                    self.tombstones.remove(&key);
+                }
+                self.put(&key, mapping, stamp.effective_time);
             }
             ChangeKind::Withdrawn => {
                 self.unmark(&key);
-                self.entries.remove(&key);
+                self.entries.remove(&packed_key(&key));
                 self.tombstones.insert(key, stamp.effective_time);
                 self.prune(stamp.collection_time);
             }
@@ -459,15 +468,39 @@ impl RouterTable {
         }
     }
 
+    fn put(&mut self, key: &Key, mapping: &Mapping, active_since: Micros) {
+        let mut value = Packed::new();
+        pack::put_value(&mut value, key, mapping);
+        let header = Header {
+            active_since,
+            changed: active_since,
+            event_time: mapping.event_time,
+            time_source: mapping.time_source,
+            seen: self.epoch,
+            marks: if mapping.extra.is_some() { Marks::EXTRA } else { Marks::default() },
+        };
+        self.entries.set(&packed_key(key), &value, &header);
+        if let Some(extra) = &mapping.extra {
+            self.extras_bytes += extra.len();
+            self.extras.insert(*key, extra.clone());
+        }
+    }
+
     fn store_standing(&mut self, stamp: &Stamp, key: Key, mapping: &Mapping) {
+        let packed_key = packed_key(&key);
         // The entry is there unless rows before this one are missing; the row has all of it.
-        let epoch = self.epoch;
-        let entry = self
-            .entries
-            .entry(key)
-            .or_insert_with(|| Entry::of(mapping, stamp.effective_time, epoch));
-        entry.changed = stamp.effective_time;
-        entry.doubted = false;
+        if self.entries.find(&packed_key).is_none() {
+            self.put(&key, mapping, stamp.effective_time);
+        }
+        let Some(place) = self.entries.find(&packed_key) else {
+            return;
+        };
+        let Record { mut header, value, .. } = self.entries.record(place);
+        let value = Packed::from_slice(value);
+        header.changed = stamp.effective_time;
+        header.marks = header.marks.without(Marks::DOUBTED).without(Marks::UNCONFIRMED);
+        self.doubted.remove(&key);
+        self.unconfirmed.remove(&key);
         if stamp.kind == ChangeKind::Unconfirmed {
             let mark = Unconfirmed {
                 since: stamp.effective_time,
@@ -475,14 +508,32 @@ impl RouterTable {
                 not_before: stamp.not_before,
             };
             self.unconfirmed.insert(key, mark);
-        } else {
-            self.unmark(&key);
+            header.marks = header.marks.with(Marks::UNCONFIRMED);
         }
+        self.entries.set(&packed_key, &value, &header);
     }
 
+    /// Alters the marks of an entry; says whether there is one.
+    fn mark(&mut self, key: &Key, alter: impl FnOnce(Marks) -> Marks) -> bool {
+        let Some(place) = self.entries.find(&packed_key(key)) else {
+            return false;
+        };
+        let (_, marks) = self.entries.seen_and_marks(place);
+        self.entries.set_marks(place, alter(marks));
+        true
+    }
+
+    /// Forgets what the lists say of an entry that is about to be replaced or removed.
     fn unmark(&mut self, key: &Key) {
         if !self.unconfirmed.is_empty() {
             self.unconfirmed.remove(key);
+        }
+        if !self.doubted.is_empty() {
+            self.doubted.remove(key);
+        }
+        if !self.extras.is_empty() {
+            let extra = self.extras.remove(key);
+            self.extras_bytes -= extra.map_or(0, |extra| extra.len());
         }
     }
 
@@ -529,6 +580,12 @@ pub fn ingress_of(key: &Key) -> Ingress {
         Key::Ilm(label, origin) => Ingress { label: Some(label), origin },
         Key::Service(label, _) => Ingress { label: Some(label), origin: Origin::Service },
     }
+}
+
+fn packed_key(key: &Key) -> Packed {
+    let mut packed = Packed::new();
+    pack::put_key(&mut packed, key);
+    packed
 }
 
 fn withdrawal(key: &Key, fec: Fec) -> Mapping {

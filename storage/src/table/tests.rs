@@ -250,6 +250,58 @@ fn tombstones_are_bounded_and_young_ones_kept() {
     assert!(table.tombstones.is_empty());
 }
 
+#[test]
+fn an_ldp_mapping_takes_at_most_64_bytes() {
+    let mut table = RouterTable::new(router());
+    for label in 1_000..11_000_u32 {
+        let ilm = swap(label, label + 1, BASE_US + i64::from(label));
+        let [a, b] = [label / 256, label % 256];
+        let fec: Fec = format!("ip:10.0.{a}.{b}/32").parse().unwrap();
+        let ilm = Mapping { fec, ..ilm };
+        let ftn = Mapping { ingress: Ingress::UNTAGGED, ..ilm.clone() };
+        table.apply(&ilm, &arrival(0, BASE_US, Basis::Live));
+        table.apply(&ftn, &arrival(1, BASE_US, Basis::Live));
+    }
+    assert_eq!(table.len(), 20_000);
+    let bytes = table.bytes() / table.len();
+    assert!((30..=64).contains(&bytes), "{bytes} bytes per mapping");
+}
+
+#[test]
+fn options_are_part_of_the_value() {
+    let mut table = RouterTable::new(router());
+    let with =
+        |extra: Option<&str>| Mapping { extra: extra.map(Box::from), ..swap(100, 200, BASE_US) };
+    let says = [None, Some("<a/>"), Some("<a/>"), Some("<b/>"), None, None];
+    let mut kinds = Vec::new();
+    for (index, extra) in says.into_iter().enumerate() {
+        let at = arrival(index as u32, BASE_US, Basis::Live);
+        kinds.push(match table.apply(&with(extra), &at) {
+            Applied::Change(stamp) => Some(stamp.kind),
+            Applied::Confirmed => None,
+        });
+        let entry = table.get(&with(None).key()).unwrap();
+        assert_eq!(entry.mapping().extra.as_deref(), extra);
+    }
+    let (added, altered) = (Some(ChangeKind::Added), Some(ChangeKind::Altered));
+    assert_eq!(kinds, [added, altered, None, altered, altered, None]);
+    assert!(table.extras.is_empty() && table.extras_bytes == 0);
+}
+
+#[test]
+fn an_entry_that_was_taken_out_is_not_found_where_it_was() {
+    let mut table = RouterTable::new(router());
+    let live = |index| arrival(index, BASE_US, Basis::Live);
+    for label in [100, 101, 102] {
+        table.apply(&swap(label, 200, BASE_US), &live(0));
+    }
+    table.apply(&gone(101, BASE_US), &live(1));
+    // The table looks behind the entry that it found last: 101 was there.
+    assert_eq!(table.apply(&swap(100, 200, BASE_US), &live(2)), Applied::Confirmed);
+    let added = stamp_of(table.apply(&swap(101, 200, BASE_US), &live(3)));
+    assert_eq!((added.kind, table.len()), (ChangeKind::Added, 3));
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Say { key: u8, value: u8, event_us: i64, snapshot: bool },

@@ -1,0 +1,393 @@
+//! Keys and values of a table as bytes: compact, and equal exactly when what they mean is equal.
+//!
+//! In:   a mapping whose branches are sorted and whose FEC is masked.
+//! Out:  its key and its value (FEC where the key lacks it, operation, branches); and back.
+//! Law:  one meaning has one spelling, so comparing bytes compares mappings.
+//! Not:  a format on disk: these bytes never leave the process (`log` has its own).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use crate::mapping::{
+    Branches, Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
+    RouteDistinguisher, RouterId,
+};
+
+/// Packed bytes of one key or value: most fit without allocation (an ILM entry takes about 20).
+pub(super) type Packed = SmallVec<[u8; 128]>;
+
+// Kinds of keys.
+const FTN: u8 = 0;
+const SERVICE: u8 = 1;
+const ILM_UNTAGGED: u8 = 2;
+const ILM_SERVICE: u8 = 3;
+const ILM_PLATFORM: u8 = 4;
+const ILM_INTERFACE: u8 = 5;
+
+// Kinds of FECs; the bit says that a table number or a prefix follows.
+const FEC_UNKNOWN: u8 = 0;
+const FEC_IP: u8 = 1;
+const FEC_VRF: u8 = 2;
+const FEC_VSI: u8 = 3;
+const FEC_AC: u8 = 4;
+const FEC_MORE: u8 = 0x80;
+
+// The first byte of a branch: labels in the stack, kind of next hop, whether a weight follows.
+const STACK_MASK: u8 = 0x1f;
+const STACK_LONG: usize = 0x1f;
+const HOP_FEC: u8 = 0 << 5;
+const HOP_RECURSIVE: u8 = 1 << 5;
+const HOP_ADDRESS: u8 = 2 << 5;
+const HOP_MASK: u8 = 3 << 5;
+const WEIGHT: u8 = 0x80;
+
+/// Appends the key.
+pub(super) fn put_key(out: &mut Packed, key: &Key) {
+    match key {
+        Key::Ftn(fec) => {
+            out.push(FTN);
+            put_fec(out, fec);
+        }
+        Key::Service(label, fec) => {
+            out.push(SERVICE);
+            put_label(out, *label);
+            put_fec(out, fec);
+        }
+        Key::Ilm(label, origin) => {
+            let kind = match origin {
+                Origin::Untagged => ILM_UNTAGGED,
+                Origin::Service => ILM_SERVICE,
+                Origin::Platform => ILM_PLATFORM,
+                Origin::Interface(_) => ILM_INTERFACE,
+            };
+            out.push(kind);
+            put_label(out, *label);
+            if let Origin::Interface(router) = origin {
+                put_address(out, router.0);
+            }
+        }
+    }
+}
+
+/// Appends the value: everything that an entry says and its key does not.
+pub(super) fn put_value(out: &mut Packed, key: &Key, mapping: &Mapping) {
+    let operation = Operation::ALL.iter().position(|one| *one == mapping.operation);
+    out.push(operation.unwrap_or_default() as u8);
+    if matches!(key, Key::Ilm(..)) {
+        put_fec(out, &mapping.fec);
+    }
+    put_number(out, mapping.branches.len() as u64);
+    mapping.branches.iter().for_each(|branch| put_branch(out, branch));
+}
+
+/// Appends a number, seven bits to a byte.
+pub(super) fn put_number(out: &mut Packed, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn put_label(out: &mut Packed, label: Label) {
+    let [_, a, b, c] = label.value().to_be_bytes();
+    out.extend_from_slice(&[a, b, c]);
+}
+
+fn put_address(out: &mut Packed, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            out.push(4);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.push(6);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+fn put_prefix(out: &mut Packed, prefix: &IpNet) {
+    put_address(out, prefix.addr());
+    out.push(prefix.prefix_len());
+}
+
+fn put_fec(out: &mut Packed, fec: &Fec) {
+    match fec {
+        Fec::Unknown => out.push(FEC_UNKNOWN),
+        Fec::Ip { prefix, table: 0 } => {
+            out.push(FEC_IP);
+            put_prefix(out, prefix);
+        }
+        Fec::Ip { prefix, table } => {
+            out.push(FEC_IP | FEC_MORE);
+            put_prefix(out, prefix);
+            put_number(out, u64::from(*table));
+        }
+        Fec::Vrf { loopback, rd, prefix } => {
+            out.push(FEC_VRF | if prefix.is_some() { FEC_MORE } else { 0 });
+            put_address(out, *loopback);
+            out.extend_from_slice(&rd.0);
+            if let Some(prefix) = prefix {
+                put_prefix(out, prefix);
+            }
+        }
+        Fec::Vsi { loopback, pw_id } => {
+            out.push(FEC_VSI);
+            put_address(out, *loopback);
+            put_number(out, u64::from(*pw_id));
+        }
+        Fec::Ac { loopback, pw_id } => {
+            out.push(FEC_AC);
+            put_address(out, *loopback);
+            put_number(out, u64::from(*pw_id));
+        }
+    }
+}
+
+fn put_branch(out: &mut Packed, branch: &Nhlfe) {
+    let hop = match branch.next_hop {
+        NextHop::Fec => HOP_FEC,
+        NextHop::Recursive => HOP_RECURSIVE,
+        NextHop::Address(_) => HOP_ADDRESS,
+    };
+    let length = branch.stack.len();
+    let weight = if branch.weight.is_some() { WEIGHT } else { 0 };
+    out.push(length.min(STACK_LONG) as u8 | hop | weight);
+    if length >= STACK_LONG {
+        put_number(out, length as u64);
+    }
+    branch.stack.iter().for_each(|label| put_label(out, *label));
+    if let NextHop::Address(address) = branch.next_hop {
+        put_address(out, address);
+    }
+    if let Some(weight) = branch.weight {
+        put_number(out, u64::from(weight));
+    }
+}
+
+/// Takes packed bytes apart again. They are the table's own, so they are always whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes }
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.bytes.split_at(count);
+        self.bytes = rest;
+        taken
+    }
+
+    /// Bytes that are left.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().expect("take gives as many bytes as it is asked for")
+    }
+
+    fn byte(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte();
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        number
+    }
+
+    fn narrow(&mut self) -> u32 {
+        u32::try_from(self.number()).expect("it was packed from 32 bits")
+    }
+
+    fn label(&mut self) -> Label {
+        let [a, b, c] = self.array();
+        Label::new(u32::from_be_bytes([0, a, b, c])).expect("it was packed from a label")
+    }
+
+    fn address(&mut self) -> IpAddr {
+        if self.byte() == 4 {
+            Ipv4Addr::from(self.array::<4>()).into()
+        } else {
+            Ipv6Addr::from(self.array::<16>()).into()
+        }
+    }
+
+    fn prefix(&mut self) -> IpNet {
+        let address = self.address();
+        IpNet::new(address, self.byte()).expect("it was packed from a prefix")
+    }
+
+    fn fec(&mut self) -> Fec {
+        let kind = self.byte();
+        let more = kind & FEC_MORE != 0;
+        match kind & !FEC_MORE {
+            FEC_IP => {
+                let prefix = self.prefix();
+                Fec::Ip { prefix, table: if more { self.narrow() } else { 0 } }
+            }
+            FEC_VRF => {
+                let loopback = self.address();
+                let rd = RouteDistinguisher(self.array());
+                Fec::Vrf { loopback, rd, prefix: more.then(|| self.prefix()) }
+            }
+            FEC_VSI => Fec::Vsi { loopback: self.address(), pw_id: self.narrow() },
+            FEC_AC => Fec::Ac { loopback: self.address(), pw_id: self.narrow() },
+            _ => Fec::Unknown,
+        }
+    }
+
+    pub(super) fn key(&mut self) -> Key {
+        match self.byte() {
+            FTN => Key::Ftn(self.fec()),
+            SERVICE => {
+                let label = self.label();
+                Key::Service(label, self.fec())
+            }
+            kind => {
+                let label = self.label();
+                let origin = match kind {
+                    ILM_UNTAGGED => Origin::Untagged,
+                    ILM_SERVICE => Origin::Service,
+                    ILM_PLATFORM => Origin::Platform,
+                    _ => Origin::Interface(RouterId(self.address())),
+                };
+                Key::Ilm(label, origin)
+            }
+        }
+    }
+
+    pub(super) fn value(&mut self, key: &Key) -> (Operation, Fec, Branches) {
+        let operation = Operation::ALL[usize::from(self.byte())];
+        let fec = match key {
+            Key::Ftn(fec) | Key::Service(_, fec) => *fec,
+            Key::Ilm(..) => self.fec(),
+        };
+        let count = self.number();
+        (operation, fec, (0..count).map(|_| self.branch()).collect())
+    }
+
+    fn branch(&mut self) -> Nhlfe {
+        let first = self.byte();
+        let length = match usize::from(first & STACK_MASK) {
+            STACK_LONG => self.number() as usize,
+            length => length,
+        };
+        let stack: LabelStack = (0..length).map(|_| self.label()).collect();
+        let next_hop = match first & HOP_MASK {
+            HOP_FEC => NextHop::Fec,
+            HOP_RECURSIVE => NextHop::Recursive,
+            _ => NextHop::Address(self.address()),
+        };
+        let weight = (first & WEIGHT != 0).then(|| self.narrow());
+        Nhlfe { stack, next_hop, weight }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mapping::{Ingress, TimeSource};
+    use crate::time::Micros;
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(|octets| Ipv4Addr::from(octets).into()),
+            any::<[u8; 16]>().prop_map(|octets| Ipv6Addr::from(octets).into()),
+        ]
+    }
+
+    fn prefix() -> impl Strategy<Value = IpNet> {
+        (address(), 0..=128_u8).prop_map(|(address, length)| {
+            let length_max = if address.is_ipv4() { 32 } else { 128 };
+            IpNet::new(address, length.min(length_max)).unwrap().trunc()
+        })
+    }
+
+    fn fec() -> impl Strategy<Value = Fec> {
+        let rd = any::<[u8; 8]>().prop_map(RouteDistinguisher);
+        prop_oneof![
+            Just(Fec::Unknown),
+            (prefix(), prop_oneof![Just(0), any::<u32>()])
+                .prop_map(|(prefix, table)| Fec::Ip { prefix, table }),
+            (address(), rd, prop::option::of(prefix()))
+                .prop_map(|(loopback, rd, prefix)| Fec::Vrf { loopback, rd, prefix }),
+            (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Vsi { loopback, pw_id }),
+            (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Ac { loopback, pw_id }),
+        ]
+    }
+
+    fn label() -> impl Strategy<Value = Label> {
+        (0..=Label::MAX).prop_map(|value| Label::new(value).unwrap())
+    }
+
+    fn branch() -> impl Strategy<Value = Nhlfe> {
+        let next_hop = prop_oneof![
+            address().prop_map(NextHop::Address),
+            Just(NextHop::Fec),
+            Just(NextHop::Recursive)
+        ];
+        // Longer stacks than any decoder lets through: the table must not depend on it.
+        let stack = prop::collection::vec(label(), 0..40);
+        (stack, next_hop, prop::option::of(any::<u32>())).prop_map(|(stack, next_hop, weight)| {
+            Nhlfe { stack: stack.into_iter().collect(), next_hop, weight }
+        })
+    }
+
+    fn mapping() -> impl Strategy<Value = Mapping> {
+        let origin = prop_oneof![
+            Just(Origin::Service),
+            Just(Origin::Platform),
+            address().prop_map(|address| Origin::Interface(RouterId(address))),
+        ];
+        let ingress = prop_oneof![
+            Just(Ingress::UNTAGGED),
+            (label(), origin).prop_map(|(label, origin)| Ingress { label: Some(label), origin }),
+        ];
+        let operation = prop::sample::select(Operation::ALL.to_vec());
+        let branches = prop::collection::vec(branch(), 0..4);
+        (fec(), ingress, operation, branches).prop_map(|(fec, ingress, operation, branches)| {
+            let (event_time, time_source) = (Micros(0), TimeSource::Router);
+            let branches = branches.into_iter().collect();
+            Mapping { fec, ingress, operation, branches, event_time, time_source, extra: None }
+        })
+    }
+
+    fn packed(mapping: &Mapping) -> (Packed, Packed) {
+        let (mut key, mut value) = (Packed::new(), Packed::new());
+        put_key(&mut key, &mapping.key());
+        put_value(&mut value, &mapping.key(), mapping);
+        (key, value)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(mapping in mapping()) {
+            let (packed_key, packed_value) = packed(&mapping);
+            let mut reader = Reader::new(&packed_key);
+            let key = reader.key();
+            prop_assert_eq!((key, reader.left()), (mapping.key(), 0));
+            let mut reader = Reader::new(&packed_value);
+            let (operation, fec, branches) = reader.value(&key);
+            prop_assert_eq!((operation, fec), (mapping.operation, mapping.fec));
+            prop_assert_eq!((branches, reader.left()), (mapping.branches, 0));
+        }
+    }
+}
