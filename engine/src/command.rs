@@ -100,7 +100,8 @@ Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -
     },
     /// The way of a label switched path, hop by hop, as a tree with the verdict at each leaf.
     #[command(after_help = "\
-Verdicts: delivered, misdelivered, unlabelled, broken, unknown. Exit code 1 unless all are delivered.
+Verdicts: delivered, misdelivered, unlabelled, broken, unknown.
+Exit code 1 unless every branch is delivered.
 
 Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at -15m")]
     Trace {

@@ -1,7 +1,7 @@
 //! The program `stormdrain`: reads the command line, runs the collector or answers a question.
 //!
 //! In:   arguments, environment, settings file, signals.
-//! Out:  an exit code: 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk failed.
+//! Out:  an exit code: 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk.
 //! Law:  glue only: what can be tested without a process lives in the library.
 //! Not:  the commands (`command`), the collector (`collector`).
 
@@ -64,7 +64,7 @@ fn run(arguments: &RunArguments) -> u8 {
     for line in settings.effective().lines().filter(|line| !line.is_empty()) {
         tracing::info!(setting = line, "in effect");
     }
-    let collector = match Collector::start(settings) {
+    let collector = match Collector::start(settings.clone()) {
         Ok(collector) => collector,
         Err(error) => {
             tracing::error!("{error}");
@@ -73,7 +73,7 @@ fn run(arguments: &RunArguments) -> u8 {
     };
     for signal in signals.forever() {
         if signal == SIGHUP {
-            reload(&collector, arguments);
+            reload(&collector, arguments, &settings);
         } else {
             tracing::info!(signal, "stopping: what was read is digested and committed first");
             break;
@@ -89,12 +89,15 @@ fn run(arguments: &RunArguments) -> u8 {
 }
 
 /// Takes routers and allow-lists from the settings again; a file with a fault changes nothing.
-fn reload(collector: &Collector, arguments: &RunArguments) {
+fn reload(collector: &Collector, arguments: &RunArguments, started: &Settings) {
     match settings(arguments) {
         Ok(settings) => {
             let routers = settings.routers.len();
             collector.reload(Policy::new(&settings));
             tracing::info!(routers, allow = settings.allow.len(), "routers and allow-list re-read");
+            for name in settings.waiting_for_a_start(started) {
+                tracing::warn!(setting = name, "changed, and takes effect at the next start only");
+            }
         }
         Err(error) => {
             tracing::error!("{error}; routers and allow-list stay as they were");

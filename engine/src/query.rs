@@ -110,7 +110,11 @@ pub enum QueryError {
         until: Micros,
     },
     /// A router that the data folder does not know.
-    #[error("router `{text}` is in no row of {data}; {}", known_text(.known), data = data.display())]
+    #[error(
+        "router `{text}` is in no row of {data}; {}",
+        known_text(.known),
+        data = data.display()
+    )]
     RouterUnknown {
         /// What was asked for.
         text: String,

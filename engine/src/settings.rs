@@ -153,6 +153,15 @@ impl Settings {
         text
     }
 
+    /// Names of settings that differ from those the process was started with and that only a
+    /// start takes in.
+    pub fn waiting_for_a_start(&self, started: &Settings) -> Vec<&'static str> {
+        let differs = |setting: &&Setting| {
+            setting.group == Group::Process && (setting.get)(self) != (setting.get)(started)
+        };
+        SETTINGS.iter().filter(differs).map(|setting| setting.name).collect()
+    }
+
     /// How many shards to start: the number set, or one per CPU.
     pub fn shard_count(&self) -> usize {
         match self.shards {

@@ -200,7 +200,8 @@ fn detail(event: &SessionEvent) -> String {
         SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished } => {
             let end = if *explicit { "explicit" } else { "inferred" };
             format!(
-                "{end}: {confirmed} confirmed, {added} added, {altered} altered, {vanished} vanished"
+                "{end}: {confirmed} confirmed, {added} added, {altered} altered, \
+                 {vanished} vanished"
             )
         }
         // Shown as an interval instead.

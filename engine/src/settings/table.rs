@@ -64,7 +64,8 @@ pub fn page() -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             page,
-            "\n### `{}`\n\n{}\n\n- default: `{}`\n- allowed: {}\n- read: {group}\n- variable: `{}`\n",
+            "\n### `{}`\n\n{}\n\n- default: `{}`\n- allowed: {}\n- read: {group}\n\
+             - variable: `{}`\n",
             setting.name,
             setting.help,
             (setting.get)(&defaults),
@@ -107,6 +108,10 @@ A router with `sources` is spoken for from there alone, and a source that is lis
 own routers alone. A router without `sources` may come from everywhere that `allow` admits.
 FPM carries no router id: the router is found by its source address, and where no `[[router]]`
 covers the source, the address itself is the id.
+
+## Log lines
+
+`RUST_LOG` in the environment sets the level, such as `warn` or `engine=debug`; `info` without it.
 ";
 
 /// Every setting, in the order of docs/settings.md.

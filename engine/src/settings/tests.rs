@@ -95,6 +95,14 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn what_waits_for_a_start_is_named() {
+    let started = layered("shards = 1\nallow = ['10.0.0.0/8']", &[], &[]);
+    let reread = layered("shards = 2\nio = 'epoll'\nallow = []", &[], &[]);
+    assert_eq!(reread.waiting_for_a_start(&started), ["shards", "io"]);
+    assert_eq!(started.waiting_for_a_start(&started), [""; 0]);
+}
+
+#[test]
 fn a_router_is_checked_against_the_others() {
     for (file, expected) in [
         ("[[router]]\nname = 'a'", "router 1: id` is `missing`"),
