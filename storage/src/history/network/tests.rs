@@ -269,6 +269,29 @@ fn the_lock_and_the_books_say_how_long_a_collector_was_there() {
 }
 
 #[test]
+fn readers_that_look_keep_no_collector_from_starting() {
+    let data = tempfile::tempdir().unwrap();
+    drop(log::lock(data.path()).unwrap());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        let look = || {
+            let mut looks = 0;
+            while !done.load(order) {
+                Writer::of(data.path());
+                looks += 1;
+            }
+            looks
+        };
+        let readers = [scope.spawn(look), scope.spawn(look)];
+        let refused = (0..500).filter(|_| log::lock(data.path()).is_err()).count();
+        done.store(true, order);
+        let looks: u64 = readers.map(|reader| reader.join().unwrap()).iter().sum();
+        assert_eq!(refused, 0, "readers looked {looks} times");
+    });
+}
+
+#[test]
 fn an_address_belongs_to_whose_id_it_is_before_anyone_who_claims_it() {
     let mut rows = Vec::new();
     let mut configure = |id: &str, name: &str, addresses: &[&str], time_us: i64| {
