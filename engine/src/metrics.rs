@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_counted() {
+        let code = crate::pages::code_outside(&["metrics", "http"]);
+        let metrics = METRICS.iter().map(|entry| format!("Metric::{:?}", entry.metric));
+        let histograms = HISTOGRAMS.iter().map(|entry| format!("Histogram::{:?}", entry.histogram));
+        let uncounted: Vec<String> =
+            metrics.chain(histograms).filter(|name| !code.contains(name.as_str())).collect();
+        assert_eq!(uncounted, [""; 0]);
+    }
+
+    #[test]
     fn the_page_of_metrics_is_fresh() {
         crate::pages::check("metrics.md", &page());
     }

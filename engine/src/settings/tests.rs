@@ -129,3 +129,17 @@ fn a_router_is_checked_against_the_others() {
 fn the_page_of_settings_is_fresh() {
     crate::pages::check("settings.md", &table::page());
 }
+
+#[test]
+fn every_setting_does_something() {
+    let code = crate::pages::code_outside(&["settings", "query", "command"]);
+    let unused: Vec<_> = SETTINGS
+        .iter()
+        .filter(|setting| {
+            let used = |owner: &str| code.contains(&format!("{owner}.{}", setting.name));
+            !used("settings") && !used("limits")
+        })
+        .map(|setting| setting.name)
+        .collect();
+    assert_eq!(unused, [""; 0]);
+}
