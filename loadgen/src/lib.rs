@@ -13,3 +13,8 @@ pub mod clock;
 pub mod sender;
 pub mod stage;
 pub mod replay;
+pub mod verdict;
+pub mod report;
+pub mod demo;
+pub mod show;
+pub mod command;

@@ -91,6 +91,17 @@ impl Storm {
         self.reactions.iter().filter(|reaction| !reaction.fecs.is_empty()).count()
     }
 
+    /// When half of the FECs have changed, in microseconds after the failure: tables are mixed.
+    pub fn middle_us(&self) -> i64 {
+        let of_router = |reaction: &Reaction| {
+            let reaction = reaction.clone();
+            (0..reaction.fecs.len()).map(move |place| reaction.time_us(place))
+        };
+        let mut times: Vec<i64> = self.reactions.iter().flat_map(of_router).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(0)
+    }
+
     /// When the last router has installed its last change, in microseconds after the failure.
     pub fn end_us(&self) -> i64 {
         self.reactions.iter().filter_map(Reaction::end_us).max().unwrap_or(0)
@@ -216,6 +227,9 @@ mod tests {
         let (_, _, storm) = storm(600, 60, 9);
         assert!(storm.end_us() < 1_000_000, "{}", storm.end_us());
         assert!(storm.speakers() > 300, "{}", storm.speakers());
+        let middle = storm.middle_us();
+        let begun = storm.reactions.iter().filter(|reaction| reaction.start_us <= middle).count();
+        assert!(begun > 0 && middle < storm.end_us());
         let earliest = DETECTION_US.start + SPF_US.start;
         assert!(storm.reactions.iter().all(|reaction| reaction.start_us >= earliest));
     }

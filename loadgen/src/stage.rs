@@ -34,6 +34,19 @@ pub enum Scenario {
     LinkDown,
 }
 
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Scenario; 2] = [Scenario::ColdStart, Scenario::LinkDown];
+
+    /// The word on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scenario::ColdStart => "cold-start",
+            Scenario::LinkDown => "link-down",
+        }
+    }
+}
+
 /// How it is performed.
 #[derive(Clone, Copy, Debug)]
 pub struct StageSettings {

@@ -168,7 +168,7 @@ impl Encoder {
 fn report_delay_us(router_index: usize) -> i64 {
     // 0x9e37… = 2^32 / golden ratio: consecutive numbers land far apart.
     let mixed = (router_index as u64).wrapping_mul(0x9e37_79b1) % (1 << 32);
-    i64::try_from(mixed).expect("below 2^32") * REPORT_DELAY_US_MAX >> 32
+    (i64::try_from(mixed).expect("below 2^32") * REPORT_DELAY_US_MAX) >> 32
 }
 
 /// Encodes for every router on `threads` threads; the result is in the order of the routers.

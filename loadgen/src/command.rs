@@ -1,0 +1,324 @@
+//! The commands of `stormgen`: demo, run, replay.
+//!
+//! In:   parsed arguments.
+//! Out:  reports on standard output, progress on standard error; whether the answer is "yes".
+//! Law:  every error says which exit code it is.
+//! Not:  acts, verdicts and recordings themselves (`stage`, `verdict`, `replay`).
+
+use std::io::{BufRead, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::io::sockets::raise_descriptor_limit;
+use engine::query::QueryError;
+use engine::settings::{IoChoice, Settings};
+use tuning::counters::Counters;
+
+use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
+use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay};
+use crate::report::{KernelReport, Report};
+use crate::sender::SendError;
+use crate::show::Show;
+use crate::stage::{Scenario, StageError, StageSettings, perform};
+use crate::topology::Shape;
+use crate::verdict::Verdict;
+
+const ANSWERED: &str = "\
+Exit codes: 0 done, 1 a verdict is not exact, 2 usage wrong, 3 network or disk failed.
+
+Examples:
+  stormgen demo
+  stormgen run --target 127.0.0.1:30310 --routers 500 --pe 60 --data stormdrain-data
+  stormgen run --target 192.0.2.10:30310 --routers 2000 --scenario cold-start --format json
+  stormgen replay captures/r*.fpm --target 127.0.0.1:30310 --fast";
+
+/// Load generator of stormdrain: a network that is computed, speaks, and knows the answers.
+#[derive(Debug, Parser)]
+#[command(name = "stormgen", version, after_help = ANSWERED)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Collector, storm and verdict in one process: takes about a minute.
+    Demo(DemoArguments),
+    /// The same workload against a collector that runs elsewhere.
+    Run(RunArguments),
+    /// Send recorded sessions again.
+    Replay(ReplayArguments),
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct ShapeArguments {
+    /// Routers of the network.
+    #[arg(long, default_value_t = 2_000)]
+    routers: usize,
+    /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers.
+    #[arg(long)]
+    pe: Option<usize>,
+    /// Same seed, same network, same storm.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Routers that connect per second in the cold start; 0 = all at once.
+    #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
+    rate: u32,
+}
+
+impl ShapeArguments {
+    /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
+    fn shape(&self) -> Shape {
+        let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
+        Shape { routers: self.routers, edges, seed: self.seed }
+    }
+}
+
+#[derive(Debug, Args)]
+struct DemoArguments {
+    #[command(flatten)]
+    shape: ShapeArguments,
+    /// Shards of the collector; 0 = one per CPU.
+    #[arg(long, default_value_t = 0)]
+    shards: usize,
+    /// How the collector drives its sockets: auto, uring or epoll.
+    #[arg(long, default_value = "auto", value_parser = io_choice)]
+    io: IoChoice,
+    /// Keep the collector's data in this folder instead of a temporary one.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// The collector.
+    #[arg(long, value_name = "ADDR")]
+    target: SocketAddr,
+    #[command(flatten)]
+    shape: ShapeArguments,
+    /// What happens: link-down or cold-start.
+    #[arg(long, default_value = "link-down", value_parser = scenario)]
+    scenario: Scenario,
+    /// Source address of the first router, the others count on from it. Default: 127.16.0.1 for
+    /// a target on loopback, otherwise whatever this host chooses.
+    #[arg(long, value_name = "IP")]
+    source_base: Option<IpAddr>,
+    /// Sender threads.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Seconds that one act may take.
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+    /// The collector's data folder, when it is on this host: every answer is compared.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArguments {
+    /// Recorded bytes; times are taken from the file of the same name ending in .idx, if any.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The collector.
+    #[arg(long, value_name = "ADDR")]
+    target: SocketAddr,
+    /// At once, not at the recorded pace.
+    #[arg(long)]
+    fast: bool,
+    /// Lines `name seconds`: before each phase but the first, wait for a line on standard input.
+    #[arg(long, value_name = "FILE")]
+    pause_at: Option<PathBuf>,
+    /// Source address of the first file, the others count on from it. Default: 127.0.1.1 for a
+    /// target on loopback, otherwise whatever this host chooses.
+    #[arg(long, value_name = "IP")]
+    source_base: Option<IpAddr>,
+}
+
+fn io_choice(text: &str) -> Result<IoChoice, String> {
+    let choice = IoChoice::ALL.into_iter().find(|choice| choice.name() == text);
+    choice.ok_or_else(|| "expected auto, uring or epoll".to_owned())
+}
+
+fn scenario(text: &str) -> Result<Scenario, String> {
+    let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
+    scenario.ok_or_else(|| "expected link-down or cold-start".to_owned())
+}
+
+/// Why a command did not come to an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A demonstration ended early.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The network could not say everything.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The data folder could not be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A recording could not be sent.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// This host did not do what was asked.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was asked.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl CommandError {
+    /// 2 where another argument would have helped, 3 where this host or the network would have.
+    pub fn exit_code(&self) -> u8 {
+        let stage = |error: &StageError| match error {
+            StageError::World(_) | StageError::Sources { .. } => 2,
+            StageError::Send(SendError::Ring(_)) => 2,
+            StageError::Send(_) | StageError::TimeUp { .. } => 3,
+        };
+        match self {
+            CommandError::Stage(error) | CommandError::Demo(DemoError::Stage(error)) => {
+                stage(error)
+            }
+            CommandError::Demo(DemoError::Start(error)) if error.is_setting() => 2,
+            CommandError::Query(error) if error.is_usage() => 2,
+            CommandError::Replay(ReplayError::Sources { .. } | ReplayError::Line { .. }) => 2,
+            _ => 3,
+        }
+    }
+}
+
+/// Runs the command. `false` = it came to an answer, and the answer is "no".
+pub fn run(arguments: Arguments) -> Result<bool, CommandError> {
+    raise_descriptor_limit().map_err(host("the limit of open descriptors"))?;
+    match arguments.command {
+        Command::Demo(arguments) => demo(&arguments),
+        Command::Run(arguments) => perform_elsewhere(&arguments),
+        Command::Replay(arguments) => replay_files(&arguments),
+    }
+}
+
+fn host(what: &'static str) -> impl FnOnce(std::io::Error) -> CommandError {
+    move |source| CommandError::Host { what, source }
+}
+
+fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
+    // Removed when it is dropped, whatever happens before.
+    let temporary = match arguments.data {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(host("a temporary folder"))?),
+    };
+    let given = arguments.data.clone();
+    let data = given.or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned()));
+    let settings = DemoSettings {
+        shape: arguments.shape.shape(),
+        routers_per_second: arguments.shape.rate,
+        collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
+        data: data.unwrap_or_default(),
+    };
+    let mut show = Show::new();
+    let demonstration = demonstrate(&settings, &mut |act, done, all| show.look(act, done, all))?;
+    show.end();
+    match arguments.format {
+        Format::Text => print(&demonstration.to_string())?,
+        Format::Json => print(&json(&demonstration.report))?,
+    }
+    Ok(demonstration.report.is_good())
+}
+
+fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
+    let settings = StageSettings {
+        target: arguments.target,
+        shape: arguments.shape.shape(),
+        scenario: arguments.scenario,
+        routers_per_second: arguments.shape.rate,
+        source_base: source_base(arguments.source_base, arguments.target, [127, 16, 0, 1]),
+        threads: arguments.threads,
+        act_timeout: Duration::from_secs(arguments.timeout),
+    };
+    let counters = Counters::read();
+    let mut show = Show::new();
+    let mut watch = |act: &'static str, done, all| show.look(act, done, all);
+    let performance = perform(&settings, &mut watch)?;
+    let (cold_start, storm) = (&performance.cold_start, performance.storm.as_ref());
+    let mut report = Report::new(settings.shape.seed, &performance.world, cold_start, storm);
+    report.kernel = match (&counters, Counters::read()) {
+        (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
+        _ => None,
+    };
+    if let Some(data) = &arguments.data {
+        let mut verdict = Verdict::default();
+        ask(&mut verdict, &performance, data, &mut watch)?;
+        report.verdict = Some(verdict);
+    }
+    performance.fleet.finish().map_err(StageError::from)?;
+    show.end();
+    match arguments.format {
+        Format::Text => print(&report.to_string())?,
+        Format::Json => print(&json(&report))?,
+    }
+    Ok(report.is_good())
+}
+
+fn replay_files(arguments: &ReplayArguments) -> Result<bool, CommandError> {
+    let recordings: Result<Vec<Recording>, ReplayError> =
+        arguments.files.iter().map(|path| Recording::read(path)).collect();
+    let phases = match &arguments.pause_at {
+        Some(path) => read_phases(path)?,
+        None => Vec::new(),
+    };
+    let settings = ReplaySettings {
+        target: arguments.target,
+        source_base: source_base(arguments.source_base, arguments.target, [127, 0, 1, 1]),
+        fast: arguments.fast,
+        phases,
+    };
+    let replayed = replay(recordings?, settings, wait_for_line)?;
+    let (connections, bytes) = (replayed.connections, replayed.bytes);
+    print(&format!("{bytes} bytes sent over {connections} connections\n"))?;
+    Ok(true)
+}
+
+/// Routers on loopback have addresses of their own; elsewhere only addresses of this host work.
+fn source_base(given: Option<IpAddr>, target: SocketAddr, base: [u8; 4]) -> Option<IpAddr> {
+    let on_loopback = target.is_ipv4() && target.ip().is_loopback();
+    given.or_else(|| on_loopback.then(|| base.into()))
+}
+
+/// The end of standard input counts as a line: a program that goes away holds nothing up.
+fn wait_for_line(phase: &str) {
+    eprintln!("phase {phase} is next: press Enter");
+    let _ = std::io::stdin().lock().read_line(&mut String::new());
+}
+
+fn json(report: &Report) -> String {
+    serde_json::to_string_pretty(report).expect("a report has only text keys") + "\n"
+}
+
+/// A reader that goes away early (`head`) is no failure of the run.
+fn print(text: &str) -> Result<(), CommandError> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(host("standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}

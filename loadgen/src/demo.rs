@@ -1,0 +1,177 @@
+//! One command that shows it all: a collector, a network, a storm and the verdict, in one process.
+//!
+//! In:   the size of the network; defaults fit two cores and a minute.
+//! Out:  a `Report` with a verdict; the same LSP traced before and after the failure.
+//! Law:  the collector is the real one, over real sockets; it is judged after it has stopped.
+//! Not:  the acts (`stage`), the comparisons (`verdict`).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::collector::{Collector, StartError, StopError};
+use engine::metrics::Metric;
+use engine::query::{Format, QueryError, Selector, Traces, render_trace};
+use engine::settings::Settings;
+use storage::time::Micros;
+use tuning::counters::Counters;
+
+use crate::answer::{AnswerKey, Question};
+use crate::report::{CollectorReport, KernelReport, Report};
+use crate::stage::{Performance, Scenario, StageError, StageSettings, Watch, perform};
+use crate::topology::Shape;
+use crate::verdict::Verdict;
+
+/// LSPs that are traced of each instant, those of VPNs apart.
+const PATHS_ASKED: usize = 20_000;
+/// Source of the first router: the others follow in 127.0.0.0/8.
+const SOURCE_BASE: [u8; 4] = [127, 16, 0, 1];
+
+/// How large the demonstration is.
+#[derive(Clone, Debug)]
+pub struct DemoSettings {
+    /// The network.
+    pub shape: Shape,
+    /// Connections per second of the cold start; 0 = all at once.
+    pub routers_per_second: u32,
+    /// Settings of the collector; addresses and data folder are set here.
+    pub collector: Settings,
+    /// Where the collector writes: an empty folder that the caller removes.
+    pub data: PathBuf,
+}
+
+/// Why a demonstration ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The collector does not start.
+    #[error("collector: {0}")]
+    Start(#[from] StartError),
+    /// The collector does not stop in order.
+    #[error("collector: {0}")]
+    Stop(#[from] StopError),
+    /// The network could not say everything.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The collector could not be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// What a demonstration shows.
+#[derive(Clone, Debug)]
+pub struct Demonstration {
+    /// Figures and verdict.
+    pub report: Report,
+    /// The same LSP before and after the failure, as trees.
+    pub traces: Vec<String>,
+}
+
+impl fmt::Display for Demonstration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "one LSP that the failure moved, before and after")?;
+        self.traces.iter().try_for_each(|trace| writeln!(f, "{trace}"))?;
+        self.report.fmt(f)
+    }
+}
+
+/// Starts a collector, performs, judges, stops. Errors: `DemoError`.
+pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstration, DemoError> {
+    let loopback = ([127, 0, 0, 1], 0).into();
+    let collector = Collector::start(Settings {
+        data: settings.data.clone(),
+        listen: loopback,
+        http: None,
+        ..settings.collector.clone()
+    })?;
+    let counters = Counters::read();
+    let stage = StageSettings {
+        target: collector.listen_address(),
+        shape: settings.shape,
+        scenario: Scenario::LinkDown,
+        routers_per_second: settings.routers_per_second,
+        source_base: Some(SOURCE_BASE.into()),
+        threads: 1,
+        act_timeout: Duration::from_secs(120),
+    };
+    let performance = perform(&stage, &mut *watch)?;
+    let kernel = match (&counters, Counters::read()) {
+        (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
+        _ => None,
+    };
+    let Performance { world, cold_start, storm, .. } = &performance;
+    let mut report = Report::new(settings.shape.seed, world, cold_start, storm.as_ref());
+    report.kernel = kernel;
+    let mut verdict = Verdict::default();
+    ask(&mut verdict, &performance, &settings.data, watch)?;
+    let traces = trace_both(&world.key(), &settings.data, performance.instants())?;
+    let connections = connections_per_shard(&collector);
+    // Sessions end first: a router that says bye leaves nothing in a buffer.
+    performance.fleet.finish().map_err(StageError::from)?;
+    collector.stop()?;
+    let (change_rows, log_bytes) = verdict.check_books(&settings.data)?;
+    let connections_per_shard = Some(connections);
+    report.collector = Some(CollectorReport { change_rows, log_bytes, connections_per_shard });
+    report.verdict = Some(verdict);
+    Ok(Demonstration { report, traces })
+}
+
+/// Asks about the instants before and after, and tables about the middle of the storm too.
+pub fn ask(
+    verdict: &mut Verdict,
+    performance: &Performance,
+    data: &Path,
+    watch: Watch<'_>,
+) -> Result<(), QueryError> {
+    let key = performance.world.key();
+    let [before, after] = performance.instants();
+    let stride = key.questions().count().div_ceil(PATHS_ASKED).max(1);
+    let mut instants = vec![("before", before)];
+    if performance.storm.is_some() {
+        // The failure happened at `before`; half of the changes were made here.
+        let middle = before.offset(performance.world.storm.middle_us());
+        instants.push(("in the middle", middle));
+        instants.push(("after", after));
+    }
+    let count = instants.len() as u64;
+    for (place, (name, at)) in (0..).zip(instants) {
+        watch("verdict", place, count);
+        verdict.check_tables(&key, data, at, name)?;
+        verdict.check_paths(&key, data, at, name, stride)?;
+    }
+    watch("verdict", count, count);
+    Ok(())
+}
+
+fn connections_per_shard(collector: &Collector) -> Vec<u64> {
+    let publication = collector.publication();
+    let accepted = |shard| publication.counters(shard).get(Metric::ConnectionsAccepted);
+    (0..publication.shards()).map(accepted).collect()
+}
+
+/// Traces one LSP that the failure moved, as of both instants. A VPN's, where there is one.
+fn trace_both(
+    key: &AnswerKey<'_>,
+    data: &Path,
+    instants: [Micros; 2],
+) -> Result<Vec<String>, QueryError> {
+    let Some(question) = moved(key, instants) else { return Ok(Vec::new()) };
+    let head = key.network.topology.routers[question.head].id;
+    let selector = Selector::Fec(key.fec(&question));
+    let mut texts = Vec::new();
+    for at in instants {
+        let report = Traces::open(data, at)?.value.trace(head, selector);
+        texts.push(render_trace(&report, Format::Table));
+    }
+    Ok(texts)
+}
+
+fn moved(key: &AnswerKey<'_>, instants: [Micros; 2]) -> Option<Question> {
+    let [before, after] = [key.paths_at(instants[0])?, key.paths_at(instants[1])?];
+    let (vpn, plain): (Vec<Question>, Vec<Question>) =
+        key.questions().partition(|question| question.vpn_index.is_some());
+    let mut questions = vpn.into_iter().chain(plain);
+    questions.find(|question| {
+        let walks = [before, after].map(|paths| key.walk(paths, question));
+        matches!(walks, [Some(old), Some(new)] if old != new && old.len() == 1 && new.len() == 1)
+    })
+}

@@ -1,0 +1,262 @@
+//! What a run has shown: one value, printed as text or as JSON.
+//!
+//! In:   the figures of the acts, the kernel's counters, the books and the verdict.
+//! Out:  `Report`: serde for JSON, `Display` for people.
+//! Law:  every figure names what it counts; a figure that was not taken is absent, never zero.
+//! Not:  taking the figures (`stage`, `verdict`).
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tuning::counters::{Counters, LOSS_COUNTERS, PRESSURE_COUNTERS};
+
+use crate::stage::Act;
+use crate::verdict::Verdict;
+use crate::world::World;
+
+/// Everything that a run reports.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The network.
+    pub network: NetworkReport,
+    /// Every router connects and sends its table.
+    pub cold_start: ActReport,
+    /// The failure, where the scenario has one.
+    pub storm: Option<StormReport>,
+    /// Counters of the host's kernel that moved during the run; absent where they cannot be read.
+    pub kernel: Option<KernelReport>,
+    /// What the collector holds; absent when it runs elsewhere.
+    pub collector: Option<CollectorReport>,
+    /// Whether every answer is exact; absent when the data folder was not asked.
+    pub verdict: Option<Verdict>,
+}
+
+/// The model network.
+#[derive(Clone, Debug, Serialize)]
+pub struct NetworkReport {
+    /// Same seed, same network.
+    pub seed: u64,
+    /// Routers.
+    pub routers: usize,
+    /// Links.
+    pub links: usize,
+    /// FECs: loopbacks of provider edges.
+    pub fecs: usize,
+    /// Layer-3 VPNs.
+    pub vpns: usize,
+    /// Mappings of all tables together.
+    pub mappings: usize,
+}
+
+/// One act.
+#[derive(Clone, Debug, Serialize)]
+pub struct ActReport {
+    /// Routers that had something to say.
+    pub speakers: usize,
+    /// Mappings said.
+    pub mappings: u64,
+    /// Frames said.
+    pub frames: u64,
+    /// Bytes of the frames.
+    pub frame_bytes: u64,
+    /// Bytes of the documents in them.
+    pub document_bytes: u64,
+    /// From the first intended time to the last.
+    pub planned_seconds: f64,
+    /// From the first intended time until everything was durable.
+    pub seconds: f64,
+    /// Mappings per second of those.
+    pub mappings_per_second: f64,
+    /// From the intended time to durable, per mapping.
+    pub durable_ms: Quantiles,
+    /// From the intended time until the kernel had taken the frame, per mapping.
+    pub written_ms: Quantiles,
+}
+
+/// A distribution, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// 99.9th percentile.
+    pub p999: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// The failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct StormReport {
+    /// The two ends of the link.
+    pub link: [String; 2],
+    /// Share of all mappings that changed.
+    pub share: f64,
+    /// What was said of it.
+    #[serde(flatten)]
+    pub act: ActReport,
+}
+
+/// Kernel counters that moved.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelReport {
+    /// Those that must not: the kernel squeezed, pruned or refused.
+    pub lost: Vec<(String, i64)>,
+    /// Those that say the sender was faster than the reader, or segments were sent again.
+    pub pressed: Vec<(String, i64)>,
+}
+
+/// What the collector holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectorReport {
+    /// Change rows in the log.
+    pub change_rows: u64,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Connections that each shard has accepted, by index; absent when not asked in the process.
+    pub connections_per_shard: Option<Vec<u64>>,
+}
+
+impl Report {
+    /// A report of the acts; the rest is added where it is known.
+    pub fn new(seed: u64, world: &World, cold_start: &Act, storm: Option<&Act>) -> Report {
+        let topology = &world.network.topology;
+        let ends = topology.links[world.storm.link].ends;
+        let link = ends.map(|end| topology.routers[end].id.to_string());
+        Report {
+            network: NetworkReport {
+                seed,
+                routers: topology.routers.len(),
+                links: topology.links.len(),
+                fecs: world.network.fec_count(),
+                vpns: world.network.vpns.len(),
+                mappings: world.storm.mappings,
+            },
+            cold_start: ActReport::new(cold_start),
+            storm: storm.map(|act| StormReport {
+                link,
+                share: world.storm.share(),
+                act: ActReport::new(act),
+            }),
+            kernel: None,
+            collector: None,
+            verdict: None,
+        }
+    }
+
+    /// Whether nothing speaks against the run: a verdict that was asked for is exact.
+    pub fn is_good(&self) -> bool {
+        self.verdict.as_ref().is_none_or(Verdict::is_exact)
+    }
+}
+
+impl ActReport {
+    fn new(act: &Act) -> ActReport {
+        let seconds = |micros: i64| micros as f64 / 1e6;
+        ActReport {
+            speakers: act.speakers,
+            mappings: act.mappings,
+            frames: act.frames,
+            frame_bytes: act.bytes,
+            document_bytes: act.document_bytes,
+            planned_seconds: seconds(act.due.since(act.began)),
+            seconds: seconds(act.ended.since(act.began)),
+            mappings_per_second: act.mappings_per_second(),
+            durable_ms: Quantiles::new(&act.latencies.durable),
+            written_ms: Quantiles::new(&act.latencies.written),
+        }
+    }
+}
+
+impl Quantiles {
+    fn new(micros: &Histogram<u64>) -> Quantiles {
+        let at = |quantile| micros.value_at_quantile(quantile) as f64 / 1e3;
+        let max = micros.max() as f64 / 1e3;
+        Quantiles { p50: at(0.5), p99: at(0.99), p999: at(0.999), max }
+    }
+}
+
+impl KernelReport {
+    /// What moved between two readings.
+    pub fn new(before: &Counters, after: &Counters) -> KernelReport {
+        let moved = after.moved_since(before);
+        let of = |names: &[&str]| {
+            let named = moved.iter().filter(|(name, _)| names.contains(&name.as_str()));
+            named.cloned().collect()
+        };
+        KernelReport { lost: of(&LOSS_COUNTERS), pressed: of(&PRESSURE_COUNTERS) }
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Quantiles { p50, p99, p999, max } = self;
+        write!(f, "p50 {p50:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms, max {max:.1} ms")
+    }
+}
+
+impl fmt::Display for ActReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratio = self.document_bytes as f64 / self.frame_bytes.max(1) as f64;
+        writeln!(f, "  routers that spoke   {}", self.speakers)?;
+        writeln!(f, "  mappings             {} in {} frames", self.mappings, self.frames)?;
+        writeln!(
+            f,
+            "  bytes                {} on the wire, {} of XML ({ratio:.1} to 1)",
+            self.frame_bytes, self.document_bytes
+        )?;
+        writeln!(
+            f,
+            "  time                 planned over {:.3} s, durable after {:.3} s: {:.0} mappings/s",
+            self.planned_seconds, self.seconds, self.mappings_per_second
+        )?;
+        writeln!(f, "  intended to durable  {}", self.durable_ms)?;
+        write!(f, "  intended to written  {}", self.written_ms)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NetworkReport { seed, routers, links, fecs, vpns, mappings } = &self.network;
+        writeln!(
+            f,
+            "network (seed {seed}): {routers} routers, {links} links, {fecs} FECs, {vpns} VPNs, \
+             {mappings} mappings"
+        )?;
+        writeln!(f, "\ncold start: every router connects and sends its table")?;
+        writeln!(f, "{}", self.cold_start)?;
+        if let Some(StormReport { link: [near, far], share, act }) = &self.storm {
+            let percent = share * 100.0;
+            writeln!(f, "\nlink {near} - {far} down: {percent:.1} % of all mappings change")?;
+            writeln!(f, "{act}")?;
+        }
+        if let Some(kernel) = &self.kernel {
+            writeln!(f, "\nkernel")?;
+            counters(f, "lost or squeezed", &kernel.lost)?;
+            counters(f, "pressed", &kernel.pressed)?;
+        }
+        if let Some(collector) = &self.collector {
+            let per_row = collector.log_bytes as f64 / collector.change_rows.max(1) as f64;
+            writeln!(f, "\ncollector")?;
+            writeln!(f, "  change rows          {}", collector.change_rows)?;
+            writeln!(
+                f,
+                "  log                  {} bytes, {per_row:.1} a row",
+                collector.log_bytes
+            )?;
+            if let Some(shards) = &collector.connections_per_shard {
+                let shards: Vec<String> = shards.iter().map(u64::to_string).collect();
+                writeln!(f, "  sessions per shard   {}", shards.join(" "))?;
+            }
+        }
+        self.verdict.as_ref().map_or(Ok(()), |verdict| write!(f, "\n{verdict}"))
+    }
+}
+
+fn counters(f: &mut fmt::Formatter<'_>, title: &str, moved: &[(String, i64)]) -> fmt::Result {
+    let texts: Vec<String> = moved.iter().map(|(name, by)| format!("{name} +{by}")).collect();
+    let text = if texts.is_empty() { "nothing moved".to_owned() } else { texts.join(", ") };
+    writeln!(f, "  {title:<20} {text}")
+}
