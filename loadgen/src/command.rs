@@ -266,7 +266,8 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     };
     if let Some(data) = &arguments.data {
         let mut verdict = Verdict::default();
-        ask(&mut verdict, &performance, data, &mut watch)?;
+        let (key, instants) = (performance.world.key(), performance.instants());
+        ask(&mut verdict, &key, data, &instants, &mut watch)?;
         report.verdict = Some(verdict);
     }
     performance.fleet.finish().map_err(StageError::from)?;

@@ -102,8 +102,9 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let mut report = Report::new(settings.shape.seed, world, cold_start, storm.as_ref());
     report.kernel = kernel;
     let mut verdict = Verdict::default();
-    ask(&mut verdict, &performance, &settings.data, watch)?;
-    let traces = trace_both(&world.key(), &settings.data, performance.instants())?;
+    let (key, instants) = (world.key(), performance.instants());
+    ask(&mut verdict, &key, &settings.data, &instants, watch)?;
+    let traces = trace_both(&key, &settings.data, &instants)?;
     let connections = connections_per_shard(&collector);
     // Sessions end first: a router that says bye leaves nothing in a buffer.
     performance.fleet.finish().map_err(StageError::from)?;
@@ -115,28 +116,20 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     Ok(Demonstration { report, traces })
 }
 
-/// Asks about the instants before and after, and tables about the middle of the storm too.
+/// Asks about every table and many paths as of these instants.
 pub fn ask(
     verdict: &mut Verdict,
-    performance: &Performance,
+    key: &AnswerKey<'_>,
     data: &Path,
+    instants: &[(&'static str, Micros)],
     watch: Watch<'_>,
 ) -> Result<(), QueryError> {
-    let key = performance.world.key();
-    let [before, after] = performance.instants();
     let stride = key.questions().count().div_ceil(PATHS_ASKED).max(1);
-    let mut instants = vec![("before", before)];
-    if performance.storm.is_some() {
-        // The failure happened at `before`; half of the changes were made here.
-        let middle = before.offset(performance.world.storm.middle_us());
-        instants.push(("in the middle", middle));
-        instants.push(("after", after));
-    }
     let count = instants.len() as u64;
     for (place, (name, at)) in (0..).zip(instants) {
         watch("verdict", place, count);
-        verdict.check_tables(&key, data, at, name)?;
-        verdict.check_paths(&key, data, at, name, stride)?;
+        verdict.check_tables(key, data, *at, name)?;
+        verdict.check_paths(key, data, *at, name, stride)?;
     }
     watch("verdict", count, count);
     Ok(())
@@ -148,17 +141,19 @@ fn connections_per_shard(collector: &Collector) -> Vec<u64> {
     (0..publication.shards()).map(accepted).collect()
 }
 
-/// Traces one LSP that the failure moved, as of both instants. A VPN's, where there is one.
+/// Traces one LSP that the failure moved, as of the first and the last of the instants: a VPN's,
+/// where there is one.
 fn trace_both(
     key: &AnswerKey<'_>,
     data: &Path,
-    instants: [Micros; 2],
+    instants: &[(&'static str, Micros)],
 ) -> Result<Vec<String>, QueryError> {
-    let Some(question) = moved(key, instants) else { return Ok(Vec::new()) };
+    let [(_, before), .., (_, after)] = *instants else { return Ok(Vec::new()) };
+    let Some(question) = moved(key, [before, after]) else { return Ok(Vec::new()) };
     let head = key.network.topology.routers[question.head].id;
     let selector = Selector::Fec(key.fec(&question));
     let mut texts = Vec::new();
-    for at in instants {
+    for at in [before, after] {
         let report = Traces::open(data, at)?.value.trace(head, selector);
         texts.push(render_trace(&report, Format::Table));
     }

@@ -175,10 +175,12 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
     let fleet = Fleet::start(settings.target, settings.threads, &world, clock, plans)?;
     act.finish("cold start", None, &fleet, &clock, settings, &mut *watch)?;
     let mut performance = Performance { world, clock, cold_start: act, storm: None, fleet };
+    // Evidence of every router from after the act, whatever becomes of its session later.
+    performance.fleet.keepalive()?;
     if settings.scenario == Scenario::LinkDown {
         performance.storm = Some(performance.fail_link(encode_us, settings, watch)?);
+        performance.fleet.keepalive()?;
     }
-    performance.fleet.keepalive()?;
     Ok(performance)
 }
 
@@ -204,11 +206,15 @@ impl Performance {
         Ok(act)
     }
 
-    /// An instant after the last act, and one before the failure (of the cold start alone: equal).
-    pub fn instants(&self) -> [Micros; 2] {
-        let after = self.storm.as_ref().map_or(self.cold_start.ended, |storm| storm.ended);
-        let before = self.world.failure().unwrap_or(after);
-        [before, after]
+    /// The instants to ask about, with their names. At each of them every router had been heard
+    /// after it: by a keepalive, if it had nothing to say.
+    pub fn instants(&self) -> Vec<(&'static str, Micros)> {
+        let before = ("before", self.cold_start.ended);
+        let (Some(storm), Some(failure)) = (&self.storm, self.world.failure()) else {
+            return vec![before];
+        };
+        let middle = failure.offset(self.world.storm.middle_us());
+        vec![before, ("in the middle", middle), ("after", storm.ended)]
     }
 }
 

@@ -54,6 +54,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Whether it ends a snapshot: the only frame without mappings.
+    pub fn is_snapshot_end(&self) -> bool {
+        self.role == FrameRole::Snapshot && self.mappings == 0
+    }
+
     /// Gives the frame its sequence.
     pub fn number(&mut self, sequence: u64) {
         self.sequence = sequence;

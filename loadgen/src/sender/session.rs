@@ -88,6 +88,8 @@ struct State {
     /// The router has said everything up to here.
     told_until: Micros,
     connections: u64,
+    /// The end of a snapshot has been acknowledged.
+    snapshot_acked: bool,
     keepalive: bool,
     finishing: bool,
     broken: bool,
@@ -125,6 +127,7 @@ impl Session {
             sequence_next: 1,
             told_until: Micros::MIN,
             connections: 0,
+            snapshot_acked: false,
             keepalive: false,
             finishing: false,
             broken: false,
@@ -189,15 +192,18 @@ impl Session {
         bytes
     }
 
-    /// What is left of an older snapshot makes room for one of the table as told so far, with new
-    /// times, as the draft wants it (section 3.1).
+    /// What is left of an older snapshot makes room for one of the table as told so far. Once a
+    /// snapshot is durable, later ones carry the time of the connection, as the draft wants it
+    /// (section 3.1), and change nothing; before that, the times since when the entries hold.
     fn replace_snapshot(&self, state: &mut State, thread: &ThreadState, now: Micros) {
         let (dropped, kept): (Vec<Frame>, Vec<Frame>) =
             state.waiting.drain(..).partition(|frame| frame.role == FrameRole::Snapshot);
         Progress::add(&thread.progress().frames_replaced, dropped.len() as u64);
         let until = state.told_until.max(thread.shared.world.start);
         let mut table = thread.shared.world.key().table(self.plan.router_index, until);
-        table.iter_mut().for_each(|entry| entry.event_time = now);
+        if state.snapshot_acked {
+            table.iter_mut().for_each(|entry| entry.event_time = now);
+        }
         let mut encoder = thread.encoder.borrow_mut();
         let snapshot = encoder.snapshot(self.plan.router, &table, now, until);
         Progress::add(&thread.progress().frames_planned, snapshot.len() as u64);
@@ -253,6 +259,7 @@ impl Session {
             state.resend = state.resend.saturating_sub(1);
             let latency_us = late_us(now, frame.intended);
             latencies.durable.saturating_record_n(latency_us, frame.mappings);
+            state.snapshot_acked |= frame.is_snapshot_end();
             Progress::add(&thread.progress().frames_acked, 1);
             Progress::add(&thread.progress().mappings_acked, frame.mappings);
         }

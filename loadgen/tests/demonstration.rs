@@ -1,0 +1,40 @@
+//! The demonstration in small, by each driver.
+
+use engine::settings::{IoChoice, Settings};
+use loadgen::demo::{DemoSettings, demonstrate};
+use loadgen::topology::Shape;
+
+fn exact(io: IoChoice, shards: usize, seed: u64) {
+    let data = tempfile::tempdir().unwrap();
+    let settings = DemoSettings {
+        shape: Shape { routers: 60, edges: 12, seed },
+        routers_per_second: 0,
+        collector: Settings { io, shards, ..Settings::default() },
+        data: data.path().to_owned(),
+    };
+    let demonstration = demonstrate(&settings, &mut |_, _, _| {}).unwrap();
+    let report = &demonstration.report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
+    // Before, in the middle and after; paths before and after; ledger; verify.
+    assert_eq!(verdict.checks.len(), 7, "{verdict}");
+    let collector = report.collector.as_ref().unwrap();
+    let storm = report.storm.as_ref().unwrap();
+    assert_eq!(collector.change_rows, report.cold_start.mappings + storm.act.mappings);
+    let per_shard = collector.connections_per_shard.as_ref().unwrap();
+    assert_eq!(per_shard.len(), shards);
+    assert_eq!(per_shard.iter().sum::<u64>(), 60);
+    assert_eq!(demonstration.traces.len(), 2);
+    assert_ne!(demonstration.traces[0], demonstration.traces[1]);
+    assert!(demonstration.traces.iter().all(|trace| trace.contains("delivered at")));
+}
+
+#[test]
+fn a_storm_is_answered_exactly_with_epoll() {
+    exact(IoChoice::Epoll, 2, 1);
+}
+
+#[test]
+fn a_storm_is_answered_exactly_with_the_driver_of_choice() {
+    exact(IoChoice::Auto, 3, 2);
+}
