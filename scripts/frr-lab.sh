@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # frr-lab.sh - six real FRR routers, one collector, one link that fails: the tables and the LSPs before, meanwhile, after.
 #
-# Builds the lab of scripts/frr-lab/lab.sh (its environment variables apply), runs the collector in the lab's management
-# namespace, fails the link between r2 and r5 and mends it again. After each step it compares the collector's table of every
-# router with `show mpls table` and `show ip route` of that router, and at the end it asks about each of the instants.
+# Builds the lab of scripts/frr-lab/lab.sh (its environment variables apply) and runs the collector in the lab's management
+# namespace. Fails the link between r2 and r5, mends it, kills the collector, starts it again. After each step it compares
+# the collector's table of every router with `show mpls table` and `show ip route` of that router, branch by branch; at the
+# end it asks about each of the instants.
 # STORMDRAIN names the binary (default: target/debug/stormdrain, built when it is missing). KEEP=1 leaves lab and data.
 #
 # Needs root, FRR, iproute2, gcc and jq. Exit 1 when any table differs.
@@ -79,14 +80,18 @@ compare() { # STEP: waits until both say the same, at most 15 s
   echo "$1: $lines branches in six tables, all equal"
 }
 
+start_collector() {
+  ip netns exec frrlab-mgmt "$STORMDRAIN" run --config "$BASE/stormdrain.toml" --data "$DATA" \
+    --listen "10.254.0.254:$PORT" --http off >> "$BASE/stormdrain.log" 2>&1 &
+  collector=$!
+}
+
 instant() { date -u +%Y-%m-%dT%H:%M:%S.%6NZ; }
 
 $LAB up
 $LAB wait
 settings > "$BASE/stormdrain.toml"
-ip netns exec frrlab-mgmt "$STORMDRAIN" run --config "$BASE/stormdrain.toml" --data "$DATA" \
-  --listen "10.254.0.254:$PORT" --http off > "$BASE/stormdrain.log" 2>&1 &
-collector=$!
+start_collector
 compare before
 before=$(instant)
 $LAB linkdown 2 5
@@ -98,6 +103,11 @@ $LAB linkup 2 5
 sleep 0.2
 $LAB wait
 compare "link 2-5 up"
+mended=$(instant)
+kill -KILL "$collector"
+wait "$collector" 2> /dev/null || true
+start_collector
+compare "collector killed and started again"
 
 trace() { # WHAT FAR INSTANT; exit code 1 says that the LSP is broken, which is the point here
   printf '\n== %s\n' "$1"
@@ -111,7 +121,8 @@ for moment in $("$STORMDRAIN" history --data "$DATA" --router r2 --fec ip:10.255
 done
 trace after 5 "$after"
 trace after 6 "$after"
-trace mended 5 "$(instant)"
+trace "mended, just before the kill" 5 "$mended"
+trace "known again" 5 "$(instant)"
 echo
 "$STORMDRAIN" routers --data "$DATA"
 "$STORMDRAIN" ledger --data "$DATA"

@@ -5,6 +5,7 @@
 //! Law:  as of a pause, every table is what its router showed then, and every entry is vouched for.
 //! Not:  what one router's bytes mean (`frr`), or bad networks and senders.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -15,7 +16,7 @@ use engine::policy::RouterEntry;
 use engine::query::{self, Selector, TraceReport, TraceVerdict, Traces};
 use engine::settings::Settings;
 use socket2::{Domain, Socket, Type};
-use storage::mapping::RouterId;
+use storage::mapping::{Key, RouterId};
 use storage::time::Micros;
 
 use super::capture::{Capture, Phase, Router};
@@ -188,4 +189,41 @@ fn the_past_of_a_burst_is_what_the_router_showed() {
     drop(stream);
     collector.stop().unwrap();
     assert_eq!(query::verify(folder.path()).unwrap().faults.len(), 0);
+}
+
+/// Since when each entry has its value, as of an instant.
+fn active_since(data: &Path, at: Micros) -> BTreeMap<(RouterId, Key), Micros> {
+    let tables = query::tables(data, at).unwrap().value;
+    let rows = tables.into_iter().flat_map(|(id, rows)| rows.into_iter().map(move |row| (id, row)));
+    rows.map(|(id, row)| ((id, row.key), row.active_since)).collect()
+}
+
+/// zebra dumps everything again after each connect, and says no end: nothing of it is news.
+#[test]
+fn a_snapshot_is_evidence_not_news() {
+    let capture = Capture::fixture("ldp6_nhg");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let routers = capture.routers();
+    let expected = expected_tables(&capture, Phase::Dump);
+    let mut known = Vec::new();
+    for _ in 0..2 {
+        let collector = Collector::start(settings(&capture, data)).unwrap();
+        let in_a_gap = vouched_tables(data, now()).is_none();
+        assert_eq!(in_a_gap, !known.is_empty(), "until the next dump, what was known is not known");
+        let dial = |router: &Router| dial(router, collector.listen_address());
+        let mut streams: Vec<TcpStream> = routers.iter().map(dial).collect();
+        for (stream, router) in streams.iter_mut().zip(&routers) {
+            stream.write_all(&router.sent(Phase::Dump)).unwrap();
+        }
+        let at = await_tables(data, &expected);
+        drop(streams);
+        collector.stop().unwrap();
+        let report = query::verify(data).unwrap();
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        known.push((active_since(data, at), report.change_rows));
+    }
+    let entries: usize = expected.iter().map(|(_, entries)| entries.len()).sum();
+    assert_eq!((known[0].0.len(), known[0].1), (entries, entries as u64));
+    assert_eq!(known[0], known[1], "same since, and not one row more");
 }
