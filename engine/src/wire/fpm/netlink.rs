@@ -38,7 +38,6 @@ const RTA_NH_ID: u16 = 30;
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
 const NHA_BLACKHOLE: u16 = 4;
-const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 const NHA_ENCAP_TYPE: u16 = 7;
 const NHA_ENCAP: u16 = 8;
@@ -279,7 +278,6 @@ impl Parsed {
                 NHA_GATEWAY => hop.gateway = Some(value.address()?),
                 NHA_ENCAP_TYPE => hop.encapsulation = value.u16(0)?,
                 NHA_ENCAP => hop.labels = Some(value),
-                NHA_OIF => hop.named = true,
                 _ => {}
             }
             Ok(())
