@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use engine::wire::decoder::Decoder;
-use engine::wire::frame::encode_ack;
+use engine::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, encode_ack, encode_empty};
 use engine::wire::xml::read_document;
 use engine::wire::xml::write::write_document;
 use engine::wire::{Hello, SnapshotMark, Step, Tools, Unit, UnitKind, WireLimits, hello};
@@ -105,6 +105,23 @@ fn the_pages_own_documents_are_read() {
     let mut written = String::new();
     write_document(unit.router, SnapshotMark::None, &unit.mappings, &mut written);
     assert_eq!(written, samples[1], "the page shows the canonical spelling");
+}
+
+#[test]
+fn the_pages_frames_are_what_the_encoder_writes() {
+    let page = std::fs::read_to_string(folder("../docs/PROTOCOL.md")).unwrap();
+    let samples: Vec<Vec<u8>> = page
+        .split("```hex\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .map(|text| text.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap()).collect())
+        .collect();
+    let (mut bye, mut part) = (Vec::new(), Vec::new());
+    encode_empty(FrameType::Bye, 0, &mut bye);
+    let flags = FrameFlags::SNAPSHOT_PART;
+    let text = b"<label-mappings/>";
+    FrameEncoder::new(1).frame(FrameType::Mappings, Codec::None, flags, 7, text, &mut part);
+    assert_eq!(samples, [bye, part]);
 }
 
 #[test]

@@ -232,7 +232,9 @@ fn read_attributes<'e>(
         let value = attribute
             .normalized_value(XmlVersion::Implicit1_0)
             .map_err(|error| xml_error(at, &error))?;
-        if value.contains(|character| !is_allowed(character)) {
+        // What stands in the text itself was looked at before; what a reference gave was not.
+        let is_resolved = matches!(value, Cow::Owned(_));
+        if is_resolved && value.contains(|character| !is_allowed(character)) {
             return Err(malformed(at, "a reference to no character"));
         }
         if let Some(declaration) = key.as_namespace_binding() {
@@ -352,8 +354,18 @@ fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
+/// Where a character stands that is not `is_allowed`: a control, or U+FFFE or U+FFFF (`ef bf be`).
 fn forbidden_character(text: &str) -> Option<usize> {
-    text.find(|character| !is_allowed(character))
+    let bytes = text.as_bytes();
+    let is_suspect = |byte: u8| byte == 0xef || (byte < b' ' && !is_space(char::from(byte)));
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| is_suspect(*byte))?;
+        match *bytes.get(at..)? {
+            [0xef, second, third, ..] if second != 0xbf || third < 0xbe => at += 3,
+            _ => return Some(at),
+        }
+    }
 }
 
 /// A name, or two of them around one colon (Namespaces in XML 1.0, production 7).
