@@ -20,6 +20,8 @@ use storage::mapping::Mapping;
 use storage::row::Cause;
 use storage::time::Micros;
 
+use crate::process::{Process, Way, assert_sound, states};
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -258,4 +260,26 @@ fn a_sender_written_from_the_page_alone_is_understood() {
     );
     assert_eq!(heard.labels, (1_000..1_100).collect::<Vec<_>>());
     assert!(heard.has_ended);
+}
+
+#[test]
+fn a_sender_written_from_the_page_alone_reaches_the_disk() {
+    for way in Way::all() {
+        let folder_out = tempfile::tempdir().unwrap();
+        let data = folder_out.path().join("data");
+        let mut process = Process::start(way, &data, "");
+        let port = process.listen.port().to_string();
+        let output = Command::new("python3")
+            .arg(folder("tests/protocol/send.py"))
+            .args(["127.0.0.1", &port, "192.0.2.7", "300"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{way:?}: {}", String::from_utf8_lossy(&output.stderr));
+        // Its last ack came: what it sent is durable, and can be read beside the collector.
+        let states = states(&data);
+        let state = states.get(&"192.0.2.7".parse().unwrap()).expect("the router has rows");
+        assert_eq!(state.table.len(), 300);
+        assert!(process.terminate().success());
+        assert_sound(&data);
+    }
 }

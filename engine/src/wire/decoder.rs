@@ -215,8 +215,9 @@ impl Decoder {
                 if is_first {
                     return Step::Broken { rejection };
                 }
+                // Sequence 0 is none: whoever counts must not take it for one that was seen.
                 let is_counted = frame_type.is_some_and(FrameType::is_counted);
-                let sequence = is_counted.then_some(header.sequence);
+                let sequence = Some(header.sequence).filter(|sequence| is_counted && *sequence > 0);
                 Step::Rejected { consumed, rejection, sequence }
             }
         }
