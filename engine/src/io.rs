@@ -15,6 +15,8 @@ pub mod sockets;
 pub mod epoll;
 pub mod uring;
 pub mod choice;
+#[doc(hidden)]
+pub mod sim;
 
 use std::net::SocketAddr;
 

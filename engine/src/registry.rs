@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use storage::mapping::RouterId;
 use storage::router::RouterState;
-use storage::row::{Cause, Row, SessionEvent, SessionRow};
-use storage::time::Micros;
+use storage::row::{Cause, Row};
 
 use crate::io::ConnectionId;
 use crate::policy::Policy;
@@ -104,23 +103,6 @@ impl Registry {
         }
     }
 
-    /// The rows that say what the settings name: routers that are parked, or were never seen.
-    ///
-    /// Called before the first shard begins, and when the settings were read again; routers that
-    /// live in a shard are compared there (`Message::Policy`).
-    pub fn configure(&self, policy: &Policy, now: Micros) -> Vec<Row> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in policy.routers() {
-            let parked = || Place::Parked(Box::new(RouterState::new(entry.id)));
-            places.entry(entry.id).or_insert_with(parked);
-        }
-        let parked = places.values_mut().filter_map(|place| match place {
-            Place::Parked(state) => Some(state),
-            Place::Shard(_) => None,
-        });
-        parked.filter_map(|state| configured(state, policy, now)).map(Row::Session).collect()
-    }
-
     /// The state of `router` has been sent to `shard`.
     pub fn moved(&self, router: RouterId, shard: usize) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,21 +122,6 @@ impl Registry {
     pub fn routers(&self) -> usize {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
-}
-
-/// The row that brings what is known of a router in line with the settings, where it differs.
-pub(crate) fn configured(
-    state: &mut RouterState,
-    policy: &Policy,
-    now: Micros,
-) -> Option<SessionRow> {
-    let entry = policy.entry(state.router);
-    let name = entry.map(|entry| entry.name.clone()).unwrap_or_default();
-    let addresses = entry.map(|entry| entry.addresses.clone()).unwrap_or_default();
-    if name == state.name && addresses == state.addresses_configured {
-        return None;
-    }
-    Some(state.session_row(now, SessionEvent::Configured { name, addresses }))
 }
 
 #[cfg(test)]

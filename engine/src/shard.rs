@@ -15,7 +15,7 @@ use storage::row::{Cause, LedgerRow, Reason};
 use crate::io::{Completion, ConnectionId, Now, Op};
 use crate::metrics::{Counters, Metric};
 use crate::policy::Policy;
-use crate::registry::{self, Message, Registry};
+use crate::registry::{Message, Registry};
 use crate::settings::Settings;
 use crate::wire::{Rejection, Tools, Unit, WireLimits};
 
@@ -135,7 +135,9 @@ pub struct Shard {
     /// Routers whose session has just ended.
     freed: Vec<RouterId>,
     /// Connections that are not read because the budget is spent.
-    paused: Vec<ConnectionId>,
+    paused: VecDeque<ConnectionId>,
+    /// The one of them that is read nevertheless, and until when.
+    favoured: Option<(ConnectionId, u64)>,
     pressed: bool,
     surge_held_bytes: usize,
     /// Entries of the tables that live here.
@@ -172,7 +174,8 @@ impl Shard {
             closing: Vec::new(),
             leaving: Vec::new(),
             freed: Vec::new(),
-            paused: Vec::new(),
+            paused: VecDeque::new(),
+            favoured: None,
             pressed: false,
             surge_held_bytes: 0,
             entries: 0,
@@ -222,6 +225,7 @@ impl Shard {
         }
         self.process_freed(now);
         self.release(now);
+        self.favour(now);
         self.commit_if_due(now);
         self.close_finished();
         !self.ready.is_empty() && !self.commit_is_full()
@@ -230,7 +234,8 @@ impl Shard {
     /// The monotonic time at which `digest` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<u64> {
         let timer_us = self.timers.first().map(|timer| timer.0);
-        timer_us.into_iter().chain(self.commit_due_us()).min()
+        let favour_us = self.favoured.filter(|_| self.ready.is_empty()).map(|favour| favour.1);
+        timer_us.into_iter().chain(favour_us).chain(self.commit_due_us()).min()
     }
 
     /// Begins to stop: no more accepting or reading; what was read is digested and committed,
@@ -307,30 +312,8 @@ impl Shard {
             Message::Refused { claim, cause, holder } => {
                 self.refused(claim, cause, &holder.to_string(), now);
             }
-            Message::Policy(policy) => self.policy_changed(policy, now),
+            Message::Policy(policy) => self.policy = policy,
             Message::Rows(rows) => self.append_rows(&rows, now),
-        }
-    }
-
-    /// Who may speak from now on. Sessions stay; names and addresses that changed are written.
-    fn policy_changed(&mut self, policy: Arc<Policy>, now: Now) {
-        self.policy = policy;
-        let routers: Vec<RouterId> = self.homes.keys().copied().collect();
-        for router in routers {
-            let state = match self.homes.get_mut(&router).map(|home| &mut home.slot) {
-                Some(Slot::Idle(state)) => state,
-                Some(Slot::Active(id)) => {
-                    match self.connections.get_mut(id).map(|connection| &mut connection.phase) {
-                        Some(Phase::Speaking(session)) => &mut session.state,
-                        _ => continue,
-                    }
-                }
-                _ => continue,
-            };
-            if let Some(row) = registry::configured(state, &self.policy, now.wall) {
-                self.commit.session(&row);
-                self.commit.touch(now);
-            }
         }
     }
 

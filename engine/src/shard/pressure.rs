@@ -9,6 +9,9 @@ use super::Shard;
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
 
+/// How long one session alone is read while the budget is spent on units that are not whole.
+const FAVOUR_US: u64 = 100_000;
+
 impl Shard {
     /// Accounts for a surge that grew or shrank.
     pub(crate) fn surge_changed(&mut self, before_bytes: usize, after_bytes: usize) {
@@ -44,10 +47,48 @@ impl Shard {
     }
 
     fn press_one(&mut self, id: ConnectionId) {
-        if self.pause_receive(id) {
+        let favoured = self.favoured.is_some_and(|favour| favour.0 == id);
+        if !favoured && self.pause_receive(id) {
             self.counters.add(Metric::ReceivePauses, 1);
-            self.paused.push(id);
+            self.paused.push_back(id);
         }
+    }
+
+    /// When the budget is spent and nothing can be digested, all of it is units that are not whole
+    /// yet. One session at a time is read on, so that its unit gets whole and frees its bytes: the
+    /// budget is exceeded by one unit at most, and a session that trickles holds nobody up for long.
+    pub(crate) fn favour(&mut self, now: Now) {
+        if !self.pressed || !self.ready.is_empty() || self.commit_is_full() {
+            return;
+        }
+        if let Some((id, until_us)) = self.favoured {
+            if now.monotonic_us < until_us {
+                return;
+            }
+            self.favoured = None;
+            self.press_one(id);
+        }
+        for _ in 0..self.paused.len() {
+            let Some(id) = self.paused.pop_front() else { return };
+            if self.resume(id, now) {
+                self.favoured = Some((id, now.monotonic_us + FAVOUR_US));
+                return;
+            }
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        self.counters.add(Metric::ReceiveResumes, 1);
+        let wanted = connection.is_live() && connection.ended.is_none();
+        if !wanted || connection.receiving || connection.silent {
+            return false;
+        }
+        connection.receiving = true;
+        // A time in which it was not read is no quiet time of the router.
+        connection.heard_us = now.monotonic_us;
+        self.ops.push_back(Op::Receive { connection: id });
+        true
     }
 
     /// Stops reading a connection; whether it was being read.
@@ -67,16 +108,9 @@ impl Shard {
             return;
         }
         self.pressed = false;
+        self.favoured = None;
         for id in std::mem::take(&mut self.paused) {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            self.counters.add(Metric::ReceiveResumes, 1);
-            let wanted = connection.is_live() && connection.ended.is_none();
-            if wanted && !connection.receiving && !connection.silent {
-                connection.receiving = true;
-                // A time in which it was not read is no quiet time of the router.
-                connection.heard_us = now.monotonic_us;
-                self.ops.push_back(Op::Receive { connection: id });
-            }
+            self.resume(id, now);
         }
     }
 }

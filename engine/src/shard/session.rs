@@ -15,7 +15,6 @@ use super::digest::Flow;
 use super::{Shard, Timer};
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
-use crate::registry::configured;
 use crate::wire::{Hello, Unit, UnitKind};
 
 impl Shard {
@@ -44,9 +43,6 @@ impl Shard {
         let row = state.session_row(time, initiation(&connection, mode, permanent, hello));
         self.commit.session(&row);
         self.counters.add(Metric::SessionsBegun, 1);
-        if let Some(row) = configured(&mut state, &self.policy, time) {
-            self.commit.session(&row);
-        }
         let mut session = Session {
             router,
             generation: row.position.generation,

@@ -1,0 +1,597 @@
+//! The seeded driver: turns the very same shards against a simulated network, disk and clock.
+//!
+//! In:   a seed, and which faults may happen.
+//! Out:  the run, step by step; after every crash the real recovery reads the simulated disk.
+//! Law:  one seed is one run; the ledger is looked at after every step.
+//! Not:  what must hold at the end (the tests), or what a sender says (`sender`).
+
+mod disk;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use storage::log::BlockBuilder;
+use storage::mapping::RouterId;
+use storage::recovery::{Recovered, open};
+use storage::row::Reason;
+use storage::time::{Hour, Micros};
+
+use super::{Completion, ConnectionId, Now, Op};
+use crate::policy::Policy;
+use crate::registry::{Message, Registry};
+use crate::settings::Settings;
+use crate::shard::{Balance, Shard, ShardSettings};
+
+pub use sender::{Made, Manner, Sender};
+
+/// Where every simulated run begins: 2026-11-22T04:59:58Z, two seconds before a rotation.
+const START: Micros = Micros(1_795_323_598_000_000);
+/// The longest way of a byte through the network.
+const LATENCY_US_MAX: u64 = 3_000;
+
+/// How often, per turn, each fault happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// The process dies; the kernel keeps what was written.
+    pub kill: f64,
+    /// The host dies; only what was synced is sure.
+    pub power_loss: f64,
+    /// A write finds the disk full.
+    pub disk_full: f64,
+    /// A connection is reset.
+    pub reset: f64,
+    /// A router says bye.
+    pub bye: f64,
+    /// A router restarts.
+    pub reboot: f64,
+    /// The wall clock jumps.
+    pub clock_step: f64,
+    /// A byte is not the one that was sent.
+    pub corrupt: f64,
+}
+
+impl Faults {
+    /// Everything, a few times in a run of a thousand turns.
+    pub const ALL: Faults = Faults {
+        kill: 0.0015,
+        power_loss: 0.003,
+        disk_full: 0.001,
+        reset: 0.004,
+        bye: 0.001,
+        reboot: 0.001,
+        clock_step: 0.001,
+        corrupt: 0.0,
+    };
+}
+
+/// One connection, on its way between sender and shard.
+struct Pipe {
+    sender: usize,
+    receiving: bool,
+    /// (when it is there, bytes).
+    wire: VecDeque<(u64, Vec<u8>)>,
+    arrived: VecDeque<u8>,
+    end: Option<Reason>,
+}
+
+enum DiskOp {
+    Open(Hour),
+    Write(Vec<u8>),
+    Sync,
+}
+
+/// One shard and the part of the world that it sees.
+struct Driven {
+    shard: Shard,
+    accepting: bool,
+    waiting: VecDeque<ConnectionId>,
+    pipes: BTreeMap<ConnectionId, Pipe>,
+    disk_ops: VecDeque<(u64, DiskOp)>,
+    hour: Option<Hour>,
+    disk_failed: bool,
+    told: VecDeque<Message>,
+}
+
+/// A world with a collector in it.
+pub struct Sim {
+    chance: ChaCha8Rng,
+    faults: Faults,
+    /// Whether bytes arrive damaged in this world.
+    pub corrupts: bool,
+    settings: Settings,
+    data: PathBuf,
+    monotonic_us: u64,
+    clock_step_us: i64,
+    disk: disk::Disk,
+    driven: Vec<Driven>,
+    /// The routers.
+    pub senders: Vec<Sender>,
+    connections: u64,
+    unique: u32,
+    /// Whether senders change their tables.
+    pub busy: bool,
+    /// Crashes and stops so far.
+    pub restarts: u64,
+    /// Acks on their way: (when, sender, connection, bytes).
+    acks: VecDeque<(u64, usize, ConnectionId, Vec<u8>)>,
+    links: Vec<Option<(usize, ConnectionId)>>,
+}
+
+impl Sim {
+    /// A collector that begins with the empty folder `data`, and routers of these manners.
+    pub fn new(
+        seed: u64,
+        faults: Faults,
+        manners: &[Manner],
+        settings: Settings,
+        data: &Path,
+    ) -> Sim {
+        let chance = ChaCha8Rng::seed_from_u64(seed);
+        let mut sim = Sim {
+            chance,
+            faults,
+            corrupts: faults.corrupt > 0.0,
+            settings,
+            data: data.to_owned(),
+            monotonic_us: 0,
+            clock_step_us: 0,
+            disk: disk::Disk::default(),
+            driven: Vec::new(),
+            senders: Vec::new(),
+            connections: 0,
+            unique: 0,
+            busy: true,
+            restarts: 0,
+            acks: VecDeque::new(),
+            links: vec![None; manners.len()],
+        };
+        for (index, manner) in manners.iter().enumerate() {
+            let router = RouterId([192, 0, 2, index as u8 + 1].into());
+            let skews_us = [0, 0, 250_000, -3_600_000_000, 7_200_000_000];
+            let skew_us = skews_us[sim.chance.random_range(0..skews_us.len())];
+            sim.senders.push(Sender::new(router, *manner, skew_us, sim.now()));
+        }
+        sim
+    }
+
+    /// The time.
+    pub fn now(&self) -> Now {
+        let passed_us = self.monotonic_us as i64 + self.clock_step_us;
+        Now { wall: START.offset(passed_us), monotonic_us: self.monotonic_us }
+    }
+
+    /// Starts a collector on what the disk holds; returns what recovery found.
+    pub fn start(&mut self, shards: usize) -> Result<Recovered, String> {
+        let told = |error: &dyn std::fmt::Display| error.to_string();
+        self.disk.materialise(&self.data).map_err(|error| told(&error))?;
+        let now = self.now();
+        let recovered = open(&self.data, now.wall).map_err(|error| told(&error))?;
+        self.disk.reload(&self.data).map_err(|error| told(&error))?;
+        // What recovery cannot vouch for is durable before a router can open a new session.
+        let (mut builder, mut block) = (BlockBuilder::new(0), Vec::new());
+        recovered.rows.iter().for_each(|row| builder.session(row));
+        builder.finish(&mut block);
+        let hour = now.wall.hour();
+        self.disk.open(hour, 0);
+        self.disk.append(hour, 0, &block);
+        self.disk.sync(hour, 0);
+        let parked = recovered.routers.iter().map(|(id, state)| (*id, state.clone())).collect();
+        let registry = Arc::new(Registry::new(parked));
+        let policy = Arc::new(Policy::new(&self.settings));
+        for index in 0..shards {
+            let settings = ShardSettings::new(&self.settings, index, shards);
+            self.driven.push(Driven {
+                shard: Shard::new(settings, registry.clone(), policy.clone()),
+                accepting: false,
+                waiting: VecDeque::new(),
+                pipes: BTreeMap::new(),
+                disk_ops: VecDeque::new(),
+                hour: None,
+                disk_failed: false,
+                told: VecDeque::new(),
+            });
+        }
+        Ok(recovered)
+    }
+
+    /// A number of shards for the next start; another one than the last time is normal.
+    pub fn any_shards(&mut self) -> usize {
+        self.chance.random_range(1..4)
+    }
+
+    /// One turn of everything. `Ok(true)` = the collector is down now.
+    pub fn turn(&mut self) -> Result<bool, String> {
+        self.monotonic_us += match self.chance.random_range(0..20) {
+            0 => self.chance.random_range(5_000..60_000),
+            _ => self.chance.random_range(20..1_500),
+        };
+        if self.chance.random_bool(self.faults.clock_step) {
+            self.clock_step_us += self.chance.random_range(-7_200_000_000i64..7_200_000_000);
+        }
+        self.turn_senders();
+        self.deliver_acks()?;
+        for index in 0..self.driven.len() {
+            self.turn_shard(index)?;
+        }
+        self.maybe_die()
+    }
+
+    /// Ends every fault, and lets everything be said.
+    pub fn calm(&mut self) {
+        self.faults = Faults::default();
+        self.busy = false;
+        let now = self.now();
+        for sender in &mut self.senders {
+            sender.last_word(now);
+        }
+    }
+
+    /// Whether every router has said everything, and the collector has digested and committed it.
+    pub fn is_quiet(&self) -> bool {
+        self.senders.iter().all(Sender::is_quiet)
+            && self.driven.iter().all(|driven| driven.disk_ops.is_empty())
+            && self.driven.iter().all(|driven| {
+                driven.pipes.values().all(|pipe| pipe.wire.is_empty() && pipe.arrived.is_empty())
+            })
+    }
+
+    /// Stops the collector in order; every row is durable afterwards.
+    pub fn stop(&mut self) -> Result<(), String> {
+        let now = self.now();
+        for driven in &mut self.driven {
+            driven.shard.stop(now);
+        }
+        for _ in 0..20_000 {
+            if self.driven.iter().all(|driven| driven.shard.stopped()) {
+                self.driven.clear();
+                self.cut_links();
+                self.restarts += 1;
+                return Ok(());
+            }
+            self.monotonic_us += 500;
+            self.deliver_acks()?;
+            for index in 0..self.driven.len() {
+                self.turn_shard(index)?;
+            }
+        }
+        Err("the collector does not stop".to_owned())
+    }
+
+    /// Writes the disk into the data folder.
+    pub fn materialise(&self) -> Result<(), String> {
+        self.disk.materialise(&self.data).map_err(|error| error.to_string())
+    }
+
+    fn turn_senders(&mut self) {
+        for index in 0..self.senders.len() {
+            let now = self.now();
+            if self.senders[index].link.is_none() {
+                let due = self.senders[index].retry_us <= now.monotonic_us;
+                if due && !self.driven.is_empty() {
+                    self.connect(index);
+                }
+            }
+            if self.busy && self.chance.random_bool(0.15) {
+                self.senders[index].change(now, &mut self.chance, &mut self.unique);
+            }
+            if self.busy && self.chance.random_bool(0.01) {
+                self.senders[index].keepalive();
+            }
+            if self.chance.random_bool(self.faults.bye) {
+                self.senders[index].bye();
+            }
+            // Documents on two connections at once have no order but that in which they arrive.
+            let ordered = self.senders[index].manner != Manner::Bare;
+            if ordered && self.chance.random_bool(self.faults.reset) {
+                self.cut_link(index, Reason::ConnectionLost);
+            }
+            if ordered && self.chance.random_bool(self.faults.reboot) {
+                self.cut_link(index, Reason::ConnectionLost);
+                self.senders[index].reboot(now);
+            }
+            self.carry(index);
+        }
+    }
+
+    /// A router usually comes back to the same shard, and sometimes to another.
+    fn connect(&mut self, sender: usize) {
+        let pinned = sender % self.driven.len();
+        let shard = match self.chance.random_bool(0.8) {
+            true => pinned,
+            false => self.chance.random_range(0..self.driven.len()),
+        };
+        self.connections += 1;
+        let id = ConnectionId(self.connections);
+        let pipe = Pipe {
+            sender,
+            receiving: false,
+            wire: VecDeque::new(),
+            arrived: VecDeque::new(),
+            end: None,
+        };
+        self.driven[shard].pipes.insert(id, pipe);
+        self.driven[shard].waiting.push_back(id);
+        self.links[sender] = Some((shard, id));
+        let now = self.now();
+        self.senders[sender].connected(now, &mut self.chance);
+    }
+
+    /// Moves some of a sender's bytes into the network.
+    fn carry(&mut self, index: usize) {
+        let Some((shard, id)) = self.links[index] else { return };
+        let arrival_us = self.monotonic_us + self.chance.random_range(0..LATENCY_US_MAX);
+        let sender = &mut self.senders[index];
+        let Some(link) = &mut sender.link else { return };
+        let pipe = self.driven.get_mut(shard).and_then(|driven| driven.pipes.get_mut(&id));
+        let Some(pipe) = pipe else { return };
+        let count = self.chance.random_range(0..8_000).min(link.outbox.len());
+        if count > 0 {
+            let earliest_us = pipe.wire.back().map_or(0, |piece| piece.0);
+            let mut bytes: Vec<u8> = link.outbox.drain(..count).collect();
+            if self.chance.random_bool(self.faults.corrupt) {
+                let index = self.chance.random_range(0..count);
+                bytes[index] ^= 1 << self.chance.random_range(0..8);
+            }
+            pipe.wire.push_back((arrival_us.max(earliest_us), bytes));
+        }
+        if link.finishes && link.outbox.is_empty() && !link.finished {
+            // Half closed: like `nc -N`, it waits for the collector to close as well.
+            link.finished = true;
+            pipe.end = Some(Reason::ClosedByRouter);
+        }
+    }
+
+    /// The sender's connection ends, from its side or from the network's.
+    fn cut_link(&mut self, index: usize, reason: Reason) {
+        let Some((shard, id)) = self.links[index].take() else { return };
+        let pipe = self.driven.get_mut(shard).and_then(|driven| driven.pipes.get_mut(&id));
+        if let Some(pipe) = pipe {
+            // A reset may overtake what is still on its way.
+            pipe.wire.truncate(self.chance.random_range(0..=pipe.wire.len()));
+            pipe.end = Some(reason);
+        }
+        let retry_us = self.monotonic_us + self.chance.random_range(1_000..300_000);
+        self.senders[index].disconnected(retry_us, false);
+    }
+
+    fn cut_links(&mut self) {
+        for index in 0..self.senders.len() {
+            if self.links[index].is_some() {
+                self.cut_link(index, Reason::ConnectionLost);
+            }
+        }
+    }
+
+    fn deliver_acks(&mut self) -> Result<(), String> {
+        for _ in 0..self.acks.len() {
+            let Some((due_us, index, id, bytes)) = self.acks.pop_front() else { break };
+            if due_us > self.monotonic_us {
+                self.acks.push_back((due_us, index, id, bytes));
+            } else if self.links[index].is_some_and(|link| link.1 == id) {
+                self.senders[index].hear(&bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_shard(&mut self, index: usize) -> Result<(), String> {
+        self.accept(index)?;
+        self.receive(index)?;
+        self.turn_disk(index)?;
+        while let Some(message) = self.driven[index].told.pop_front() {
+            self.handle(index, Completion::Told { message })?;
+        }
+        let drained = self.driven[index].pipes.values().all(|pipe| pipe.arrived.is_empty());
+        if drained {
+            self.handle(index, Completion::Drained)?;
+        }
+        let slices = 1 + self.chance.random_range(0..3);
+        for _ in 0..slices {
+            let now = self.now();
+            let more = self.driven[index].shard.digest(now);
+            self.look(index)?;
+            self.act(index)?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, index: usize, completion: Completion<'_>) -> Result<(), String> {
+        let now = self.now();
+        self.driven[index].shard.handle(now, completion);
+        self.look(index)?;
+        self.act(index)
+    }
+
+    /// The ledger balances at every moment.
+    fn look(&self, index: usize) -> Result<(), String> {
+        let balance = self.driven[index].shard.ledger_balance();
+        if balance == Balance::default() {
+            return Ok(());
+        }
+        Err(format!("at {} the ledger does not balance: {balance:?}", self.monotonic_us))
+    }
+
+    fn accept(&mut self, index: usize) -> Result<(), String> {
+        while self.driven[index].accepting {
+            let driven = &mut self.driven[index];
+            let Some(connection) = driven.waiting.pop_front() else { break };
+            let Some(pipe) = driven.pipes.get(&connection) else { continue };
+            let peer = SocketAddr::from(([127, 0, 0, pipe.sender as u8 + 1], 20_000));
+            self.handle(index, Completion::Accepted { connection, peer })?;
+        }
+        Ok(())
+    }
+
+    /// Delivers some of what has arrived, connection by connection, in pieces of any length.
+    fn receive(&mut self, index: usize) -> Result<(), String> {
+        let ids: Vec<ConnectionId> = self.driven[index].pipes.keys().copied().collect();
+        for id in ids {
+            let now_us = self.monotonic_us;
+            let Some(pipe) = self.driven[index].pipes.get_mut(&id) else { continue };
+            while pipe.wire.front().is_some_and(|piece| piece.0 <= now_us) {
+                let bytes = pipe.wire.pop_front().map(|piece| piece.1).unwrap_or_default();
+                pipe.arrived.extend(bytes);
+            }
+            if !pipe.receiving || self.chance.random_bool(0.3) {
+                continue;
+            }
+            let count = match self.chance.random_range(0..4) {
+                0 => self.chance.random_range(0..40),
+                _ => self.chance.random_range(0..16_000),
+            };
+            let bytes: Vec<u8> = pipe.arrived.drain(..pipe.arrived.len().min(count)).collect();
+            let ended = pipe.arrived.is_empty() && pipe.wire.is_empty();
+            let reason = if ended { pipe.end.take() } else { None };
+            if !bytes.is_empty() {
+                self.handle(index, Completion::Received { connection: id, bytes: &bytes })?;
+            }
+            if let Some(reason) = reason {
+                self.handle(index, Completion::ReceiveEnded { connection: id, reason })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_disk(&mut self, index: usize) -> Result<(), String> {
+        let shard = index as u16;
+        while self.driven[index].disk_ops.front().is_some_and(|op| op.0 <= self.monotonic_us) {
+            let full = self.chance.random_bool(self.faults.disk_full);
+            let driven = &mut self.driven[index];
+            let Some((_, op)) = driven.disk_ops.pop_front() else { break };
+            let hour = driven.hour;
+            match (op, hour) {
+                (DiskOp::Open(hour), _) => {
+                    driven.hour = Some(hour);
+                    let length = self.disk.open(hour, shard);
+                    self.handle(index, Completion::LogOpened { hour, length })?;
+                }
+                (DiskOp::Write(bytes), Some(hour)) => {
+                    let kept = if full { bytes.len() / 2 } else { bytes.len() };
+                    driven.disk_failed |= full;
+                    self.disk.append(hour, shard, bytes.get(..kept).unwrap_or(&bytes));
+                }
+                (DiskOp::Sync, Some(hour)) if !driven.disk_failed => {
+                    self.disk.sync(hour, shard);
+                    self.handle(index, Completion::LogSynced)?;
+                }
+                (DiskOp::Sync, Some(_)) => {
+                    self.handle(index, Completion::LogFailed { errno: 28 })?;
+                }
+                (DiskOp::Write(_) | DiskOp::Sync, None) => {
+                    return Err("the log is written before it is opened".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the shard asks for.
+    fn act(&mut self, index: usize) -> Result<(), String> {
+        while let Some(op) = self.driven[index].shard.poll_op() {
+            let delay_us = self.chance.random_range(0..5_000);
+            let driven = &mut self.driven[index];
+            let after_us = driven.disk_ops.back().map_or(0, |op| op.0);
+            let due_us = (self.monotonic_us + delay_us).max(after_us);
+            match op {
+                Op::Accept => driven.accepting = true,
+                Op::PauseAccept => driven.accepting = false,
+                Op::Receive { connection } => set_receiving(driven, connection, true),
+                Op::PauseReceive { connection } => set_receiving(driven, connection, false),
+                Op::Send { connection, bytes } => {
+                    if let Some(pipe) = driven.pipes.get(&connection) {
+                        let due_us = self.monotonic_us + LATENCY_US_MAX;
+                        self.acks.push_back((due_us, pipe.sender, connection, bytes));
+                    }
+                }
+                Op::Close { connection, .. } => self.close(index, connection)?,
+                Op::LogOpen { hour } => driven.disk_ops.push_back((due_us, DiskOp::Open(hour))),
+                Op::LogWrite { bytes } => {
+                    driven.disk_ops.push_back((due_us, DiskOp::Write(bytes)));
+                }
+                Op::LogSync => driven.disk_ops.push_back((due_us, DiskOp::Sync)),
+                Op::Tell { shard, message } => match self.driven.get_mut(shard) {
+                    Some(driven) => driven.told.push_back(message),
+                    None => return Err(format!("shard {shard} is told, and is not there")),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// The shard closes a connection: its sender tries again later.
+    fn close(&mut self, index: usize, connection: ConnectionId) -> Result<(), String> {
+        if let Some(pipe) = self.driven[index].pipes.remove(&connection)
+            && self.links[pipe.sender].is_some_and(|link| link.1 == connection)
+        {
+            self.links[pipe.sender] = None;
+            let retry_us = self.monotonic_us + self.chance.random_range(1_000..100_000);
+            self.senders[pipe.sender].disconnected(retry_us, true);
+        }
+        self.handle(index, Completion::Closed { connection })
+    }
+
+    /// The process or the host dies, by chance or because its log has failed.
+    fn maybe_die(&mut self) -> Result<bool, String> {
+        let failed = self.driven.iter().any(|driven| driven.shard.failure().is_some());
+        let kill = failed || self.chance.random_bool(self.faults.kill);
+        let power_loss = self.chance.random_bool(self.faults.power_loss);
+        if !kill && !power_loss {
+            return Ok(false);
+        }
+        for index in 0..self.driven.len() {
+            self.die_while_writing(index);
+        }
+        self.driven.clear();
+        if power_loss {
+            self.disk.lose_power(&mut self.chance);
+        }
+        // Acks that had left the host may still reach the routers.
+        for (_, index, id, bytes) in std::mem::take(&mut self.acks) {
+            if self.chance.random_bool(0.7) && self.links[index].is_some_and(|link| link.1 == id) {
+                self.senders[index].hear(&bytes)?;
+            }
+        }
+        self.cut_links();
+        self.restarts += 1;
+        self.monotonic_us += self.chance.random_range(1_000..3_000_000);
+        Ok(true)
+    }
+
+    /// Of the write under way, some is done; an open under way may be done too.
+    fn die_while_writing(&mut self, index: usize) {
+        let shard = index as u16;
+        let mut hour = self.driven[index].hour;
+        while self.chance.random_bool(0.5) {
+            match self.driven[index].disk_ops.pop_front() {
+                Some((_, DiskOp::Open(next))) => {
+                    hour = Some(next);
+                    self.disk.append(next, shard, &[]);
+                }
+                Some((_, DiskOp::Write(bytes))) => {
+                    let kept = self.chance.random_range(0..=bytes.len());
+                    if let (Some(hour), Some(part)) = (hour, bytes.get(..kept)) {
+                        self.disk.append(hour, shard, part);
+                    }
+                    return;
+                }
+                Some((_, DiskOp::Sync)) | None => return,
+            }
+        }
+    }
+}
+
+fn set_receiving(driven: &mut Driven, connection: ConnectionId, receiving: bool) {
+    if let Some(pipe) = driven.pipes.get_mut(&connection) {
+        pipe.receiving = receiving;
+    }
+}

@@ -1,0 +1,228 @@
+//! Hundreds of seeded worlds: whatever breaks, what was acknowledged is there.
+
+use std::collections::BTreeSet;
+
+use storage::log::{Filter, verify};
+use storage::mapping::{Key, Label, Mapping};
+use storage::router::RouterState;
+use storage::row::{ChangeKind, Row};
+
+use super::*;
+
+/// Turns of one world before everything calms down.
+const TURNS: usize = 800;
+
+fn settings(seed: u64) -> Settings {
+    let mut settings = Settings { sessions_per_minute_max: 1_000_000, ..Settings::default() };
+    settings.rejected_budget = 1_000_000;
+    if seed.is_multiple_of(3) {
+        // So little that sessions are paused and blocks fill up all the time.
+        settings.memory_bytes = 4_096;
+        settings.commit_bytes = 1_024;
+    }
+    settings
+}
+
+fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
+/// Entries of a table by key, times left out: what forwards packets.
+fn entries<'a>(mappings: impl Iterator<Item = &'a Mapping>) -> BTreeMap<Key, Option<Label>> {
+    mappings.map(|mapping| (mapping.key(), value(mapping))).collect()
+}
+
+fn value(mapping: &Mapping) -> Option<Label> {
+    mapping.branches.first().and_then(|branch| branch.stack.first()).copied()
+}
+
+fn table(state: &RouterState) -> BTreeMap<Key, Option<Label>> {
+    let mappings: Vec<Mapping> = state.table.iter().map(|entry| entry.mapping()).collect();
+    entries(mappings.iter())
+}
+
+/// What must be true of a log that a crash has left.
+fn check_recovered(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
+    for sender in &sim.senders {
+        let Some(state) = recovered.routers.get(&sender.router) else {
+            if sender.made.iter().any(|made| made.acked) {
+                return Err(format!("{}: acknowledged, and nothing is there", sender.router));
+            }
+            continue;
+        };
+        let found = table(state);
+        let truth = entries(sender.truth.values());
+        let mut last: BTreeMap<Key, &Made> = BTreeMap::new();
+        for made in &sender.made {
+            last.insert(made.key, made);
+        }
+        for (key, made) in &last {
+            let found = found.get(key).copied().flatten();
+            if made.acked && !sim.corrupts && found != made.label {
+                let router = sender.router;
+                return Err(format!("{router} {key}: acked {:?}, found {found:?}", made.label));
+            }
+        }
+        let is_known = state.gap.is_none();
+        if sender.manner != Manner::Bare && is_known && found != truth {
+            return Err(format!("{}: vouched for, and not the truth", sender.router));
+        }
+    }
+    Ok(())
+}
+
+/// What must be true at the very end: nothing that was acknowledged is missing in the log.
+fn check_log(sim: &Sim, data: &Path, faultless: bool) -> Result<(), String> {
+    let report = verify(data).map_err(|error| error.to_string())?;
+    if let Some(fault) = report.faults.first() {
+        return Err(format!("{} faults, the first: {fault:?}", report.faults_count));
+    }
+    let mut written: BTreeSet<(RouterId, Key, Option<Label>)> = BTreeSet::new();
+    let filter = Filter { changes: true, ..Filter::NONE };
+    storage::log::read(data, &filter, &mut |row| {
+        if let Row::Change(change) = row
+            && change.stamp.kind != ChangeKind::Withdrawn
+        {
+            let (router, mapping) = (change.stamp.router, &change.mapping);
+            written.insert((router, mapping.key(), value(mapping)));
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    // A damaged frame is acknowledged when the gap that it leaves is durable.
+    for sender in sim.senders.iter().filter(|_| faultless) {
+        for made in sender.made.iter().filter(|made| made.acked && made.label.is_some()) {
+            if !written.contains(&(sender.router, made.key, made.label)) {
+                return Err(format!("{}: acknowledged and lost: {made:?}", sender.router));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One turn; after a crash, a new collector on what the old one has left.
+fn advance(sim: &mut Sim) -> Result<(), String> {
+    if sim.turn()? {
+        let shards = sim.any_shards();
+        let recovered = sim.start(shards)?;
+        check_recovered(sim, &recovered)?;
+    }
+    Ok(())
+}
+
+/// Turns until everybody has said everything.
+fn settle(sim: &mut Sim) -> Result<(), String> {
+    sim.calm();
+    let mut quiet = 0;
+    for _ in 0..60_000 {
+        advance(sim)?;
+        quiet = if sim.is_quiet() { quiet + 1 } else { 0 };
+        // Quiet for a while: the last commit interval has passed.
+        if quiet > 150 {
+            return Ok(());
+        }
+    }
+    Err("the world does not come to rest".to_owned())
+}
+
+/// At the end every table is the truth, or its router is not vouched for.
+fn check_truth(sim: &Sim, recovered: &Recovered, faultless: bool) -> Result<(), String> {
+    for sender in &sim.senders {
+        let Some(state) = recovered.routers.get(&sender.router) else {
+            return Err(format!("{} is not known", sender.router));
+        };
+        let (found, truth) = (table(state), entries(sender.truth.values()));
+        if found == truth || (!faultless && state.gap.is_some()) {
+            continue;
+        }
+        let lacking: Vec<_> = truth.iter().filter(|it| found.get(it.0) != Some(it.1)).collect();
+        let excess: Vec<_> = found.iter().filter(|it| !truth.contains_key(it.0)).collect();
+        return Err(format!("{}: lacks {lacking:?}, has {excess:?}", sender.router));
+    }
+    Ok(())
+}
+
+const MANNERS: [Manner; 4] = [Manner::Acks, Manner::Acks, Manner::Silent, Manner::Bare];
+
+/// One world from beginning to end; how often its collector went down.
+fn run(seed: u64, faults: Faults) -> Result<u64, String> {
+    let data = folder();
+    let mut sim = Sim::new(seed, faults, &MANNERS, settings(seed), data.path());
+    let shards = sim.any_shards();
+    sim.start(shards)?;
+    for _ in 0..TURNS {
+        advance(&mut sim)?;
+    }
+    settle(&mut sim)?;
+    sim.stop()?;
+    let recovered = sim.start(1)?;
+    if !recovered.cuts.is_empty() || !recovered.rows.is_empty() {
+        return Err(format!("a stop left {:?} {:?}", recovered.cuts, recovered.rows));
+    }
+    let faultless = faults.corrupt == 0.0;
+    check_truth(&sim, &recovered, faultless)?;
+    check_log(&sim, data.path(), faultless)?;
+    Ok(sim.restarts)
+}
+
+/// Runs the worlds of these seeds on every core; the sum of what they return.
+fn run_all(seeds: std::ops::Range<u64>, faults: Faults) -> u64 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let work = |core: u64| {
+        let mine = seeds.clone().filter(|seed| seed % cores == core);
+        mine.map(|seed| run(seed, faults).unwrap_or_else(|why| panic!("seed {seed}: {why}")))
+            .sum::<u64>()
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || work(core))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("the world holds")).sum()
+    })
+}
+
+#[test]
+fn durable_before_acknowledged() {
+    let restarts = run_all(0..500, Faults::ALL);
+    assert!(restarts > 1_500, "the worlds were too kind: {restarts} restarts");
+}
+
+/// The books are compared with the buffers after every single step (`Sim::look`), here while bytes
+/// arrive damaged; what is lost by that is in no table, and no table is vouched for without it.
+#[test]
+fn nothing_is_lost_silently() {
+    let faults = Faults { corrupt: 0.01, kill: 0.0005, reset: 0.002, ..Faults::default() };
+    run_all(10_000..10_060, faults);
+}
+
+/// Two lives of a collector; the routers send the same tables in both.
+#[test]
+fn a_restart_with_the_same_snapshots_costs_nothing() {
+    for seed in 0..10 {
+        let data = folder();
+        let mut sim = Sim::new(seed, Faults::default(), &MANNERS, settings(1), data.path());
+        sim.start(2).unwrap();
+        for _ in 0..300 {
+            advance(&mut sim).unwrap();
+        }
+        settle(&mut sim).unwrap();
+        sim.stop().unwrap();
+        let first = sim.start(1).unwrap();
+        let rows_before = verify(data.path()).unwrap().change_rows;
+        settle(&mut sim).unwrap();
+        sim.stop().unwrap();
+        let second = sim.start(3).unwrap();
+        let report = verify(data.path()).unwrap();
+        assert_eq!(report.change_rows, rows_before, "seed {seed}");
+        assert!(report.change_rows > 0 && report.faults.is_empty());
+        for (router, state) in &second.routers {
+            assert_eq!(since(state), since(&first.routers[router]), "seed {seed} {router}");
+            let confirmed = state.complete > first.routers[router].complete;
+            assert!(confirmed, "seed {seed} {router}: no snapshot came in the second life");
+        }
+    }
+}
+
+fn since(state: &RouterState) -> BTreeMap<Key, Micros> {
+    state.table.iter().map(|entry| (entry.key(), entry.active_since())).collect()
+}
