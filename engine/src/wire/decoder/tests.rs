@@ -386,8 +386,13 @@ fn some_session(mode: usize) -> Vec<u8> {
     }
 }
 
+/// So many cases, and no file written when one fails: the message holds the case.
+fn quiet(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest::proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(quiet(300))]
 
     /// Whatever comes: no panic, no endless loop, and the same however it is cut.
     #[test]

@@ -15,7 +15,7 @@ use super::draft::{Budget, EXTRA_BYTES_MAX, check};
 use super::{NAMESPACE, value};
 use crate::wire::{SnapshotMark, Unit, WireLimits};
 
-/// Elements of the canonical spelling are nested this deep: label-mappings, mapping, operation, nhlfe.
+/// Depth of the canonical spelling: label-mappings, mapping, operation, nhlfe.
 const CANONICAL_DEPTH: usize = 4;
 /// Attributes of one canonical element: type, loopback, rd and prefix of a `fec`.
 const CANONICAL_ATTRIBUTES: usize = 4;

@@ -447,8 +447,13 @@ fn is_passed_by_roxmltree(detail: &str) -> bool {
         .any(|what| detail.contains(what))
 }
 
+/// So many cases, and no file written when one fails: the message holds the case.
+fn quiet(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(quiet(400))]
 
     #[test]
     fn what_is_written_is_read_back_equal(
