@@ -1,0 +1,109 @@
+//! The program as a user meets it: exit codes, reports, words about wrong words.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use engine::collector::Collector;
+use engine::settings::Settings;
+
+fn stormgen(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stormgen")).args(arguments).output().unwrap()
+}
+
+fn collector(data: &Path) -> (Collector, String) {
+    let data = data.to_owned();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let settings = Settings { data, listen, http: None, shards: 1, ..Settings::default() };
+    let collector = Collector::start(settings).unwrap();
+    let target = collector.listen_address().to_string();
+    (collector, target)
+}
+
+#[test]
+fn a_small_demonstration_ends_with_an_exact_verdict() {
+    let output = stormgen(&["demo", "--routers", "40", "--pe", "8", "--rate", "0"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["verdict: exact", "sessions per shard", "intended to durable", "delivered at"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(String::from_utf8(output.stderr).unwrap().contains("link down"));
+}
+
+#[test]
+fn a_run_elsewhere_reports_json_and_judges_the_folder_it_is_given() {
+    let data = tempfile::tempdir().unwrap();
+    let (collector, target) = collector(data.path());
+    let size = ["--routers", "40", "--pe", "8", "--rate", "0", "--format", "json"];
+    let folder = data.path().to_str().unwrap();
+    let fixed = ["run", "--target", &target, "--data", folder];
+    let output = stormgen(&[&fixed[..], &size].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["network"]["routers"], 40);
+    assert_eq!(report["storm"]["speakers"].as_u64().map(|count| count > 0), Some(true));
+    assert_eq!(report["verdict"]["told"], serde_json::json!([]));
+    assert_eq!(report["verdict"]["checks"].as_array().map(Vec::len), Some(5));
+    // Another network in the same folder: its answers are not all there, and that is said.
+    let other = [&fixed[..], &size, &["--seed", "2", "--scenario", "cold-start"]].concat();
+    let again = stormgen(&other);
+    let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again.status.code(), Some(1), "{report}");
+    assert_ne!(report["verdict"]["told"], serde_json::json!([]));
+    collector.stop().unwrap();
+}
+
+#[test]
+fn wrong_words_are_2_and_a_collector_that_is_not_there_is_3() {
+    let wrong: [(&[&str], &str); 4] = [
+        (&["run"], "--target"),
+        (&["run", "--target", "127.0.0.1:1", "--scenario", "flood"], "link-down or cold-start"),
+        (&["run", "--target", "127.0.0.1:1", "--routers", "5"], "routers: expected 24 to"),
+        (&["demo", "--io", "fast"], "auto, uring or epoll"),
+    ];
+    for (arguments, word) in wrong {
+        let output = stormgen(arguments);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+    // A port that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = stormgen(&["run", "--target", &free, "--routers", "24", "--timeout", "1"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("0 of"), "{text}");
+    let output = stormgen(&["replay", "no-such-file", "--target", &free]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+/// A document kept in a file is a recording too: bare input, without an index of times.
+#[test]
+fn a_recording_is_sent_again_and_found_in_the_log() {
+    use loadgen::world::World;
+
+    let shape = loadgen::topology::Shape { routers: 24, edges: 4, seed: 1 };
+    let now = loadgen::clock::Clock::start().now();
+    let world = World::generate(&shape, now).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let table = world.network.table(&world.before, 0, now);
+    let mut document = String::new();
+    engine::wire::xml::write::write_document(
+        Some(world.network.topology.routers[0].id),
+        engine::wire::SnapshotMark::Whole,
+        &table,
+        &mut document,
+    );
+    let file = folder.path().join("r1.xml");
+    std::fs::write(&file, &document).unwrap();
+    let data = folder.path().join("data");
+    let (collector, target) = collector(&data);
+    let output = stormgen(&["replay", file.to_str().unwrap(), "--target", &target, "--fast"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("{} bytes sent over 1 connections\n", document.len()));
+    collector.stop().unwrap();
+    let report = engine::query::verify(&data).unwrap();
+    assert_eq!((report.change_rows, report.faults_count), (table.len() as u64, 0));
+}
