@@ -25,7 +25,7 @@ use crate::io::choice::{ChoiceError, Driver, choose};
 use crate::io::clock::Clock;
 use crate::io::disk::Disk;
 use crate::io::epoll::EpollDriver;
-use crate::io::links::{Address, DriverCounters, Links, Machine, Post, mailbox};
+use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, ListenError, listen};
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
@@ -382,17 +382,6 @@ impl ShardThread {
             std::process::exit(EXIT_FAILED);
         }
         let _ = ended.send(self.index);
-    }
-}
-
-/// A shard's panic stops the process, in builds that unwind too.
-pub(crate) struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            std::process::abort();
-        }
     }
 }
 

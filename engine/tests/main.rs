@@ -10,3 +10,4 @@ mod sender;
 mod sessions;
 mod bad_input;
 mod crash;
+mod storm;

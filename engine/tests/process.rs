@@ -75,6 +75,19 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a collector on `data`; `settings` is appended to its settings file.
     pub(crate) fn start(way: Way, data: &Path, settings: &str) -> Process {
+        let program = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+        Process::start_program(program, way, data, settings)
+    }
+
+    /// The same with so many descriptors and no more.
+    pub(crate) fn start_limited(way: Way, data: &Path, settings: &str, most: u32) -> Process {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""));
+        shell.arg(env!("CARGO_BIN_EXE_stormdrain"));
+        Process::start_program(shell, way, data, settings)
+    }
+
+    fn start_program(mut command: Command, way: Way, data: &Path, settings: &str) -> Process {
         let config = data.with_extension("toml");
         let head = format!(
             "data = \"{}\"\nlisten = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nio = \"{}\"\n\
@@ -83,7 +96,6 @@ impl Process {
             way.setting()
         );
         std::fs::write(&config, format!("{head}{settings}")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
         command.arg("run").arg("--config").arg(&config);
         command.env("RUST_LOG", "info").stderr(Stdio::piped()).stdin(Stdio::null());
         let mut child = spawn(way, command);

@@ -179,6 +179,21 @@ impl Router {
         self.counted(FrameType::Mappings, flags, text.as_bytes())
     }
 
+    /// A frame of mappings that is not compressed, and not kept.
+    pub(crate) fn plain_frame(&mut self, mappings: &[Mapping]) -> Vec<u8> {
+        for mapping in mappings {
+            self.table.insert(mapping.key(), mapping.clone());
+        }
+        let mut text = String::new();
+        write_document(Some(self.id), SnapshotMark::None, mappings, &mut text);
+        let mut bytes = Vec::new();
+        let (kind, flags) = (FrameType::Mappings, FrameFlags::NONE);
+        let sequence = self.sequence_next;
+        self.encoder.frame(kind, Codec::None, flags, sequence, text.as_bytes(), &mut bytes);
+        self.sequence_next += 1;
+        bytes
+    }
+
     /// Any counted frame, kept until it is acknowledged.
     pub(crate) fn counted(
         &mut self,

@@ -16,7 +16,7 @@ use storage::log::log_path;
 use storage::time::Hour;
 
 use crate::io::Completion;
-use crate::io::links::{Address, Post};
+use crate::io::links::{AbortOnPanic, Address, Post};
 
 /// What the shard asks of its disk thread.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has ended the process already (`collector`).
+            // A panic there has ended the process already.
             let _ = thread.join();
         }
     }
@@ -108,6 +108,7 @@ pub fn append_now(data: &Path, shard: u16, hour: Hour, bytes: &[u8]) -> io::Resu
 }
 
 fn work(mut writer: Writer, commands: &Receiver<Command>, answers: &Address) {
+    let _guard = AbortOnPanic;
     for command in commands {
         if let Some(answer) = writer.perform(command) {
             answers.post(Post::Log(answer));

@@ -97,7 +97,7 @@ impl EpollDriver {
             }
             let wait = if more { Duration::ZERO } else { self.wait_at_most(machine) };
             self.wait(&mut events, wait)?;
-            let drained = self.drain(&events, machine)?;
+            let drained = self.drain(&mut events, machine)?;
             let now = self.clock.now();
             self.run_timers(now, machine)?;
             if drained {
@@ -130,28 +130,40 @@ impl EpollDriver {
         }
     }
 
-    /// Takes everything that is ready. `true` when afterwards every receive queue was empty.
-    fn drain<M: Machine>(&mut self, events: &[Event], machine: &mut M) -> io::Result<bool> {
-        let started = self.clock.now();
-        let mut drained = events.len() < EVENTS_MAX;
-        for event in events {
-            let now = self.clock.now();
-            if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
-                // The shard's timers wait for us; what is left is ready in the next turn too.
-                return Ok(false);
-            }
-            match event.data.u64() {
-                LISTENER => self.accept(now, machine)?,
-                BELL => {
-                    self.links.mailbox.hear();
-                    while self.links.deliver_one(now, machine) {
-                        self.perform_all(now, machine)?;
-                    }
+    /// Takes everything that is ready, round after round, each connection its share of each.
+    /// `true` when afterwards every receive queue was empty.
+    fn drain<M: Machine>(&mut self, events: &mut Vec<Event>, machine: &mut M) -> io::Result<bool> {
+        let started_us = self.clock.now().monotonic_us;
+        loop {
+            let mut drained = events.len() < EVENTS_MAX;
+            for event in events.iter() {
+                let now = self.clock.now();
+                if now.monotonic_us.saturating_sub(started_us) > TURN_US {
+                    // The shard's timers wait for us; what is left is ready in the next turn too.
+                    return Ok(false);
                 }
-                id => drained &= self.connection_ready(now, ConnectionId(id), event, machine)?,
+                drained &= self.ready(now, event, machine)?;
             }
+            if drained {
+                return Ok(true);
+            }
+            self.wait(events, Duration::ZERO)?;
         }
-        Ok(drained)
+    }
+
+    /// Serves one descriptor that is ready. `false` when more waits there than its share.
+    fn ready<M: Machine>(&mut self, now: Now, event: &Event, machine: &mut M) -> io::Result<bool> {
+        match event.data.u64() {
+            LISTENER => self.accept(now, machine)?,
+            BELL => {
+                self.links.mailbox.hear();
+                while self.links.deliver_one(now, machine) {
+                    self.perform_all(now, machine)?;
+                }
+            }
+            id => return self.connection_ready(now, ConnectionId(id), event, machine),
+        }
+        Ok(true)
     }
 
     fn accept<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {

@@ -52,6 +52,18 @@ pub struct DriverCounters {
     pub sends_abandoned: u64,
 }
 
+/// Kept by a thread that others rely on: its panic stops the process, in builds that unwind too.
+#[derive(Debug)]
+pub struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// What one thread says to a shard's thread.
 #[derive(Debug)]
 pub enum Post {

@@ -33,6 +33,7 @@ enum Heard {
     Accepted(SocketAddr),
     Ended(u8, Reason),
     ReadWhilePaused(usize),
+    ReadUntilDrained(usize),
     Abandoned(u64),
 }
 
@@ -49,6 +50,9 @@ struct Scripted {
     ops: VecDeque<Op>,
     peers: BTreeMap<ConnectionId, Peer>,
     resume: Option<(u64, ConnectionId, usize)>,
+    /// What all connections have delivered, and had when one was resumed.
+    delivered: usize,
+    resumed: Option<usize>,
     committing: VecDeque<ConnectionId>,
     drained: bool,
     abandoned: u64,
@@ -63,6 +67,7 @@ impl Scripted {
     }
 
     fn received(&mut self, now: Now, connection: ConnectionId, bytes: &[u8]) {
+        self.delivered += bytes.len();
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         if peer.bytes == 0 {
             peer.script = bytes[0];
@@ -91,6 +96,12 @@ impl Scripted {
         }
         peer.bytes += bytes.len();
         peer.sum = bytes.iter().fold(peer.sum, |sum, byte| mix(sum, *byte));
+    }
+
+    fn note_drained(&mut self) {
+        if let Some(before) = self.resumed.take_if(|before| *before < self.delivered) {
+            self.tell(Heard::ReadUntilDrained(self.delivered - before));
+        }
     }
 
     fn ended(&mut self, connection: ConnectionId, reason: Reason) {
@@ -125,7 +136,7 @@ impl Machine for Scripted {
                 self.ops.push_back(Op::Send { connection, bytes: b"durable".to_vec() });
             }
             Completion::LogOpened { hour, .. } => assert_eq!(hour, HOUR),
-            Completion::Drained => {}
+            Completion::Drained => self.note_drained(),
             other => panic!("unexpected: {other:?}"),
         }
     }
@@ -141,6 +152,7 @@ impl Machine for Scripted {
             self.resume = None;
             let bytes = self.peers.get(&connection).map_or(0, |peer| peer.bytes);
             self.tell(Heard::ReadWhilePaused(bytes - before));
+            self.resumed = Some(self.delivered);
             self.ops.push_back(Op::Receive { connection });
         }
         false
@@ -205,6 +217,8 @@ impl Running {
                 ops: VecDeque::from([Op::Accept]),
                 peers: BTreeMap::new(),
                 resume: None,
+                delivered: 0,
+                resumed: None,
                 committing: VecDeque::new(),
                 drained: false,
                 abandoned: 0,
@@ -289,13 +303,17 @@ fn every_byte_comes_once_and_in_order() {
 }
 
 #[test]
-fn a_paused_connection_is_not_read_until_it_is_resumed() {
+fn a_paused_connection_waits_and_drained_means_that_nothing_waits() {
     each(|running| {
         let client = running.connect(b'P');
         let sender = std::thread::spawn(move || send_and_check(client, b'P', 16 << 20));
         let heard = running.hear(|heard| matches!(heard, Heard::ReadWhilePaused(_)));
         let Heard::ReadWhilePaused(bytes) = heard else { unreachable!() };
         assert!(bytes < 1 << 20, "{}: {bytes} bytes read while paused", running.name);
+        // Far more than one arming of a receive delivers had come in meanwhile.
+        let heard = running.hear(|heard| matches!(heard, Heard::ReadUntilDrained(_)));
+        let Heard::ReadUntilDrained(bytes) = heard else { unreachable!() };
+        assert!(bytes > 100_000, "{}: drained after {bytes} bytes", running.name);
         sender.join().unwrap();
         running.stop();
     });

@@ -309,11 +309,13 @@ impl Ring {
         if nothing { Ok(0) } else { self.ring.submit() }
     }
 
-    /// Whether the kernel has nothing more for us: no completion, and no work put off.
+    /// Whether the kernel has nothing more for us: no completion, no work put off, and no request
+    /// that has not been handed over (a receive asked for again may complete at once).
     pub fn is_idle(&mut self) -> bool {
-        self.taken.is_empty()
-            && self.ring.completion().is_empty()
-            && !self.ring.submission().taskrun()
+        let submissions = self.ring.submission();
+        let nothing_due = submissions.is_empty() && !submissions.taskrun();
+        drop(submissions);
+        nothing_due && self.taken.is_empty() && self.ring.completion().is_empty()
     }
 
     /// The next completion, of those that are there.
