@@ -11,3 +11,4 @@ mod sessions;
 mod bad_input;
 mod crash;
 mod storm;
+mod failure;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, unbounded};
@@ -191,6 +191,11 @@ impl Process {
         self.signal(Signal::KILL);
         self.child.wait().unwrap();
     }
+
+    /// Waits for an end that nobody ordered.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
 }
 
 impl Drop for Process {
@@ -232,6 +237,13 @@ fn spawn(way: Way, mut command: Command) -> Child {
         command.spawn().unwrap()
     });
     thread.join().unwrap()
+}
+
+/// Runs the program to its end where io_uring is denied; `data` is the last argument.
+pub(crate) fn run_denied(arguments: &[&str], data: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+    command.args(arguments).arg(data).stderr(Stdio::piped()).stdin(Stdio::null());
+    spawn(Way::Denied, command).wait_with_output().unwrap()
 }
 
 fn deny_io_uring() {

@@ -1,0 +1,56 @@
+//! What the host does to a collector: no ring, no disk.
+
+use std::path::Path;
+
+use storage::log::log_path;
+use storage::time::Hour;
+
+use crate::process::{Process, Way, message, run_denied, states};
+use crate::sender::{Fate, Router, swap, wall};
+
+#[test]
+fn a_ring_that_is_demanded_and_forbidden_is_a_start_error_with_the_fix() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let arguments = ["run", "--io", "uring", "--listen", "127.0.0.1:0", "--http", "off", "--data"];
+    let output = run_denied(&arguments, &data);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("kernel.io_uring_disabled=0"), "{text}");
+    assert!(text.contains("--io auto"), "{text}");
+}
+
+/// Puts folders where the log files of this hour and the next would be made.
+fn spoil(data: &Path) {
+    let hour = wall().hour();
+    for hour in [hour, Hour(hour.0 + 1)] {
+        std::fs::create_dir_all(log_path(data, hour, 0)).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_acknowledges_nothing_and_ends_the_process() {
+    for way in Way::all() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut process = Process::start(way, &data, "shards = 1\n");
+        spoil(&data);
+        let mut router = Router::new(1);
+        let mut session = router.open(process.listen, true, true).unwrap();
+        let mapping = swap(100, 7, router.tick());
+        session.send(&router.frame(&[mapping], true)).unwrap();
+        let fate = session.fate(&mut router);
+        assert!(matches!(fate, Fate::Closed | Fate::Reset));
+        assert_eq!(router.acknowledged(), 0);
+        assert_eq!(process.end().code(), Some(3));
+        process.line(|line| message(line).contains("the process ends"));
+
+        // Once the disk is mended everything is sent again.
+        std::fs::remove_dir_all(data.join("log")).unwrap();
+        let mut process = Process::start(way, &data, "shards = 1\n");
+        let mut session = router.open(process.listen, true, true).unwrap();
+        router.await_acks(&mut session);
+        assert!(process.terminate().success());
+        assert_eq!(states(&data)[&router.id].table.len(), 1);
+    }
+}
