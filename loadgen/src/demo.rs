@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::collector::{Collector, StartError, StopError};
-use engine::metrics::Metric;
+use engine::metrics::{Metric, Publication};
 use engine::query::{Format, QueryError, Selector, Traces, render_trace};
 use engine::settings::Settings;
 use storage::time::Micros;
@@ -105,13 +106,15 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let (key, instants) = (world.key(), performance.instants());
     ask(&mut verdict, &key, &settings.data, &instants, watch)?;
     let traces = trace_both(&key, &settings.data, &instants)?;
-    let connections = connections_per_shard(&collector);
+    let publication = Arc::clone(collector.publication());
     // Sessions end first: a router that says bye leaves nothing in a buffer.
     performance.fleet.finish().map_err(StageError::from)?;
     collector.stop()?;
     let (change_rows, log_bytes) = verdict.check_books(&settings.data)?;
-    let connections_per_shard = Some(connections);
-    report.collector = Some(CollectorReport { change_rows, log_bytes, connections_per_shard });
+    let received_bytes = publication.total(Metric::ReceivedBytes);
+    let connections_per_shard = connections_per_shard(&publication);
+    report.collector =
+        Some(CollectorReport { received_bytes, change_rows, log_bytes, connections_per_shard });
     report.verdict = Some(verdict);
     Ok(Demonstration { report, traces })
 }
@@ -135,8 +138,7 @@ pub fn ask(
     Ok(())
 }
 
-fn connections_per_shard(collector: &Collector) -> Vec<u64> {
-    let publication = collector.publication();
+fn connections_per_shard(publication: &Publication) -> Vec<u64> {
     let accepted = |shard| publication.counters(shard).get(Metric::ConnectionsAccepted);
     (0..publication.shards()).map(accepted).collect()
 }

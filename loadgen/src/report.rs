@@ -26,7 +26,7 @@ pub struct Report {
     pub storm: Option<StormReport>,
     /// Counters of the host's kernel that moved during the run; absent where they cannot be read.
     pub kernel: Option<KernelReport>,
-    /// What the collector holds; absent when it runs elsewhere.
+    /// What the collector has counted; absent when it runs elsewhere.
     pub collector: Option<CollectorReport>,
     /// Whether every answer is exact; absent when the data folder was not asked.
     pub verdict: Option<Verdict>,
@@ -108,15 +108,17 @@ pub struct KernelReport {
     pub pressed: Vec<(String, i64)>,
 }
 
-/// What the collector holds.
+/// What the collector has counted.
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectorReport {
+    /// Bytes that its shards have read from sockets, compressed as they came.
+    pub received_bytes: u64,
     /// Change rows in the log.
     pub change_rows: u64,
     /// Bytes of the log.
     pub log_bytes: u64,
-    /// Connections that each shard has accepted, by index; absent when not asked in the process.
-    pub connections_per_shard: Option<Vec<u64>>,
+    /// Connections that each shard has accepted, by index.
+    pub connections_per_shard: Vec<u64>,
 }
 
 impl Report {
@@ -240,16 +242,16 @@ impl fmt::Display for Report {
         if let Some(collector) = &self.collector {
             let per_row = collector.log_bytes as f64 / collector.change_rows.max(1) as f64;
             writeln!(f, "\ncollector")?;
+            writeln!(f, "  received             {} bytes", collector.received_bytes)?;
             writeln!(f, "  change rows          {}", collector.change_rows)?;
             writeln!(
                 f,
                 "  log                  {} bytes, {per_row:.1} a row",
                 collector.log_bytes
             )?;
-            if let Some(shards) = &collector.connections_per_shard {
-                let shards: Vec<String> = shards.iter().map(u64::to_string).collect();
-                writeln!(f, "  sessions per shard   {}", shards.join(" "))?;
-            }
+            let shards: Vec<String> =
+                collector.connections_per_shard.iter().map(u64::to_string).collect();
+            writeln!(f, "  sessions per shard   {}", shards.join(" "))?;
         }
         self.verdict.as_ref().map_or(Ok(()), |verdict| write!(f, "\n{verdict}"))
     }

@@ -5,7 +5,6 @@
 //! Law:  exact or not: an answer that is unknown, missing, late or too many is a difference.
 //! Not:  the answers of the model (`answer`); reading tables or logs in another way.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -62,15 +61,15 @@ impl Verdict {
         at: Micros,
         name: &str,
     ) -> Result<(), QueryError> {
-        let tables: BTreeMap<RouterId, Vec<TableRow>> =
-            query::tables(data, at)?.value.into_iter().collect();
+        let network = query::network(data, at, None)?.value;
         let mut findings = Findings::default();
         for (router_index, router) in key.network.topology.routers.iter().enumerate() {
             let expected = key.table(router_index, at);
-            let found = tables.get(&router.id).map_or(&[][..], Vec::as_slice);
-            compare_tables(router.id, &expected, found, &mut findings);
+            let found = query::table_rows(&network, router.id).unwrap_or_default();
+            compare_tables(router.id, &expected, &found, &mut findings);
         }
-        let strangers = tables.len().saturating_sub(key.network.topology.routers.len());
+        let ours = key.network.topology.routers.len();
+        let strangers = query::router_rows(&network).len().saturating_sub(ours);
         for _ in 0..strangers {
             findings.differ("a router that is not of this network");
         }

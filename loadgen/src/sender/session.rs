@@ -30,9 +30,11 @@ use crate::workload::{Encoder, Frame, FrameRole};
 const AGENT: &str = concat!("stormgen/", env!("CARGO_PKG_VERSION"));
 /// Attempts to connect that one thread has under way at once: each holds a helper thread.
 const CONNECTS_AT_ONCE: usize = 16;
-/// First and last pause before connecting again (docs/PROTOCOL.md, reconnection).
+/// First and last pause before connecting again; it doubles in between.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Different pauses of the routers of one thread.
+const SPREAD: usize = 64;
 /// How long to wait for the last acks, and for the collector to close after bye.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// Bytes of one read: more than a hundred acks.
@@ -286,7 +288,9 @@ pub(super) async fn run(session: Rc<Session>, thread: Rc<ThreadState>) {
         if session.is_finished() || session.state.borrow().finishing {
             return;
         }
-        sleep(pause).await;
+        // Spread over once more the pause: routers must not come back all at the same moment.
+        let spread = u32::try_from(session.plan.router_index % SPREAD).unwrap_or(0);
+        sleep(pause + pause * spread / SPREAD as u32).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
