@@ -2,7 +2,7 @@
 //!
 //! In:   `Op`, taken from `Shard::poll_op` by a driver.
 //! Out:  `Completion`, given to `Shard::handle` by the same driver.
-//! Law:  the shard never calls the kernel; the three drivers (`uring`, `epoll`, `sim`) never decide.
+//! Law:  the shard never calls the kernel; the drivers (`uring`, `epoll`, `sim`) never decide.
 //! Not:  what an operation is for (`shard`).
 
 pub mod clock;

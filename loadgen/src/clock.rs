@@ -2,7 +2,8 @@
 //!
 //! In:   nothing.
 //! Out:  `Clock`: a wall time and a monotonic time that were read together.
-//! Law:  every wall time of a run is derived from one reading, so a step of the host's clock moves none.
+//! Law:  every wall time of a run is derived from one reading, so a step of the host's clock moves
+//!       none.
 //! Not:  waiting (`sender`), or when things happen in the model (`scenario`).
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

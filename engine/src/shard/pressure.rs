@@ -56,7 +56,8 @@ impl Shard {
 
     /// When the budget is spent and nothing can be digested, all of it is units that are not whole
     /// yet. One session at a time is read on, so that its unit gets whole and frees its bytes: the
-    /// budget is exceeded by one unit at most, and a session that trickles holds nobody up for long.
+    /// budget is exceeded by one unit at most, and a session that trickles holds nobody up for
+    /// long.
     pub(crate) fn favour(&mut self, now: Now) {
         if !self.pressed || !self.ready.is_empty() || self.commit_is_full() {
             return;

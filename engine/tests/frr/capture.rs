@@ -3,7 +3,8 @@
 //! In:   a folder: `PHASE/rN.fpm`, `expected.PHASE/rN.{mpls_table,ip_route}.json`, or the same
 //!       with `.gz`; expected of the phase `dump` is called `expected.before`.
 //! Out:  the bytes, and the expected entries as the collector should hold them.
-//! Law:  what is expected comes from the router's own `show` output alone, never from its FPM bytes.
+//! Law:  what is expected comes from the router's own `show` output alone, never from its FPM
+//!       bytes.
 //! Not:  how either is compared (`frr`).
 
 use std::io::Read;
@@ -140,7 +141,7 @@ fn ilm_entry(shown: &Value) -> Option<Entry> {
     let entry = (Key::Ilm(label, Origin::Platform), (Operation::Swap, branches));
     (!entry.1.1.is_empty()).then_some(entry)
 }
-
+/// Of `show ip route json`: the selected and installed routes, with their forwarding next hops.
 /// `"10.0.0.0/30":[{"selected":true,"installed":true,"nexthops":[{"fib":true,"ip":..,"labels":..}]}]`
 fn ftn_entry((prefix, routes): (&String, &Value)) -> Option<Entry> {
     let is_set = |value: &Value, name: &str| value[name].as_bool() == Some(true);

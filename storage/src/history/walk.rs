@@ -28,7 +28,8 @@ pub use paths::{Hop, Path};
 
 /// Steps of one walk: a network of 17,000 routers needs one or two each; hostile tables more.
 pub const STEPS_MAX: usize = 65_536;
-/// Labels on a packet: far above any service chain; tables that push for ever are hostile or broken.
+/// Labels on a packet: far above any service chain; tables that push for ever are hostile or
+/// broken.
 pub const STACK_LABELS_MAX: usize = 64;
 
 /// How the packet comes to the head router.

@@ -112,10 +112,12 @@ impl BlockBuilder {
         }
     }
 
-    /// Says that when the next block is written, every byte before it is durable: it begins a commit.
+    /// Says that when the next block is written, every byte before it is durable: it begins a
+    /// commit.
     ///
     /// The block carries it as a flag. Recovery tells by it a hole that a power loss left in a
-    /// commit that was never acknowledged (cut there) from damage to old bytes (what follows stays).
+    /// commit that was never acknowledged (cut there) from damage to old bytes (what follows
+    /// stays).
     pub fn all_before_is_durable(&mut self) {
         self.all_before_durable = true;
     }

@@ -2,7 +2,7 @@
 //!
 //! In:   the payload of one FPM frame: netlink messages, each in the sender's own byte order.
 //! Out:  `Parsed`: routes and next hops, in the order of the frame.
-//! Law:  nothing is read outside the lengths given; a frame with one fault yields no message at all.
+//! Law:  nothing is read outside the lengths given; a frame with one fault yields no message.
 //! Not:  what a route means for the label table (`fpm`), or which next hops a group has (`hops`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
