@@ -142,7 +142,7 @@ fn ilm_entry(shown: &Value) -> Option<Entry> {
     (!entry.1.1.is_empty()).then_some(entry)
 }
 /// Of `show ip route json`: the selected and installed routes, with their forwarding next hops.
-/// `"10.0.0.0/30":[{"selected":true,"installed":true,"nexthops":[{"fib":true,"ip":..,"labels":..}]}]`
+/// Of `show ip route json`: the selected, installed routes with their forwarding next hops.
 fn ftn_entry((prefix, routes): (&String, &Value)) -> Option<Entry> {
     let is_set = |value: &Value, name: &str| value[name].as_bool() == Some(true);
     let selected = |route: &&Value| is_set(route, "selected") && is_set(route, "installed");
