@@ -141,7 +141,7 @@ fn ilm_entry(shown: &Value) -> Option<Entry> {
     let entry = (Key::Ilm(label, Origin::Platform), (Operation::Swap, branches));
     (!entry.1.1.is_empty()).then_some(entry)
 }
-/// Of `show ip route json`: the selected and installed routes, with their forwarding next hops.
+
 /// Of `show ip route json`: the selected, installed routes with their forwarding next hops.
 fn ftn_entry((prefix, routes): (&String, &Value)) -> Option<Entry> {
     let is_set = |value: &Value, name: &str| value[name].as_bool() == Some(true);
