@@ -36,6 +36,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Bytes that all sessions together may have received and not yet digested.
     pub memory_bytes: u64,
+    /// Entries that all tables together may hold.
+    pub table_entries_max: u64,
     /// Connections that the whole process holds at once.
     pub connections_max: u64,
     /// Longest wait of a row for its commit, milliseconds.
@@ -82,6 +84,7 @@ impl Default for Settings {
             io: IoChoice::Auto,
             log_format: LogFormat::Text,
             memory_bytes: 1 << 30,
+            table_entries_max: 200_000_000,
             connections_max: 1_000_000,
             commit_interval_ms: 20,
             commit_bytes: 1 << 20,

@@ -54,6 +54,8 @@ pub struct ShardSettings {
     pub batch_bytes_max: usize,
     /// Received bytes that this shard may hold: its share of the host's budget.
     pub surge_bytes_max: usize,
+    /// Entries that the tables of this shard may hold: its share of the host's reserve.
+    pub table_entries_max: u64,
     /// Silence after which a snapshot without an explicit end counts as over.
     pub snapshot_quiet_us: u64,
     /// How long an unconfirmed entry is kept.
@@ -80,6 +82,7 @@ impl ShardSettings {
             block_bytes_max,
             batch_bytes_max: block_bytes_max * BATCH_BLOCKS_MAX,
             surge_bytes_max: settings.memory_bytes as usize / shards.max(1),
+            table_entries_max: settings.table_entries_max / shards.max(1) as u64,
             snapshot_quiet_us: settings.snapshot_quiet_ms * 1_000,
             unconfirmed_hold_us: settings.unconfirmed_hold_s * 1_000_000,
             identify_timeout_us: settings.identify_timeout_ms * 1_000,

@@ -198,6 +198,15 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| settings.memory_bytes.to_string(),
     },
     Setting {
+        name: "table_entries_max",
+        group: Group::Process,
+        help: "Entries that all routers' tables together may hold. Beyond it new keys of the \
+               largest grower are refused, with the cause `table-full` and a gap; reading goes on.",
+        allowed: "1000 to 10000000000",
+        set: |settings, text| within(&mut settings.table_entries_max, text, 1_000, 10_000_000_000),
+        get: |settings| settings.table_entries_max.to_string(),
+    },
+    Setting {
         name: "connections_max",
         group: Group::Process,
         help: "Connections that the process holds at once. Beyond it none are taken until one \

@@ -16,7 +16,7 @@ use super::digest::Flow;
 use super::session::unit_mappings;
 use crate::io::Now;
 use crate::metrics::Metric;
-use crate::wire::{Rejection, SnapshotMark, Unit, UnitKind};
+use crate::wire::{RejectedMapping, Rejection, SnapshotMark, Unit, UnitKind};
 
 impl Shard {
     /// Applies the unit in `self.unit` to the session of `connection`.
@@ -165,6 +165,7 @@ impl Shard {
         time: Micros,
         now: Now,
     ) -> Flow {
+        self.refuse_new_keys(session, unit);
         let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
         let shown = unit.snapshot != SnapshotMark::None || inferred;
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
@@ -212,6 +213,7 @@ impl Shard {
         time: Micros,
         now: Now,
     ) -> Flow {
+        let mut is_full = false;
         for rejected in &unit.rejected {
             let cause = rejected.cause;
             connection.books.open.reject(cause, 0, 1);
@@ -220,7 +222,9 @@ impl Shard {
             if cause != Cause::ForeignRouter {
                 session.damage_snapshot(Damage::Mappings);
             }
-            if let Some(key) = rejected.key {
+            if cause == Cause::TableFull {
+                is_full = true;
+            } else if let Some(key) = rejected.key {
                 let (start, reason) = (evidence.min(time), Reason::Rejected(cause));
                 let event = SessionEvent::Gap { start, key: Some(key), reason };
                 let row = session.state.session_row(time, event);
@@ -228,7 +232,54 @@ impl Shard {
                 self.counters.add(Metric::Gaps, 1);
             }
         }
-        self.spend_budget(connection, unit.rejected.len() as u64)
+        if is_full {
+            // One gap for the router: as many gaps as keys would be the table that has no room.
+            session.damage_snapshot(Damage::Frames);
+            if session.state.gap.is_none() {
+                let reason = Reason::Rejected(Cause::TableFull);
+                self.open_gap(session, evidence, reason, time);
+            }
+        }
+        let by_peer = unit.rejected.iter().filter(|rejected| rejected.cause != Cause::TableFull);
+        self.spend_budget(connection, by_peer.count() as u64)
+    }
+
+    /// When the tables are full, turns new keys of the largest grower into rejected mappings; the
+    /// others go on until an eighth more is used. Known keys are altered and withdrawn as ever.
+    fn refuse_new_keys(&mut self, session: &Session, unit: &mut Unit) {
+        let max = self.settings.table_entries_max;
+        let count = unit.mappings.len() as u64;
+        if self.entries + count <= max {
+            return;
+        }
+        let most = if self.is_largest_grower(session) { max } else { max + max / 8 };
+        let mut room = most.saturating_sub(self.entries);
+        let rejected = &mut unit.rejected;
+        let detail = format!("expected at most {max} entries (table_entries_max), found no room");
+        unit.mappings.retain(|mapping| {
+            let key = mapping.key();
+            let is_known = || session.state.table.get(&key).is_some();
+            if mapping.operation == Operation::None || is_known() {
+                return true;
+            }
+            if room > 0 {
+                room -= 1;
+                return true;
+            }
+            let detail = detail.as_str().into();
+            rejected.push(RejectedMapping { cause: Cause::TableFull, key: Some(key), detail });
+            false
+        });
+    }
+
+    /// Whether no other session has added more entries than this one. It is not in `connections`
+    /// while its unit is applied.
+    fn is_largest_grower(&self, session: &Session) -> bool {
+        let grown = session.grown_entries();
+        self.connections.values().all(|connection| match &connection.phase {
+            Phase::Speaking(other) => other.grown_entries() <= grown,
+            _ => true,
+        })
     }
 
     /// A frame was rejected and its boundary is known: what it said is lost.

@@ -63,7 +63,9 @@ impl Shard {
             return;
         }
         if let Some((id, until_us)) = self.favoured {
-            if now.monotonic_us < until_us {
+            let surge = self.connections.get(&id).map(|connection| &connection.surge);
+            let is_half = surge.is_some_and(|surge| surge.waiting() > 0);
+            if is_half && now.monotonic_us < until_us {
                 return;
             }
             self.favoured = None;

@@ -45,6 +45,7 @@ impl Shard {
         self.counters.add(Metric::SessionsBegun, 1);
         let mut session = Session {
             router,
+            entries_begun: state.table.len(),
             generation: row.position.generation,
             state,
             mode,

@@ -16,6 +16,8 @@ use crate::wire::xml::write::write_document;
 use crate::wire::{Hello, SnapshotMark};
 
 mod sessions;
+mod snapshots;
+mod pressure;
 
 pub(super) const ROUTER: RouterId =
     RouterId(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
@@ -94,7 +96,7 @@ impl Bench {
         self.turn();
     }
 
-    fn act(&mut self, op: Op) {
+    pub(super) fn act(&mut self, op: Op) {
         match op {
             Op::Accept | Op::PauseAccept => {}
             Op::Receive { connection } => drop(self.receiving.insert(connection, true)),

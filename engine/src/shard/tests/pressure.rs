@@ -1,0 +1,101 @@
+//! Pressure: what a shard does when more comes in than it may hold.
+
+use super::*;
+
+const FIRST: &str = "127.0.0.1:1000";
+const SECOND: &str = "127.0.0.2:1000";
+
+fn hello_for(last: u8) -> Vec<u8> {
+    hello_of(Hello {
+        router: RouterId([192, 0, 2, last].into()),
+        boot_time: Micros(7),
+        sequence_first: 1,
+        sequence_fresh: 1,
+        permanent: true,
+        acks: false,
+        snapshot: false,
+        clock: START,
+        addresses: Vec::new(),
+        agent: "bench".into(),
+    })
+}
+
+#[test]
+fn pressure_ends_at_the_tcp_window() {
+    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 17_000);
+    let large = bench.connect(1, FIRST);
+    let small = bench.connect(2, SECOND);
+    let chunk = frame(1, false, &[mapping(16, 17)]);
+    // Nothing is digested between these: the storm goes first. Chunks grow by doubling, so that
+    // 9,000 bytes hold 16 KiB.
+    for _ in 0..100 {
+        let bytes = [0; 90];
+        bench.handle(Completion::Received { connection: large, bytes: &bytes });
+    }
+    bench.handle(Completion::Received { connection: small, bytes: &chunk });
+    bench.handle(Completion::Received { connection: large, bytes: &[0; 4_000] });
+    while let Some(op) = bench.shard.poll_op() {
+        bench.act(op);
+    }
+    assert!(!bench.receiving[&large], "the largest is paused first");
+    assert!(bench.receiving[&small]);
+    let pushed = bench.shard.counters().get(Metric::SurgePushedBytes);
+    assert_eq!(pushed, 90 * 100 + chunk.len() as u64 + 4_000, "nothing is dropped");
+}
+
+#[test]
+fn a_budget_spent_on_half_units_is_freed_one_session_at_a_time() {
+    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 3_000);
+    let mappings: Vec<Mapping> = (16..516).map(|label| mapping(label, label + 1)).collect();
+    let whole = frame(1, false, &mappings);
+    assert!(whole.len() > 2_000, "{}", whole.len());
+    let (head, tail) = whole.split_at(whole.len() - 10);
+    let first = bench.connect(1, FIRST);
+    let second = bench.connect(2, SECOND);
+    bench.send(first, &hello_for(1));
+    bench.send(second, &hello_for(2));
+    for id in [first, second] {
+        bench.handle(Completion::Received { connection: id, bytes: head });
+    }
+    bench.turn();
+    let read: Vec<_> = [first, second].into_iter().filter(|id| bench.receiving[id]).collect();
+    assert_eq!(read.len(), 1, "one of them is read on");
+    bench.send(read[0], tail);
+    bench.turn();
+    let other = if read[0] == first { second } else { first };
+    assert!(bench.receiving[&other], "it is whole: now the other one");
+    bench.send(other, tail);
+    bench.settle();
+    assert!(bench.receiving[&first] && bench.receiving[&second], "the budget is free");
+    assert_eq!(bench.kinds().len(), 500);
+    assert_eq!(bench.shard.counters().get(Metric::MappingsFramed), 1_000);
+}
+
+#[test]
+fn a_full_table_refuses_new_keys_of_its_largest_grower_and_says_so() {
+    let mut bench = Bench::with(|settings| settings.table_entries_max = 8);
+    let id = bench.connect(1, FIRST);
+    bench.send(id, &hello(1, 1, true));
+    let mappings: Vec<Mapping> = (16..26).map(|label| mapping(label, label + 1)).collect();
+    bench.send(id, &frame(1, true, &mappings));
+    bench.send(id, &empty(FrameType::SnapshotComplete, 2));
+    bench.send(id, &frame(3, false, &[mapping(16, 99), mapping(40, 41)]));
+    bench.settle();
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(state.table.len(), 8);
+    assert_eq!(state.gap.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
+    assert_eq!(bench.shard.counters().rejected(Cause::TableFull).2, 3);
+    assert_eq!(bench.kinds().last(), Some(&ChangeKind::Altered), "known keys go on");
+    // Another router has grown less: it may use the last eighth.
+    let other = bench.connect(2, SECOND);
+    bench.send(other, &hello_for(2));
+    let text = String::from_utf8(document(SnapshotMark::None, &[mapping(50, 51)])).unwrap();
+    let text = text.replace("192.0.2.1", "192.0.2.2");
+    let (mut bytes, mut encoder) = (Vec::new(), FrameEncoder::new(1));
+    let (kind, none) = (FrameType::Mappings, FrameFlags::NONE);
+    encoder.frame(kind, Codec::None, none, 1, text.as_bytes(), &mut bytes);
+    bench.send(other, &bytes);
+    bench.settle();
+    let second = RouterId([192, 0, 2, 2].into());
+    assert_eq!(bench.shard.router(second).unwrap().table.len(), 1);
+}
