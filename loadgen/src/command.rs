@@ -21,7 +21,7 @@ use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay}
 use crate::report::{KernelReport, Report};
 use crate::sender::SendError;
 use crate::show::Show;
-use crate::stage::{Scenario, StageError, StageSettings, perform};
+use crate::stage::{Look, Scenario, StageError, StageSettings, perform};
 use crate::topology::Shape;
 use crate::verdict::Verdict;
 
@@ -235,7 +235,7 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
         data: data.unwrap_or_default(),
     };
     let mut show = Show::new();
-    let demonstration = demonstrate(&settings, &mut |act, done, all| show.look(act, done, all))?;
+    let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
     show.end();
     match arguments.format {
         Format::Text => print(&demonstration.to_string())?,
@@ -256,7 +256,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     };
     let counters = Counters::read();
     let mut show = Show::new();
-    let mut watch = |act: &'static str, done, all| show.look(act, done, all);
+    let mut watch = |look: &Look<'_>| show.look(look);
     let performance = perform(&settings, &mut watch)?;
     let (cold_start, storm) = (&performance.cold_start, performance.storm.as_ref());
     let mut report = Report::new(settings.shape.seed, &performance.world, cold_start, storm);

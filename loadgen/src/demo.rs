@@ -19,7 +19,7 @@ use tuning::counters::Counters;
 
 use crate::answer::{AnswerKey, Question};
 use crate::report::{CollectorReport, KernelReport, Report};
-use crate::stage::{Performance, Scenario, StageError, StageSettings, Watch, perform};
+use crate::stage::{Look, Performance, Scenario, StageError, StageSettings, Watch, perform};
 use crate::topology::Shape;
 use crate::verdict::Verdict;
 
@@ -130,11 +130,11 @@ pub fn ask(
     let stride = key.questions().count().div_ceil(PATHS_ASKED).max(1);
     let count = instants.len() as u64;
     for (place, (name, at)) in (0..).zip(instants) {
-        watch("verdict", place, count);
+        watch(&Look { act: "verdict", done: place, all: count, progress: None });
         verdict.check_tables(key, data, *at, name)?;
         verdict.check_paths(key, data, *at, name, stride)?;
     }
-    watch("verdict", count, count);
+    watch(&Look { act: "verdict", done: count, all: count, progress: None });
     Ok(())
 }
 

@@ -204,6 +204,11 @@ impl Fleet {
         &self.progress
     }
 
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.places.len()
+    }
+
     /// Adds frames to sessions, by their index in the plans; each goes out at its intended time.
     pub fn send(&self, frames: Vec<Vec<Frame>>) -> Result<(), SendError> {
         let mut dealt: Vec<Vec<(usize, Vec<Frame>)>> = Vec::new();

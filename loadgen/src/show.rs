@@ -9,6 +9,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::stage::Look;
+
 /// One act after another.
 pub struct Show {
     act: &'static str,
@@ -24,7 +26,8 @@ impl Show {
     }
 
     /// Shows how far an act is.
-    pub fn look(&mut self, act: &'static str, done: u64, all: u64) {
+    pub fn look(&mut self, look: &Look<'_>) {
+        let Look { act, done, all, .. } = *look;
         if act != self.act {
             self.bar.finish();
             self.act = act;

@@ -2,7 +2,7 @@
 //!
 //! In:   a target, a shape, a scenario and a pace.
 //! Out:  `Performance`: acts with their figures, and the fleet, still connected.
-//! Law:  an act is over when everything it planned is durable; its deadline is the only other end.
+//! Law:  an act is over when every session is there and everything planned is durable, or too late.
 //! Not:  judging what the collector stored (`verdict`), or printing (`report`).
 
 use std::net::{IpAddr, SocketAddr};
@@ -147,15 +147,28 @@ pub struct Performance {
     pub fleet: Fleet,
 }
 
-/// How far an act is: its name, frames that are durable, frames planned.
-pub type Watch<'w> = &'w mut dyn FnMut(&'static str, u64, u64);
+/// How far an act is.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Its name.
+    pub act: &'static str,
+    /// How much of it is done: frames that are durable, or whatever it counts.
+    pub done: u64,
+    /// How much there is to do.
+    pub all: u64,
+    /// Counters of the fleet, while it is sending.
+    pub progress: Option<&'a Progress>,
+}
+
+/// Called again and again while an act is under way.
+pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
 
 /// Performs. Errors: `StageError`. Blocks until the last act is over.
 pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance, StageError> {
     let clock = Clock::start();
     let world = Arc::new(World::generate(&settings.shape, clock.now())?);
     let routers = world.network.topology.routers.len();
-    watch("encoding", 0, routers as u64);
+    watch(&Look { act: "encoding", done: 0, all: routers as u64, progress: None });
     let encode_began = clock.now();
     let start = Micros(0);
     let mut frames = encode_all(routers, encode_threads(), |encoder, router_index| {
@@ -247,8 +260,11 @@ impl Act {
         let progress = fleet.progress();
         let value = Progress::value;
         let deadline = crate::clock::instant() + settings.act_timeout;
+        let sessions = fleet.sessions() as u64;
         let acked_before = value(&progress.frames_acked);
-        while !progress.all_acked() {
+        // A session that was broken plans its snapshot when it has connected again: nothing is over
+        // while one is away.
+        while !(progress.all_acked() && value(&progress.connected) == sessions) {
             if crate::clock::instant() > deadline || !fleet.is_alive() {
                 return Err(StageError::TimeUp {
                     act: name,
@@ -258,11 +274,13 @@ impl Act {
                     failures: value(&progress.connect_failures),
                 });
             }
-            watch(name, value(&progress.frames_acked) - acked_before, self.frames);
+            let done = value(&progress.frames_acked) - acked_before;
+            watch(&Look { act: name, done, all: self.frames, progress: Some(progress) });
             std::thread::sleep(LOOK_EVERY);
         }
         self.ended = clock.now();
-        watch(name, self.frames, self.frames);
+        let (done, all) = (self.frames, self.frames);
+        watch(&Look { act: name, done, all, progress: Some(progress) });
         self.latencies = fleet.take_latencies()?;
         self.bytes = value(&progress.bytes_sent) - earlier.map_or(0, |act| act.bytes);
         self.document_bytes =

@@ -12,7 +12,7 @@ fn exact(io: IoChoice, shards: usize, seed: u64) {
         collector: Settings { io, shards, ..Settings::default() },
         data: data.path().to_owned(),
     };
-    let demonstration = demonstrate(&settings, &mut |_, _, _| {}).unwrap();
+    let demonstration = demonstrate(&settings, &mut |_| {}).unwrap();
     let report = &demonstration.report;
     let verdict = report.verdict.as_ref().unwrap();
     assert!(verdict.is_exact(), "{verdict}");

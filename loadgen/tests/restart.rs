@@ -1,7 +1,7 @@
 //! A collector that is restarted under load: what was acknowledged stays, the rest comes again.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::collector::Collector;
 use engine::settings::Settings;
@@ -32,11 +32,20 @@ fn exact_after_restart_during(act: &'static str) {
         threads: 1,
         act_timeout: Duration::from_secs(60),
     };
-    let performance = perform(&settings, &mut |name, done, all| {
-        if name == act && !restarted && done * 2 >= all && all > 0 {
-            restarted = true;
-            running.take().unwrap().stop().unwrap();
-            running.replace(Some(start(target)));
+    let performance = perform(&settings, &mut |look| {
+        if look.act != act || restarted || look.done * 2 < look.all {
+            return;
+        }
+        restarted = true;
+        let progress = look.progress.unwrap();
+        let open = Progress::value(&progress.connected);
+        running.take().unwrap().stop().unwrap();
+        running.replace(Some(start(target)));
+        // Goes on when every session that was open has noticed.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Progress::value(&progress.reconnects) < open {
+            assert!(Instant::now() < deadline, "{progress:?}");
+            std::thread::yield_now();
         }
     })
     .unwrap();
@@ -47,7 +56,7 @@ fn exact_after_restart_during(act: &'static str) {
     let mut instants = performance.instants();
     instants.retain(|(name, _)| *name != "in the middle");
     let key = performance.world.key();
-    ask(&mut verdict, &key, data.path(), &instants, &mut |_, _, _| {}).unwrap();
+    ask(&mut verdict, &key, data.path(), &instants, &mut |_| {}).unwrap();
     performance.fleet.finish().unwrap();
     running.take().unwrap().stop().unwrap();
     verdict.check_books(data.path()).unwrap();

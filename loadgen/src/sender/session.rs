@@ -279,7 +279,6 @@ pub(super) async fn run(session: Rc<Session>, thread: Rc<ThreadState>) {
         match open(&session, &thread).await {
             Ok(stream) => {
                 pause = PAUSE_MIN;
-                Progress::add(&thread.progress().connected, 1);
                 converse(&session, &thread, Rc::new(stream)).await;
                 thread.progress().connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             }
@@ -307,6 +306,8 @@ async fn open(session: &Session, thread: &ThreadState) -> io::Result<TcpStream> 
 /// One connection, from hello to its end.
 async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<TcpStream>) {
     let hello = session.open(thread);
+    // Counted when its frames are planned: a session that is there has planned all that it owes.
+    Progress::add(&thread.progress().connected, 1);
     let reader = read_acks(Rc::clone(session), Rc::clone(thread), Rc::clone(&stream));
     let reader = tokio_uring::spawn(reader);
     let (result, _) = stream.write_all(hello).await;

@@ -115,7 +115,7 @@ fn timeless(mut table: Vec<Mapping>) -> BTreeMap<Key, Mapping> {
 #[test]
 fn a_fleet_says_every_table_and_every_change_and_says_bye() {
     let acceptor = Acceptor::start(None);
-    let performance = perform(&settings(acceptor.target), &mut |_, _, _| {}).unwrap();
+    let performance = perform(&settings(acceptor.target), &mut |_| {}).unwrap();
     let progress = performance.fleet.progress();
     assert_eq!(Progress::value(&progress.reconnects), 0);
     let acts = [Some(&performance.cold_start), performance.storm.as_ref()].map(Option::unwrap);
@@ -151,7 +151,7 @@ fn a_fleet_says_every_table_and_every_change_and_says_bye() {
 #[test]
 fn what_was_not_acknowledged_is_sent_again_first_and_a_snapshot_follows() {
     let acceptor = Acceptor::start(Some(7));
-    let performance = perform(&settings(acceptor.target), &mut |_, _, _| {}).unwrap();
+    let performance = perform(&settings(acceptor.target), &mut |_| {}).unwrap();
     assert_eq!(Progress::value(&performance.fleet.progress().reconnects), 1);
     let world = Arc::clone(&performance.world);
     performance.fleet.finish().unwrap();
