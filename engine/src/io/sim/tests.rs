@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use storage::log::{Filter, verify};
 use storage::mapping::{Key, Label, Mapping};
 use storage::router::RouterState;
-use storage::row::{ChangeKind, Row};
+use storage::row::{Basis, Change, Position, Row, SessionEvent};
 
 use super::*;
 
@@ -73,32 +73,75 @@ fn check_recovered(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
     Ok(())
 }
 
-/// What must be true at the very end: nothing that was acknowledged is missing in the log.
+/// What the log says of one router, in the order of the router's rows.
+#[derive(Default)]
+struct Written {
+    /// Every value, and the first row that was made when it happened (not shown by a snapshot).
+    values: BTreeMap<(Key, Option<Label>), Option<Position>>,
+    gaps: BTreeSet<Position>,
+}
+
+fn written(data: &Path) -> Result<BTreeMap<RouterId, Written>, String> {
+    let mut routers: BTreeMap<RouterId, Written> = BTreeMap::new();
+    let filter = Filter { changes: true, sessions: true, ..Filter::NONE };
+    storage::log::read(data, &filter, &mut |row| match row {
+        Row::Change(Change { stamp, mapping }) => {
+            let written = routers.entry(stamp.router).or_default();
+            let live = (stamp.basis == Basis::Live).then_some(stamp.position);
+            let first = written.values.entry((mapping.key(), value(&mapping))).or_insert(live);
+            *first = first.or(live).min(live.or(*first));
+        }
+        Row::Session(row) if matches!(row.event, SessionEvent::Gap { key: None, .. }) => {
+            routers.entry(row.router).or_default().gaps.insert(row.position);
+        }
+        Row::Session(_) | Row::Ledger(_) | Row::Kernel(_) => {}
+    })
+    .map_err(|error| error.to_string())?;
+    Ok(routers)
+}
+
+/// What must be true at the very end: nothing that was acknowledged is missing in the log, and
+/// where a change is missing that was not acknowledged, there is a gap.
 fn check_log(sim: &Sim, data: &Path, faultless: bool) -> Result<(), String> {
     let report = verify(data).map_err(|error| error.to_string())?;
     if let Some(fault) = report.faults.first() {
         return Err(format!("{} faults, the first: {fault:?}", report.faults_count));
     }
-    let mut written: BTreeSet<(RouterId, Key, Option<Label>)> = BTreeSet::new();
-    let filter = Filter { changes: true, ..Filter::NONE };
-    storage::log::read(data, &filter, &mut |row| {
-        if let Row::Change(change) = row
-            && change.stamp.kind != ChangeKind::Withdrawn
-        {
-            let (router, mapping) = (change.stamp.router, &change.mapping);
-            written.insert((router, mapping.key(), value(mapping)));
-        }
-    })
-    .map_err(|error| error.to_string())?;
+    let routers = written(data)?;
     // A damaged frame is acknowledged when the gap that it leaves is durable.
     for sender in sim.senders.iter().filter(|_| faultless) {
-        for made in sender.made.iter().filter(|made| made.acked && made.label.is_some()) {
-            if !written.contains(&(sender.router, made.key, made.label)) {
+        let Some(written) = routers.get(&sender.router) else { continue };
+        for (index, made) in sender.made.iter().enumerate() {
+            let found = written.values.contains_key(&(made.key, made.label));
+            if found || made.label.is_none() {
+                continue;
+            }
+            if made.acked {
                 return Err(format!("{}: acknowledged and lost: {made:?}", sender.router));
+            }
+            if sender.manner != Manner::Bare && !lies_in_a_gap(sender, index, written) {
+                return Err(format!(
+                    "{}: neither in the log nor in a gap: {made:?}",
+                    sender.router
+                ));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a gap row stands between the changes before and after this one that were written as
+/// they happened. Before the first of those nothing has ever been vouched for.
+fn lies_in_a_gap(sender: &Sender, index: usize, written: &Written) -> bool {
+    let live = |made: &Made| {
+        let place = written.values.get(&(made.key, made.label)).copied().flatten();
+        // A withdrawal is no value of its own: the same key is withdrawn again and again.
+        place.filter(|_| made.label.is_some())
+    };
+    let (before, after) = sender.made.split_at(index);
+    let Some(before) = before.iter().rev().find_map(live) else { return true };
+    let after = after.iter().find_map(live);
+    written.gaps.range(before..).next().is_some_and(|gap| after.is_none_or(|after| *gap < after))
 }
 
 /// One turn; after a crash, a new collector on what the old one has left.
