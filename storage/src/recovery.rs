@@ -58,7 +58,8 @@ pub fn open(data: &Path, now: Micros) -> Result<Recovered, LogError> {
 /// The gap comes first: a process that is lost between the two writes both again.
 fn close_session(state: &mut RouterState, now: Micros) -> Option<[SessionRow; 2]> {
     let begun = state.session.as_ref()?.begun;
-    let start = state.last_evidence.unwrap_or(begun);
+    // The clock may have been set back since: a gap does not begin after it was noticed.
+    let start = state.last_evidence.unwrap_or(begun).min(now);
     let reason = Reason::CollectorLost;
     let gap = state.session_row(now, SessionEvent::Gap { start, key: None, reason });
     Some([gap, state.session_row(now, SessionEvent::Termination { reason })])

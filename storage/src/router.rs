@@ -18,6 +18,10 @@ use crate::time::Micros;
 #[cfg(test)]
 mod tests;
 
+/// Gaps of single entries that are kept; one more, and the gap is the router's: 4,096 x about 120
+/// bytes, whatever a router sends.
+pub const KEY_GAPS_MAX: usize = 4_096;
+
 /// A gap that no complete snapshot has ended yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenGap {
@@ -294,6 +298,11 @@ impl RouterState {
             return;
         };
         self.table.doubt(&key);
+        if self.key_gaps.len() >= KEY_GAPS_MAX && !self.key_gaps.contains_key(&key) {
+            // A router that garbles so much is not vouched for at all, at no cost per entry.
+            self.open_gap(None, gap);
+            return;
+        }
         let open = self.key_gaps.entry(key).or_insert(gap);
         if gap.start < open.start {
             *open = gap;

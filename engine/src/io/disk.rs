@@ -206,18 +206,22 @@ impl Writer {
     }
 }
 
-/// Opens or creates the file, and makes every folder entry on the way from `data` durable.
+/// Opens or creates the file, and makes every folder entry on the way to it durable.
+///
+/// Always, not only when it is new: a process that was killed in between may have made it. The
+/// entry of the data folder itself is synced where that is permitted: it lies in a folder that may
+/// be somebody else's.
 fn create_durably(data: &Path, path: &Path) -> io::Result<File> {
     let folder = path.parent().unwrap_or(data);
-    let existed = path.exists();
     std::fs::create_dir_all(folder)?;
     // Not in append mode: a file that was cut back is written at its end, wherever that is.
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    if !existed {
-        file.sync_all()?;
-        for folder in folder.ancestors().take_while(|folder| folder.starts_with(data)) {
-            File::open(folder)?.sync_all()?;
-        }
+    file.sync_all()?;
+    for folder in folder.ancestors().take_while(|folder| folder.starts_with(data)) {
+        File::open(folder)?.sync_all()?;
+    }
+    if let Some(Ok(above)) = data.canonicalize()?.parent().map(File::open) {
+        above.sync_all()?;
     }
     Ok(file)
 }

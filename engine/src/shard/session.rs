@@ -307,7 +307,7 @@ pub(crate) fn unit_mappings(unit: &Unit) -> u64 {
 fn frames_are_lost(state: &RouterState, hello: &Hello) -> bool {
     state.boot_time == Some(hello.boot_time)
         && state.sequence_last > 0
-        && hello.sequence_first > state.sequence_last + 1
+        && hello.sequence_first > state.sequence_last.saturating_add(1)
 }
 
 fn initiation(

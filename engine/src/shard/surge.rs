@@ -65,13 +65,15 @@ impl Surge {
 
     /// Lays at least `needed` of the oldest bytes, or all there are, into one piece.
     ///
-    /// The piece at least doubles each time, so that a unit of unknown length is copied O(1) times.
+    /// The piece has room for twice as much each time, whatever has come so far: a byte of a unit
+    /// of unknown length is copied O(1) times, even when the bytes come one by one.
     pub(crate) fn gather(&mut self, needed: usize) {
         if self.chunks.len() < 2 || self.front().len() >= needed {
             return;
         }
-        let target = needed.max(2 * self.front().len()).min(self.waiting());
-        let mut piece = Vec::with_capacity(target.max(CHUNK_BYTES_MIN));
+        let doubled = 2 * self.front().len();
+        let target = needed.max(doubled).min(self.waiting());
+        let mut piece = Vec::with_capacity(target.max(doubled).max(CHUNK_BYTES_MIN));
         while piece.len() < target {
             let Some(chunk) = self.chunks.front_mut() else { break };
             let rest = chunk.get(self.start..).unwrap_or(&[]);
@@ -171,6 +173,20 @@ mod tests {
         assert_eq!(surge.time_at(0), Some(Micros(2)));
         surge.consume(2);
         assert_eq!((surge.len(), surge.held_bytes(), surge.time_at(0)), (0, 0, None));
+    }
+
+    #[test]
+    fn a_unit_that_trickles_in_is_not_copied_byte_by_byte() {
+        let mut surge = Surge::default();
+        surge.push(&vec![b'x'; 1 << 20], Micros(1));
+        let mut copies = 0;
+        for _ in 0..100_000 {
+            surge.push(b"x", Micros(1));
+            let before = surge.front().as_ptr();
+            surge.gather(surge.waiting());
+            copies += usize::from(surge.front().as_ptr() != before);
+        }
+        assert!(copies <= 2, "{copies} copies of a megabyte");
     }
 
     proptest! {

@@ -5,12 +5,16 @@
 //! Law:  no block that was durable is cut; no file is refused; a second recovery cuts nothing.
 //! Not:  what the sessions of the lost process become (`crate::recovery`).
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use super::scan::{Piece, Scan};
 use super::{LogError, log_files};
+
+/// Folders whose entries lead to a log file: its hour, `log`, and the data folder.
+const FOLDERS_ABOVE: usize = 3;
 
 /// Bytes that were cut off the end of a log file: no commit covered them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +36,14 @@ impl fmt::Display for Cut {
     }
 }
 
-/// Truncates every log file to its last good block and makes that durable.
+/// Truncates every log file to its last good block and makes all of it durable.
 ///
-/// The caller holds the lock of the data folder.
+/// What a killed process has written and not synced is whole for every reader, and gone after a
+/// power loss. What is read here counts from now on (it is not asked for again), so it is synced
+/// first, folder entries too. The caller holds the lock of the data folder.
 pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
     let mut cuts = Vec::new();
+    let mut folders = BTreeSet::new();
     for log_file in log_files(data)? {
         let mut scan = Scan::open(&log_file)?;
         let mut torn = None;
@@ -45,9 +52,15 @@ pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
                 torn = Some((bytes, corruption));
             }
         }
-        let Some((bytes, corruption)) = torn else { continue };
-        let offset = scan.length() - bytes;
+        let length = scan.length();
         let path = log_file.path;
+        folders.extend(path.ancestors().skip(1).take(FOLDERS_ABOVE).map(Path::to_owned));
+        let Some((bytes, corruption)) = torn else {
+            // A file of an old hour may be read-only by now: it is opened as a reader does.
+            sync(&path)?;
+            continue;
+        };
+        let offset = length - bytes;
         let file = OpenOptions::new().write(true).open(&path);
         let file = file.map_err(LogError::io("open", &path))?;
         file.set_len(offset).map_err(LogError::io("cut", &path))?;
@@ -55,5 +68,13 @@ pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
         let why = format!("expected {}, found {}", corruption.expected, corruption.found);
         cuts.push(Cut { path, offset, bytes, why });
     }
+    for folder in &folders {
+        sync(folder)?;
+    }
     Ok(cuts)
+}
+
+fn sync(path: &Path) -> Result<(), LogError> {
+    let file = File::open(path).map_err(LogError::io("open", path))?;
+    file.sync_all().map_err(LogError::io("sync", path))
 }

@@ -192,6 +192,16 @@ fn a_restart_says_what_it_cannot_vouch_for() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_opens_no_gap_in_the_future() {
+    let data = tempfile::tempdir().unwrap();
+    write_log(data.path(), &three_routers().blocks.concat());
+    let earlier = START.offset(-3_600_000_000);
+    let recovered = open(data.path(), earlier).unwrap();
+    let gap = recovered.routers[&router(1)].gap.expect("its session was left open");
+    assert_eq!(gap.start, earlier, "nobody watches from now on");
+}
+
+#[test]
 fn a_second_restart_adds_nothing_once_the_rows_are_written() {
     let data = tempfile::tempdir().unwrap();
     let writer = three_routers();

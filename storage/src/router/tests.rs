@@ -188,6 +188,21 @@ fn a_key_gap_ends_with_the_next_word_on_the_key() {
 }
 
 #[test]
+fn too_many_key_gaps_are_the_gap_of_the_router() {
+    let mut state = RouterState::new(router());
+    state.session_row(Micros(1), initiation(None));
+    for label in 0..KEY_GAPS_MAX as u32 {
+        let key = swap(label + 16, 1, 0).key();
+        state.session_row(Micros(9), gap(8, Some(key)));
+        state.session_row(Micros(9), gap(7, Some(key)));
+    }
+    assert_eq!((state.key_gaps.len(), state.gap), (KEY_GAPS_MAX, None));
+    state.session_row(Micros(9), gap(6, Some(swap(15, 1, 0).key())));
+    assert_eq!(state.key_gaps.len(), KEY_GAPS_MAX);
+    assert_eq!(state.gap.map(|gap| gap.start), Some(Micros(6)));
+}
+
+#[test]
 fn sequences_belong_to_a_boot() {
     let mut live = Live::new();
     live.event(10, initiation(Some(1)));
