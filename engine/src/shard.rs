@@ -37,6 +37,7 @@ use claim::{Home, Slot};
 use commit::Commit;
 use connection::{Connection, Phase, Snapshot};
 use notice::Notices;
+use pressure::Pressure;
 
 /// Batches that may collect behind the one in flight before digesting pauses: 8 blocks.
 const BATCH_BLOCKS_MAX: usize = 8;
@@ -137,12 +138,7 @@ pub struct Shard {
     leaving: Vec<RouterId>,
     /// Routers whose session has just ended.
     freed: Vec<RouterId>,
-    /// Connections that are not read because the budget is spent.
-    paused: VecDeque<ConnectionId>,
-    /// The one of them that is read nevertheless, and until when.
-    favoured: Option<(ConnectionId, u64)>,
-    pressed: bool,
-    surge_held_bytes: usize,
+    pressure: Pressure,
     /// Entries of the tables that live here.
     entries: u64,
     /// When the driver last had nothing more to deliver.
@@ -177,10 +173,7 @@ impl Shard {
             closing: Vec::new(),
             leaving: Vec::new(),
             freed: Vec::new(),
-            paused: VecDeque::new(),
-            favoured: None,
-            pressed: false,
-            surge_held_bytes: 0,
+            pressure: Pressure::default(),
             entries: 0,
             drained_us: 0,
             unit: Unit::new(),
@@ -237,7 +230,7 @@ impl Shard {
     /// The monotonic time at which `digest` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<u64> {
         let timer_us = self.timers.first().map(|timer| timer.0);
-        let favour_us = self.favoured.filter(|_| self.ready.is_empty()).map(|favour| favour.1);
+        let favour_us = self.favour_due_us();
         timer_us.into_iter().chain(favour_us).chain(self.commit_due_us()).min()
     }
 

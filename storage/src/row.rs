@@ -305,6 +305,8 @@ causes! {
     TableFull = 30 "table-full";
     /// A route over a next-hop group that the router has not announced in full (FPM).
     NextHopUnknown = 31 "next-hop-unknown";
+    /// Memory for received bytes is spent, and the session does not end the unit that it began.
+    SurgeShare = 32 "surge-share";
 }
 
 impl Cause {

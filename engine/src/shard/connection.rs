@@ -36,6 +36,10 @@ pub(crate) struct Connection {
     pub(crate) heard: Micros,
     /// The stream ended inside a unit: what it lacks.
     pub(crate) cut_short: Option<Cause>,
+    /// Units so far, read or rejected.
+    pub(crate) units: u64,
+    /// Favours (`pressure`) in a row in which its unit did not get whole.
+    pub(crate) favours_wasted: u32,
     /// Rejected frames and mappings so far.
     pub(crate) rejected: u64,
     /// Whether the last order to the driver was to read it.
@@ -140,6 +144,8 @@ impl Connection {
             heard_us: now.monotonic_us,
             heard: now.wall,
             cut_short: None,
+            units: 0,
+            favours_wasted: 0,
             rejected: 0,
             receiving: true,
             silent: false,

@@ -41,8 +41,10 @@ impl Shard {
         connection.queued = false;
         let held_before = connection.held_bytes();
         let flow = self.digest_connection(&mut connection, now);
-        if let Flow::Over(reason) = flow {
-            self.finish(&mut connection, reason, now);
+        match flow {
+            Flow::Over(reason) => self.finish(&mut connection, reason, now),
+            Flow::Wait => connection.surge.settle(),
+            Flow::On | Flow::Claim(_) => {}
         }
         self.surge_changed(held_before, connection.held_bytes());
         self.connections.insert(id, connection);
@@ -111,11 +113,13 @@ impl Shard {
                 Flow::On
             }
             Step::Unit { consumed } => {
+                connection.units += 1;
                 let time = self.take_framed(connection, consumed);
                 self.counters.add(Metric::Frames, 1);
                 self.unit_read(connection, time, now)
             }
             Step::Rejected { consumed, rejection, sequence } => {
+                connection.units += 1;
                 let time = unit_time(connection, consumed);
                 connection.surge.consume(consumed);
                 self.counters.add(Metric::SurgePoppedBytes, consumed as u64);

@@ -14,6 +14,9 @@ const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// The most that a chunk is made for, unless a unit needs more: 256 KiB.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
+/// Memory per waiting byte that is tolerated while a unit is waited for.
+const CHUNKS_PER_WAITING: usize = 4;
+
 /// Bytes up to (not including) the offset `end` of the stream had come by `time`.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -105,6 +108,28 @@ impl Surge {
         while self.marks.front().is_some_and(|mark| mark.end <= self.taken) {
             self.marks.pop_front();
         }
+    }
+
+    /// Gives memory back when little is left of it: the beginning of a unit does not keep the
+    /// chunks of what came before. Copies a quarter of what was taken, at most.
+    pub(crate) fn settle(&mut self) {
+        let waiting = self.waiting();
+        if self.chunks_held_bytes <= CHUNKS_PER_WAITING * waiting.max(CHUNK_BYTES_MIN) {
+            return;
+        }
+        let chunks = std::mem::take(&mut self.chunks);
+        let mut start = std::mem::take(&mut self.start);
+        self.chunks_held_bytes = 0;
+        if waiting == 0 {
+            return;
+        }
+        let mut rest = Vec::with_capacity(waiting.max(CHUNK_BYTES_MIN));
+        for chunk in &chunks {
+            rest.extend_from_slice(chunk.get(start..).unwrap_or(&[]));
+            start = 0;
+        }
+        self.chunks_held_bytes = rest.capacity();
+        self.chunks.push_back(rest);
     }
 
     /// Is done with everything; returns how many bytes that were.
@@ -211,6 +236,11 @@ mod tests {
                 let expected: Vec<u8> = model.drain(..take).collect();
                 prop_assert_eq!(&surge.front()[..take], &expected[..]);
                 surge.consume(take);
+                if take % 3 == 0 {
+                    surge.settle();
+                    let tolerated = 4 * model.len().max(1 << 10) + 32 * surge.marks.len();
+                    prop_assert!(surge.held_bytes() <= tolerated);
+                }
                 prop_assert_eq!(surge.len(), model.len());
                 prop_assert_eq!(surge.waiting(), model.len());
                 prop_assert!(surge.held_bytes() >= surge.len());

@@ -15,9 +15,10 @@ use crate::wire::hello::write_hello;
 use crate::wire::xml::write::write_document;
 use crate::wire::{Hello, SnapshotMark};
 
+mod surge;
+mod pressure;
 mod sessions;
 mod snapshots;
-mod pressure;
 
 pub(super) const ROUTER: RouterId =
     RouterId(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));

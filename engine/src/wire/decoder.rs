@@ -61,11 +61,17 @@ impl Decoder {
         }
     }
 
-    /// Bytes that this decoder itself keeps: inflated ones of a document that is not complete, or
-    /// the next-hop groups of an FPM session.
+    /// Bytes that this decoder keeps for a while: inflated ones of a document not complete yet.
     pub fn held_bytes(&self) -> usize {
         match &self.state {
             State::Stream(_, stream) => stream.held_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that this decoder keeps as long as the session lasts: the next-hop groups of FPM.
+    pub fn table_bytes(&self) -> usize {
+        match &self.state {
             State::Fpm { decoder, .. } => decoder.memory_bytes(),
             _ => 0,
         }

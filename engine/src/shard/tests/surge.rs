@@ -1,0 +1,240 @@
+//! More than the budget of received bytes: who waits, who goes on, and what is held meanwhile.
+
+use super::*;
+use crate::wire::frame::HEADER_BYTES;
+
+const KIB: usize = 1 << 10;
+/// What a driver delivers at once.
+const BUFFER: usize = 4 * KIB;
+
+/// A router with a TCP window: what is not read stays here.
+struct Line {
+    id: ConnectionId,
+    unread: Vec<u8>,
+}
+
+/// Delivers one buffer of every connection that is read, as a driver's turn does: operations are
+/// performed after each; then digests one slice.
+fn drive(bench: &mut Bench, lines: &mut [Line]) -> usize {
+    let mut most = 0;
+    for line in lines.iter_mut() {
+        if !bench.receiving[&line.id] || bench.closed.contains_key(&line.id) {
+            continue;
+        }
+        let rest = line.unread.split_off(line.unread.len().min(BUFFER));
+        let bytes = std::mem::replace(&mut line.unread, rest);
+        if !bytes.is_empty() {
+            bench.handle(Completion::Received { connection: line.id, bytes: &bytes });
+        }
+        while let Some(op) = bench.shard.poll_op() {
+            bench.act(op);
+        }
+        most = most.max(held(bench));
+    }
+    bench.shard.digest(bench.now);
+    assert_eq!(bench.shard.ledger_balance(), Balance::default());
+    while let Some(op) = bench.shard.poll_op() {
+        bench.act(op);
+    }
+    bench.pass(1_000);
+    most
+}
+
+fn held(bench: &Bench) -> usize {
+    bench.shard.connections.values().map(|connection| connection.held_bytes()).sum()
+}
+
+fn router(number: u8) -> RouterId {
+    RouterId([192, 0, 2, number].into())
+}
+
+fn hello_from(number: u8) -> Vec<u8> {
+    hello_of(Hello {
+        router: router(number),
+        boot_time: Micros(7),
+        sequence_first: 1,
+        sequence_fresh: 1,
+        permanent: true,
+        acks: true,
+        snapshot: false,
+        clock: START,
+        addresses: Vec::new(),
+        agent: "bench".into(),
+    })
+}
+
+fn text_of(number: u8, mappings: &[Mapping]) -> String {
+    let mut text = String::new();
+    write_document(Some(router(number)), SnapshotMark::None, mappings, &mut text);
+    text
+}
+
+fn framed(sequence: u64, text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (codec, flags) = (Codec::None, FrameFlags::NONE);
+    let text = text.as_bytes();
+    FrameEncoder::new(1).frame(FrameType::Mappings, codec, flags, sequence, text, &mut bytes);
+    bytes
+}
+
+fn many(count: u32, out: u32) -> Vec<Mapping> {
+    (0..count).map(|label| mapping(label + 16, out)).collect()
+}
+
+/// What router `number` sends, and how many entries that makes.
+fn speech(kind: &str, number: u8) -> (Vec<u8>, usize) {
+    let small = |out| text_of(number, &many(50, out));
+    let large = text_of(number, &many(1_000, 5_000));
+    let mut bytes = hello_from(number);
+    match kind {
+        "small frames" => {
+            (1..=40).for_each(|sequence| bytes.extend(framed(sequence, &small(sequence as u32))));
+            (bytes, 50)
+        }
+        "frames larger than the budget" => {
+            bytes.extend(framed(1, &large));
+            bytes.extend(framed(2, &large));
+            (bytes, 1_000)
+        }
+        "documents" => ((1..=40).flat_map(|out| small(out).into_bytes()).collect(), 50),
+        "large documents" => ([large.clone(), large].concat().into_bytes(), 1_000),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn pressure_ends_at_the_tcp_window_whatever_is_sent() {
+    let kinds = ["small frames", "frames larger than the budget", "documents", "large documents"];
+    for kind in kinds {
+        let budget = 128 * KIB;
+        let mut bench = Bench::with(|settings| {
+            settings.surge_bytes_max = budget;
+            settings.limits.frame_bytes_max = 1_024 * KIB;
+            settings.sessions_per_minute_max = 1_000;
+        });
+        let mut entries = 0;
+        let mut unit = 0;
+        let mut lines: Vec<Line> = (1..=12)
+            .map(|number| {
+                let (unread, count) = speech(kind, number);
+                entries = count;
+                unit = text_of(number, &many(count as u32, 5_000)).len() + HEADER_BYTES;
+                Line { id: bench.connect(number.into(), "127.0.0.1:1"), unread }
+            })
+            .collect();
+        let (mut most, mut turns) = (0, 0);
+        while lines.iter().any(|line| !line.unread.is_empty()) {
+            most = most.max(drive(&mut bench, &mut lines));
+            turns += 1;
+            assert!(turns < 20_000, "{kind}: stuck with {} bytes held", held(&bench));
+        }
+        bench.settle();
+        assert!(bench.shard.counters().get(Metric::ReceivePauses) > 0, "{kind}: no pressure");
+        // Chunks are up to twice what they hold; each connection gave a buffer before its pause.
+        let bound = 2 * (budget + unit) + lines.len() * BUFFER;
+        assert!(most <= bound, "{kind}: {most} held, at most {bound} allowed");
+        for number in 1..=12 {
+            let state = bench.shard.router(router(number)).unwrap();
+            assert_eq!(state.table.len(), entries, "{kind}: nothing is dropped");
+            assert_eq!(state.gap, None);
+        }
+        assert!(bench.closed.is_empty(), "{kind}: nobody is closed");
+    }
+}
+
+/// Eight routers begin a frame that they never end; together they hold the whole budget.
+#[test]
+fn one_bad_router_hurts_only_itself_when_it_trickles() {
+    let mut bench = Bench::with(|settings| {
+        settings.surge_bytes_max = 64 * KIB;
+        settings.limits.frame_bytes_max = 64 * KIB;
+        settings.sessions_per_minute_max = 1_000;
+    });
+    let mut lines = Vec::new();
+    for number in 1..=8 {
+        let half = framed(1, &text_of(number, &many(60, 100)));
+        let unread = [&hello_from(number)[..], &half[..half.len() - 100]].concat();
+        lines.push(Line { id: bench.connect(number.into(), "127.0.0.1:1"), unread });
+    }
+    for _ in 0..100 {
+        drive(&mut bench, &mut lines);
+    }
+    let honest = bench.connect(100, "127.0.0.2:1");
+    let mut unread = hello_from(100);
+    (1..=40).for_each(|out| unread.extend(framed(out, &text_of(100, &many(50, out as u32)))));
+    lines.push(Line { id: honest, unread });
+    let begun = bench.now.monotonic_us;
+    while !lines[8].unread.is_empty() {
+        for line in &mut lines[..8] {
+            // A byte now and then.
+            line.unread =
+                if bench.now.monotonic_us.is_multiple_of(100_000) { vec![b'x'] } else { vec![] };
+        }
+        drive(&mut bench, &mut lines);
+        let passed = bench.now.monotonic_us - begun;
+        assert!(passed < 5_000_000, "stuck: {} bytes are unread", lines[8].unread.len());
+    }
+    bench.settle();
+    assert_eq!(bench.acked[&honest], 40);
+    // They do not hold everybody's memory for ever.
+    lines.truncate(8);
+    let mut turns = 0;
+    while held(&bench) * 2 > 64 * KIB {
+        drive(&mut bench, &mut lines);
+        turns += 1;
+        assert!(turns < 200_000, "{} bytes are held", held(&bench));
+    }
+    assert!(bench.closed.values().all(|reset| *reset));
+    assert!(!bench.closed.contains_key(&honest));
+    let rejected = bench.shard.counters().rejected(Cause::SurgeShare);
+    assert!(rejected.1 > 0, "what they sent is counted");
+    bench.settle();
+    assert!(bench.shard.router(router(1)).unwrap().gap.is_some() || bench.closed.is_empty());
+}
+
+/// The one that is read while all others wait sends faster than anything can be digested.
+#[test]
+fn one_bad_router_hurts_only_itself_when_it_is_favoured_and_floods() {
+    let budget = 64 * KIB;
+    let mut bench = Bench::with(|settings| settings.surge_bytes_max = budget);
+    let mut lines = Vec::new();
+    let frame = framed(1, &text_of(1, &many(400, 100)));
+    for number in 1..=2 {
+        let first = framed(1, &text_of(number, &many(400, 100)));
+        let mut unread = hello_from(number);
+        unread.extend(first);
+        (2..400)
+            .for_each(|out| unread.extend(framed(out, &text_of(number, &many(50, out as u32)))));
+        lines.push(Line { id: bench.connect(number.into(), "127.0.0.1:1"), unread });
+    }
+    let mut most = 0;
+    let mut turn = 0;
+    while lines.iter().any(|line| !line.unread.is_empty()) {
+        turn += 1;
+        assert!(turn < 100_000, "stuck with {} bytes held", held(&bench));
+        // Ten buffers for one slice of digesting.
+        for line in lines.iter_mut() {
+            for _ in 0..10 {
+                if !bench.receiving[&line.id] || line.unread.is_empty() {
+                    continue;
+                }
+                let rest = line.unread.split_off(line.unread.len().min(BUFFER));
+                let bytes = std::mem::replace(&mut line.unread, rest);
+                bench.handle(Completion::Received { connection: line.id, bytes: &bytes });
+                while let Some(op) = bench.shard.poll_op() {
+                    bench.act(op);
+                }
+                most = most.max(held(&bench));
+            }
+        }
+        if turn % 10 == 0 {
+            bench.shard.digest(bench.now);
+        }
+        while let Some(op) = bench.shard.poll_op() {
+            bench.act(op);
+        }
+        bench.pass(100);
+    }
+    let bound = 2 * (budget + frame.len()) + 2 * BUFFER;
+    assert!(most <= bound, "{most} held, at most {bound} allowed");
+}
