@@ -11,3 +11,4 @@ mod arrows;
 mod demonstration;
 mod restart;
 mod program;
+mod kernel;
