@@ -281,14 +281,14 @@ fn who_may_not_speak_is_told_apart() {
                 Cause::RouterUnknown,
                 [127, 0, 1, 42].into(),
                 document(one, |text| text.replace(" router-id=\"192.0.2.1\"", "")),
-                true,
+                false,
                 Fate::Reset,
             ),
             (
                 Cause::IdentityRefused,
                 [127, 0, 1, 43].into(),
                 document(RouterId([192, 0, 2, 200].into()), |text| text),
-                true,
+                false,
                 Fate::Reset,
             ),
             (
@@ -302,7 +302,7 @@ fn who_may_not_speak_is_told_apart() {
                 Cause::InflateFailed,
                 [127, 0, 1, 45].into(),
                 [&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0xFF; 64]].concat(),
-                true,
+                false,
                 Fate::Reset,
             ),
         ];

@@ -25,12 +25,12 @@ use crate::process::PATIENCE;
 /// Connects from a given loopback address.
 pub(crate) fn connect_from(source: IpAddr, target: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    // Before the connect: a socket that is reset at once takes no options any more.
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&SocketAddr::new(source, 0).into())?;
     socket.connect(&target.into())?;
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(TcpStream::from(socket))
 }
 
 /// An ILM entry: `label` is swapped for `out` towards 192.0.2.250.

@@ -310,10 +310,10 @@ fn a_paused_connection_waits_and_drained_means_that_nothing_waits() {
         let heard = running.hear(|heard| matches!(heard, Heard::ReadWhilePaused(_)));
         let Heard::ReadWhilePaused(bytes) = heard else { unreachable!() };
         assert!(bytes < 1 << 20, "{}: {bytes} bytes read while paused", running.name);
-        // Far more than one arming of a receive delivers had come in meanwhile.
+        // A window of 64 KiB had come in meanwhile; one arming of a receive delivers half of that.
         let heard = running.hear(|heard| matches!(heard, Heard::ReadUntilDrained(_)));
         let Heard::ReadUntilDrained(bytes) = heard else { unreachable!() };
-        assert!(bytes > 100_000, "{}: drained after {bytes} bytes", running.name);
+        assert!(bytes > 40_000, "{}: drained after {bytes} bytes", running.name);
         sender.join().unwrap();
         running.stop();
     });
@@ -338,13 +338,7 @@ fn a_reset_is_told_apart_from_an_end() {
 fn a_close_with_reset_resets_and_one_without_delivers_what_was_sent() {
     each(|running| {
         let mut reset = running.connect(b'R');
-        let error = loop {
-            // The probe's ring, ending on this thread, may interrupt a read or two.
-            match reset.read(&mut [0; 8]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => break result.unwrap_err(),
-            }
-        };
+        let error = reset.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{}", running.name);
         // Bytes that nobody reads wait in the machine's socket: the answer comes all the same.
         let mut closed = running.connect(b'C');

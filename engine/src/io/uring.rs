@@ -105,7 +105,14 @@ pub struct Offered {
 /// Finds out whether this host lets us work, by working: sets a ring up, registers a buffer ring,
 /// and receives a few bytes through it. Errors: what the kernel said; `ENOSYS`, `EPERM`, `EACCES`
 /// and `EINVAL` mean "not here".
+///
+/// On a thread of its own: the end of a ring may interrupt the calls of the thread that made it.
 pub fn probe() -> io::Result<Offered> {
+    let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(try_ring)?;
+    thread.join().expect("a trial that panics is a defect")
+}
+
+fn try_ring() -> io::Result<Offered> {
     let mut offered = Offered { deferred: true, receive_cap: true };
     let mut ring = match Ring::new(offered) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
