@@ -42,6 +42,9 @@ use pressure::Pressure;
 /// Batches that may collect behind the one in flight before digesting pauses: 8 blocks.
 const BATCH_BLOCKS_MAX: usize = 8;
 
+/// Pause after a connection could not be taken: the limit may be another shard's, or the host's.
+const ACCEPT_AGAIN_US: u64 = 1_000_000;
+
 /// What a shard needs to know of the settings.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
@@ -105,6 +108,8 @@ enum Timer {
     Quiet(ConnectionId),
     /// Unconfirmed entries may have been held long enough.
     Hold,
+    /// A limit that kept connections from being taken may be gone.
+    Accept,
 }
 
 /// What the books cannot account for; all zero at every moment, or there is a defect.
@@ -189,7 +194,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, completion: Completion<'_>) {
         match completion {
             Completion::Accepted { connection, peer } => self.accepted(connection, peer, now),
-            Completion::AcceptFailed { errno } => self.accept_failed(errno),
+            Completion::AcceptFailed { errno } => self.accept_failed(errno, now),
             Completion::Received { connection, bytes } => self.received(connection, bytes, now),
             Completion::ReceiveEnded { connection, reason } => {
                 self.receive_ended(connection, reason, now);
@@ -306,7 +311,7 @@ impl Shard {
             Message::Claim(claim) => self.claimed(claim, now),
             Message::Granted { claim, state } => self.granted(claim, state, now),
             Message::Refused { claim, cause, holder } => {
-                self.refused(claim, cause, &holder.to_string(), now);
+                self.refused(claim, cause, holder, now);
             }
             Message::Policy(policy) => self.policy = policy,
             Message::Rows(rows) => self.append_rows(&rows, now),
@@ -343,14 +348,16 @@ impl Shard {
         self.connections.insert(id, connection);
     }
 
-    fn accept_failed(&mut self, errno: i32) {
+    fn accept_failed(&mut self, errno: i32, now: Now) {
         self.counters.add(Metric::AcceptFailures, 1);
         if !self.accept_paused {
             self.accept_paused = true;
             self.counters.add(Metric::AcceptPauses, 1);
             self.ops.push_back(Op::PauseAccept);
+            // This shard may have no connection whose end would free anything.
+            self.timers.insert((now.monotonic_us + ACCEPT_AGAIN_US, Timer::Accept));
             let error = std::io::Error::from_raw_os_error(errno).to_string();
-            tracing::warn!(error, "no connection can be taken; again when one has closed");
+            tracing::warn!(error, "no connection can be taken; again when one has closed, or soon");
         }
     }
 
@@ -400,12 +407,15 @@ impl Shard {
     fn closed(&mut self, id: ConnectionId, now: Now) {
         self.counters.add(Metric::ConnectionsClosed, 1);
         let Some(mut connection) = self.connections.remove(&id) else { return };
-        if connection.is_live() {
+        let is_live = connection.is_live();
+        if is_live {
             // The driver closed it by itself: as if the connection had been lost.
             let held_before = connection.held_bytes();
             connection.silent = true;
             self.finish(&mut connection, Reason::ConnectionLost, now);
             self.surge_changed(held_before, connection.held_bytes());
+        }
+        if is_live || matches!(connection.phase, Phase::Closing { .. }) {
             self.closing.retain(|waiting| *waiting != id);
         }
         // What came in after its end belongs to no session any more.
@@ -414,11 +424,15 @@ impl Shard {
             self.commit.touch(now);
         }
         self.past.add(&connection.books.total());
+        self.accept_again();
+        self.process_freed(now);
+    }
+
+    fn accept_again(&mut self) {
         if self.accept_paused && !self.stopping {
             self.accept_paused = false;
             self.ops.push_back(Op::Accept);
         }
-        self.process_freed(now);
     }
 
     fn run_timers(&mut self, now: Now) {
@@ -431,6 +445,7 @@ impl Shard {
                 Timer::Identify(id) => self.identify_due(id, now),
                 Timer::Quiet(id) => self.quiet_due(id, now),
                 Timer::Hold => self.hold_due(now),
+                Timer::Accept => self.accept_again(),
             }
         }
     }

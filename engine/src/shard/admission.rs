@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Sources remembered at once; beyond it those with nothing spent are forgotten, then the eldest.
+/// Sources remembered at once; beyond it those with nothing spent are forgotten, then the eldest
+/// quarter.
 const SOURCES_MAX: usize = 65_536;
 const MINUTE_US: u64 = 60_000_000;
 
@@ -44,11 +45,19 @@ impl Admission {
 
     fn forget(&mut self, now_us: u64) {
         self.empty_us.retain(|_, empty| *empty > now_us);
-        while self.empty_us.len() >= SOURCES_MAX {
-            let eldest = self.empty_us.iter().min_by_key(|entry| *entry.1).map(|entry| *entry.0);
-            let Some(eldest) = eldest else { return };
-            self.empty_us.remove(&eldest);
+        if self.empty_us.len() < SOURCES_MAX {
+            return;
         }
+        // A quarter at once: a flood of new sources does not cost a look at all of them each.
+        let mut times: Vec<u64> = self.empty_us.values().copied().collect();
+        let (_, bound, _) = times.select_nth_unstable(SOURCES_MAX / 4);
+        let mut excess = SOURCES_MAX / 4;
+        let bound = *bound;
+        self.empty_us.retain(|_, empty| {
+            let is_eldest = *empty <= bound && excess > 0;
+            excess -= usize::from(is_eldest);
+            !is_eldest
+        });
     }
 }
 
@@ -65,5 +74,18 @@ mod tests {
         assert!(admission.admit(IpAddr::from([127, 0, 0, 2]), 0), "only the one that floods");
         assert!(!admission.admit(source, 999_999));
         assert!(admission.admit(source, 1_000_000));
+    }
+
+    #[test]
+    fn a_flood_of_sources_costs_a_bounded_memory_and_little_time() {
+        let mut admission = Admission::new(60);
+        let mut looks = 0;
+        for source in 0..1_000_000_u32 {
+            let before = admission.empty_us.len();
+            assert!(admission.admit(IpAddr::from(source.to_be_bytes()), u64::from(source)));
+            assert!(admission.empty_us.len() <= SOURCES_MAX);
+            looks += usize::from(admission.empty_us.len() <= before);
+        }
+        assert!(looks <= 1_000_000 / (SOURCES_MAX / 4) + 1, "{looks} looks at every source");
     }
 }

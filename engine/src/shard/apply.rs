@@ -213,6 +213,13 @@ impl Shard {
         time: Micros,
         now: Now,
     ) -> Flow {
+        let by_peer = unit.rejected.iter().filter(|rejected| rejected.cause != Cause::TableFull);
+        let by_peer = by_peer.count() as u64;
+        // The session is over by it: one gap of the router instead of one row per mapping.
+        let is_over = connection.rejected + by_peer > self.settings.rejected_budget;
+        if is_over {
+            self.open_gap(session, evidence, Reason::Rejected(Cause::RejectedBudget), time);
+        }
         let mut is_full = false;
         for rejected in &unit.rejected {
             let cause = rejected.cause;
@@ -224,7 +231,7 @@ impl Shard {
             }
             if cause == Cause::TableFull {
                 is_full = true;
-            } else if let Some(key) = rejected.key {
+            } else if let Some(key) = rejected.key.filter(|_| !is_over) {
                 let (start, reason) = (evidence.min(time), Reason::Rejected(cause));
                 let event = SessionEvent::Gap { start, key: Some(key), reason };
                 let row = session.state.session_row(time, event);
@@ -240,8 +247,7 @@ impl Shard {
                 self.open_gap(session, evidence, reason, time);
             }
         }
-        let by_peer = unit.rejected.iter().filter(|rejected| rejected.cause != Cause::TableFull);
-        self.spend_budget(connection, by_peer.count() as u64)
+        self.spend_budget(connection, by_peer)
     }
 
     /// When the tables are full, turns new keys of the largest grower into rejected mappings; the

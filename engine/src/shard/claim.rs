@@ -6,6 +6,7 @@
 //! Not:  who may speak (`policy`), what the first unit changes (`apply`).
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use storage::mapping::RouterId;
 use storage::router::RouterState;
@@ -107,7 +108,12 @@ impl Shard {
         let router = claim.router;
         if let Some(home) = self.homes.get_mut(&router) {
             home.claims.push_back(claim);
-            return self.process_claims(router, now);
+            let awaited = matches!(home.slot, Slot::Awaited);
+            self.process_claims(router, now);
+            if self.stopping && awaited {
+                self.finish_if_claiming(claim.connection, now);
+            }
+            return;
         }
         let slot = match self.registry.claim(router, self.settings.index) {
             Found::Yours(state) => {
@@ -151,8 +157,8 @@ impl Shard {
     }
 
     /// The home refused: its active session comes from another source.
-    pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: &str, now: Now) {
-        self.refuse_connection(claim.connection, cause, holder, now);
+    pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
+        self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
         let Some(mut home) = self.homes.remove(&claim.router) else { return };
         home.claims.retain(|waiting| waiting.connection != claim.connection);
         // Whoever else asked here asks again, at the home.
@@ -206,18 +212,16 @@ impl Shard {
         let Some(holder) = holder else { return };
         let cause = Cause::IdentityConflict;
         if claim.shard == self.settings.index {
-            self.refuse_connection(claim.connection, cause, &holder.to_string(), now);
+            self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
         } else {
             let message = Message::Refused { claim, cause, holder };
             self.ops.push_back(Op::Tell { shard: claim.shard, message });
         }
     }
 
-    fn refuse_connection(&mut self, id: ConnectionId, cause: Cause, holder: &str, now: Now) {
+    fn refuse_connection(&mut self, id: ConnectionId, cause: Cause, detail: String, now: Now) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
-        if let Phase::Claiming(claiming) = &connection.phase {
-            let (router, peer) = (claiming.router, connection.peer);
-            let detail = format!("{router} is spoken for by {holder}, which is active; not {peer}");
+        if matches!(connection.phase, Phase::Claiming(_)) {
             self.notice(&connection, cause, &detail, now);
             let held_before = connection.held_bytes();
             self.finish(&mut connection, Reason::Rejected(cause), now);
@@ -242,6 +246,12 @@ impl Shard {
             // It has gone in the meantime.
             home.slot = Slot::Idle(state);
             return;
+        }
+        if let Some(phase) = phase
+            && let Some(detail) = contradiction(&state, phase)
+        {
+            home.slot = Slot::Idle(state);
+            return self.refuse_connection(claim.connection, Cause::HelloInvalid, detail, now);
         }
         home.slot = Slot::Active(claim.connection);
         self.begin_session(claim.connection, state, now);
@@ -283,6 +293,25 @@ impl Shard {
             self.claim_elsewhere(claim, now);
         }
     }
+}
+
+fn conflict(claim: &Claim, holder: &SocketAddr) -> String {
+    let Claim { router, peer, .. } = claim;
+    format!("{router} is spoken for by {holder}, which is active; not {peer}")
+}
+
+/// Frames that are called new under sequences that this boot has used: they would all count as
+/// sent again, and be acknowledged and dropped.
+fn contradiction(state: &RouterState, phase: &Phase) -> Option<String> {
+    let Phase::Claiming(claiming) = phase else { return None };
+    let UnitKind::Hello(hello) = &claiming.unit.kind else { return None };
+    let (fresh, last) = (hello.sequence_fresh, state.sequence_last);
+    let is_used = state.boot_time == Some(hello.boot_time) && fresh <= last;
+    is_used.then(|| {
+        format!(
+            "expected a new boot-time, or sequence-fresh beyond {last}, which is known; {fresh}"
+        )
+    })
 }
 
 fn home_pop(homes: &mut std::collections::BTreeMap<RouterId, Home>, router: RouterId) {

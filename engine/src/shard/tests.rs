@@ -38,6 +38,7 @@ pub(super) struct Bench {
     pub(super) acked: BTreeMap<ConnectionId, u64>,
     pub(super) closed: BTreeMap<ConnectionId, bool>,
     pub(super) receiving: BTreeMap<ConnectionId, bool>,
+    pub(super) accepting: bool,
     pub(super) told: Vec<(usize, Message)>,
 }
 
@@ -61,6 +62,7 @@ impl Bench {
             acked: BTreeMap::new(),
             closed: BTreeMap::new(),
             receiving: BTreeMap::new(),
+            accepting: false,
             told: Vec::new(),
         }
     }
@@ -99,7 +101,8 @@ impl Bench {
 
     pub(super) fn act(&mut self, op: Op) {
         match op {
-            Op::Accept | Op::PauseAccept => {}
+            Op::Accept => self.accepting = true,
+            Op::PauseAccept => self.accepting = false,
             Op::Receive { connection } => drop(self.receiving.insert(connection, true)),
             Op::PauseReceive { connection } => drop(self.receiving.insert(connection, false)),
             Op::Send { connection, bytes } => {

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::network::Writer;
 use crate::log::{self, Filter, LogError, Ordered, ReadReport};
 use crate::mapping::{Fec, Key, Label, Mapping, RouterId};
+use crate::router::KEY_GAPS_MAX;
 use crate::row::{Change, Position, Reason, Row, SessionEvent, SessionRow};
 use crate::time::Micros;
 
@@ -150,11 +151,17 @@ impl GapFold {
 
     fn open(&mut self, gap: Gap) {
         let place = match gap.key {
-            None => self.router.get_or_insert(gap),
-            Some(key) => self.keys.entry(key).or_insert(gap),
+            // As `RouterState` does: beyond so many the router as a whole is not vouched for.
+            Some(key) if self.keys.len() < KEY_GAPS_MAX || self.keys.contains_key(&key) => {
+                self.keys.entry(key).or_insert(gap)
+            }
+            _ => {
+                let gap = Gap { key: None, ..gap };
+                self.router.get_or_insert(gap)
+            }
         };
         if gap.start < place.start {
-            *place = gap;
+            *place = Gap { key: place.key, ..gap };
         }
     }
 

@@ -230,3 +230,81 @@ fn rejected_mappings_make_a_gap_of_their_entry_and_their_snapshot_withdraws_noth
     assert!(state.table.get(&key).unwrap().unconfirmed_since().is_some());
     assert_eq!(bench.shard.counters().rejected(Cause::LabelRange), (1, 0, 1));
 }
+
+#[test]
+fn a_limit_on_connections_that_is_not_of_this_shard_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.turn();
+    assert!(bench.accepting);
+    bench.handle(Completion::AcceptFailed { errno: libc::EMFILE });
+    bench.turn();
+    assert!(!bench.accepting);
+    while !bench.accepting {
+        bench.pass(bench.shard.poll_timeout().unwrap() - bench.now.monotonic_us);
+        assert!(bench.now.monotonic_us < 5_000_000, "no connection is taken ever again");
+        bench.turn();
+    }
+}
+
+#[test]
+fn sequences_that_were_used_before_are_no_news() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+    bench.send(id, &frame(2, false, &[mapping(16, 18)]));
+    bench.end(id, Reason::ConnectionLost);
+    bench.settle();
+    // An agent that began anew under the boot time of the one before.
+    let again = bench.connect(2, PEER);
+    bench.send(again, &hello(1, 1, true));
+    bench.send(again, &frame(1, true, &[mapping(30, 31)]));
+    bench.settle();
+    assert_eq!(bench.acked.get(&again), None, "it is not dropped as a duplicate");
+    assert_eq!(bench.closed.get(&again), Some(&true));
+    assert!(bench.shard.counters().rejected(Cause::HelloInvalid).0 > 0);
+    // One that says what it sends again is welcome.
+    let third = bench.connect(3, PEER);
+    bench.send(third, &hello(1, 3, false));
+    bench.send(third, &frame(1, false, &[mapping(16, 17)]));
+    bench.settle();
+    assert_eq!(bench.acked.get(&third), Some(&1));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_table_that_another_shard_owes() {
+    let mut bench = Bench::new();
+    assert!(matches!(bench.shard.registry.claim(ROUTER, 1), crate::registry::Found::Yours(_)));
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello(1, 1, false));
+    assert!(matches!(bench.told[..], [(1, Message::Claim(_))]));
+    let second = bench.connect(2, PEER);
+    bench.handle(Completion::Received { connection: second, bytes: &hello(1, 1, false) });
+    bench.shard.stop(bench.now);
+    bench.settle();
+    assert!(bench.shard.stopped(), "the other shard has stopped already");
+}
+
+#[test]
+fn a_unit_full_of_rejected_mappings_is_one_gap() {
+    let mut bench = Bench::with(|settings| settings.rejected_budget = 50);
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.pass(1_000);
+    let text = String::from_utf8(document(
+        SnapshotMark::None,
+        &(16..1_016).map(|label| mapping(label, 17)).collect::<Vec<_>>(),
+    ))
+    .unwrap();
+    let text = text.replace("label=\"17\"", "label=\"9999999\"");
+    let mut bytes = Vec::new();
+    let (codec, flags) = (Codec::None, FrameFlags::NONE);
+    let text = text.as_bytes();
+    FrameEncoder::new(1).frame(FrameType::Mappings, codec, flags, 1, text, &mut bytes);
+    bench.send(id, &bytes);
+    bench.settle();
+    assert_eq!(bench.story(), ["initiation", "gap", "termination", "gap"]);
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(state.gap.map(|gap| gap.start), Some(START), "from before the unit");
+    assert_eq!(bench.closed.get(&id), Some(&true));
+}
