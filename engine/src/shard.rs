@@ -24,6 +24,7 @@ mod books;
 mod connection;
 mod admission;
 mod pressure;
+mod reserve;
 mod digest;
 mod claim;
 mod session;
@@ -38,6 +39,7 @@ use commit::Commit;
 use connection::{Connection, Phase, Snapshot};
 use notice::Notices;
 use pressure::Pressure;
+use reserve::Size;
 
 /// Batches that may collect behind the one in flight before digesting pauses: 8 blocks.
 const BATCH_BLOCKS_MAX: usize = 8;
@@ -144,8 +146,8 @@ pub struct Shard {
     /// Routers whose session has just ended.
     freed: Vec<RouterId>,
     pressure: Pressure,
-    /// Entries of the tables that live here.
-    entries: u64,
+    /// What the tables that live here take.
+    tables: Size,
     /// When the driver last had nothing more to deliver.
     drained_us: u64,
     tools: Tools,
@@ -179,7 +181,7 @@ impl Shard {
             leaving: Vec::new(),
             freed: Vec::new(),
             pressure: Pressure::default(),
-            entries: 0,
+            tables: Size::default(),
             drained_us: 0,
             unit: Unit::new(),
             notices: Notices::new(),
@@ -267,7 +269,7 @@ impl Shard {
     /// What has been counted. States are set by the call.
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.set(Metric::RoutersHeld, self.homes.len() as u64);
-        self.counters.set(Metric::TableEntries, self.entries);
+        self.counters.set(Metric::TableEntries, self.tables.entries);
         &mut self.counters
     }
 
@@ -512,12 +514,12 @@ impl Shard {
             if oldest.is_none_or(|oldest| now.wall.since(oldest) < hold_us) {
                 continue;
             }
-            let entries_before = state.table.len() as u64;
+            let before = Size::of(&state.table);
             let builder = self.commit.builder();
             let derived = state.expire_unconfirmed(hold_us, now.wall, &mut |stamp, mapping| {
                 builder.change(stamp, mapping);
             });
-            self.entries = self.entries + state.table.len() as u64 - entries_before;
+            self.tables.changed(before, Size::of(&state.table));
             self.commit.change_rows += derived;
             self.past.derived += derived;
             self.counters.add(Metric::Derived, derived);

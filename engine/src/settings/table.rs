@@ -200,8 +200,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "table_entries_max",
         group: Group::Process,
-        help: "Entries that all routers' tables together may hold. Beyond it new keys of the \
-               largest grower are refused, with the cause `table-full` and a gap; reading goes on.",
+        help: "Entries that all routers' tables together may hold, of 128 bytes each on average \
+               (an LDP entry takes 50). Beyond it the largest table grows no more: new keys are \
+               refused, with the cause `table-full` and a gap; reading goes on.",
         allowed: "1000 to 10000000000",
         set: |settings, text| within(&mut settings.table_entries_max, text, 1_000, 10_000_000_000),
         get: |settings| settings.table_entries_max.to_string(),

@@ -13,10 +13,11 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
+use super::reserve::Size;
 use super::session::unit_mappings;
 use crate::io::Now;
 use crate::metrics::Metric;
-use crate::wire::{RejectedMapping, Rejection, SnapshotMark, Unit, UnitKind};
+use crate::wire::{Rejection, SnapshotMark, Unit, UnitKind};
 
 impl Shard {
     /// Applies the unit in `self.unit` to the session of `connection`.
@@ -165,12 +166,12 @@ impl Shard {
         time: Micros,
         now: Now,
     ) -> Flow {
-        self.refuse_new_keys(session, unit);
+        self.refuse_growth(session, unit);
         let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
         let shown = unit.snapshot != SnapshotMark::None || inferred;
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
         let mut arrival = Arrival { position: place, collection_time: time, basis: Basis::Live };
-        let entries_before = session.state.table.len() as u64;
+        let before = Size::of(&session.state.table);
         let (mut changes, mut odd) = (0, OddCounts::default());
         let builder = self.commit.builder();
         for mapping in &mut unit.mappings {
@@ -186,7 +187,7 @@ impl Shard {
                 changes += 1;
             }
         }
-        self.entries = self.entries + session.state.table.len() as u64 - entries_before;
+        self.tables.changed(before, Size::of(&session.state.table));
         self.commit.change_rows += changes;
         let count = unit.mappings.len() as u64;
         let open = &mut connection.books.open;
@@ -248,44 +249,6 @@ impl Shard {
             }
         }
         self.spend_budget(connection, by_peer)
-    }
-
-    /// When the tables are full, turns new keys of the largest grower into rejected mappings; the
-    /// others go on until an eighth more is used. Known keys are altered and withdrawn as ever.
-    fn refuse_new_keys(&mut self, session: &Session, unit: &mut Unit) {
-        let max = self.settings.table_entries_max;
-        let count = unit.mappings.len() as u64;
-        if self.entries + count <= max {
-            return;
-        }
-        let most = if self.is_largest_grower(session) { max } else { max + max / 8 };
-        let mut room = most.saturating_sub(self.entries);
-        let rejected = &mut unit.rejected;
-        let detail = format!("expected at most {max} entries (table_entries_max), found no room");
-        unit.mappings.retain(|mapping| {
-            let key = mapping.key();
-            let is_known = || session.state.table.get(&key).is_some();
-            if mapping.operation == Operation::None || is_known() {
-                return true;
-            }
-            if room > 0 {
-                room -= 1;
-                return true;
-            }
-            let detail = detail.as_str().into();
-            rejected.push(RejectedMapping { cause: Cause::TableFull, key: Some(key), detail });
-            false
-        });
-    }
-
-    /// Whether no other session has added more entries than this one. It is not in `connections`
-    /// while its unit is applied.
-    fn is_largest_grower(&self, session: &Session) -> bool {
-        let grown = session.grown_entries();
-        self.connections.values().all(|connection| match &connection.phase {
-            Phase::Speaking(other) => other.grown_entries() <= grown,
-            _ => true,
-        })
     }
 
     /// A frame was rejected and its boundary is known: what it said is lost.

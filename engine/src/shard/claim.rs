@@ -16,6 +16,7 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Claiming, Connection, Phase};
 use super::digest::Flow;
+use super::reserve::Size;
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
 use crate::registry::{Claim, Found, Message};
@@ -117,7 +118,7 @@ impl Shard {
         }
         let slot = match self.registry.claim(router, self.settings.index) {
             Found::Yours(state) => {
-                self.entries += state.table.len() as u64;
+                self.tables.changed(Size::default(), Size::of(&state.table));
                 Slot::Idle(state)
             }
             // The registry names this shard, so the state is on its way here.
@@ -149,7 +150,7 @@ impl Shard {
     /// The state is here: the claims that wait for it go on.
     pub(crate) fn granted(&mut self, claim: Claim, state: Box<RouterState>, now: Now) {
         self.counters.add(Metric::TablesReceived, 1);
-        self.entries += state.table.len() as u64;
+        self.tables.changed(Size::default(), Size::of(&state.table));
         let home = self.homes.entry(claim.router);
         let home = home.or_insert_with(|| Home { slot: Slot::Awaited, claims: VecDeque::new() });
         home.slot = Slot::Idle(state);
@@ -284,7 +285,7 @@ impl Shard {
         else {
             return;
         };
-        self.entries -= state.table.len() as u64;
+        self.tables.changed(Size::of(&state.table), Size::default());
         self.counters.add(Metric::TablesGiven, 1);
         let message = Message::Granted { claim: to, state };
         self.ops.push_back(Op::Tell { shard: to.shard, message });

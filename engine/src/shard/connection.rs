@@ -101,8 +101,6 @@ pub(crate) struct Session {
     /// Hello announced a snapshot that has not begun.
     pub(crate) announced: bool,
     pub(crate) snapshot: Snapshot,
-    /// Entries of the router's table when the session began.
-    pub(crate) entries_begun: usize,
 }
 
 /// The snapshot of a session.
@@ -166,11 +164,6 @@ impl Connection {
 }
 
 impl Session {
-    /// Entries that the session has added so far, withdrawn ones taken off.
-    pub(crate) fn grown_entries(&self) -> usize {
-        self.state.table.len().saturating_sub(self.entries_begun)
-    }
-
     /// Something of the snapshot under way could not be read.
     pub(crate) fn damage_snapshot(&mut self, worse: Damage) {
         if let Snapshot::Open { damage, .. } = &mut self.snapshot {

@@ -12,6 +12,7 @@ use storage::time::Micros;
 use super::claim::Slot;
 use super::connection::{Claiming, Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
+use super::reserve::Size;
 use super::{Shard, Timer};
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
@@ -45,7 +46,6 @@ impl Shard {
         self.counters.add(Metric::SessionsBegun, 1);
         let mut session = Session {
             router,
-            entries_begun: state.table.len(),
             generation: row.position.generation,
             state,
             mode,
@@ -108,7 +108,7 @@ impl Shard {
             return;
         }
         let explicit = explicit && damage == Damage::None;
-        let entries_before = session.state.table.len() as u64;
+        let before = Size::of(&session.state.table);
         let builder = self.commit.builder();
         let mut derived = 0;
         let counts = session.state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
@@ -118,7 +118,7 @@ impl Shard {
         self.commit.change_rows += derived;
         connection.books.open.derived += derived;
         self.counters.add(Metric::Derived, derived);
-        self.entries = self.entries + session.state.table.len() as u64 - entries_before;
+        self.tables.changed(before, Size::of(&session.state.table));
         let event = SessionEvent::SnapshotComplete {
             explicit,
             confirmed: counts.confirmed,

@@ -99,3 +99,42 @@ fn a_full_table_refuses_new_keys_of_its_largest_grower_and_says_so() {
     let second = RouterId([192, 0, 2, 2].into());
     assert_eq!(bench.shard.router(second).unwrap().table.len(), 1);
 }
+
+#[test]
+fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
+    let mut bench = Bench::with(|settings| settings.table_entries_max = 10_000);
+    let (bad, good) = (bench.connect(1, FIRST), bench.connect(2, SECOND));
+    bench.send(bad, &hello(1, 1, false));
+    bench.send(good, &hello_for(2));
+    let told = |last: u8, sequence: u64, mappings: &[Mapping]| {
+        let mut text = String::new();
+        let router = RouterId([192, 0, 2, last].into());
+        write_document(Some(router), SnapshotMark::None, mappings, &mut text);
+        let (mut bytes, mut encoder) = (Vec::new(), FrameEncoder::new(1));
+        let (kind, none) = (FrameType::Mappings, FrameFlags::NONE);
+        encoder.frame(kind, Codec::Zlib, none, sequence, text.as_bytes(), &mut bytes);
+        bytes
+    };
+    // Few keys, known ones too, but each with thousands of bytes of options.
+    for sequence in 1..=60 {
+        let large = |label: u32| Mapping {
+            extra: Some(format!("<o>{}{sequence}</o>", "x".repeat(2_000)).into()),
+            ..mapping(label, 17)
+        };
+        let labels =
+            if sequence % 2 == 0 { 16..46 } else { 16 + 30 * sequence..46 + 30 * sequence };
+        let mappings: Vec<Mapping> = labels.map(|label| large(label as u32)).collect();
+        bench.send(bad, &told(1, sequence, &mappings));
+    }
+    let held = bench.shard.tables.bytes;
+    assert!(held <= 10_000 * 128 * 9 / 8, "{held} bytes, for a reserve of 1,280,000");
+    assert!(held > 1_000_000, "{held}");
+    let second = RouterId([192, 0, 2, 2].into());
+    let mappings: Vec<Mapping> = (16..36).map(|label| mapping(label, 17)).collect();
+    bench.send(good, &told(2, 1, &mappings));
+    bench.settle();
+    let first = bench.shard.router(ROUTER).unwrap();
+    assert_eq!(first.gap.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
+    assert_eq!(bench.shard.router(second).unwrap().table.len(), 20);
+    assert_eq!(bench.shard.router(second).unwrap().gap, None);
+}
