@@ -64,7 +64,8 @@ Example: stormdrain run --config /etc/stormdrain.toml --shards 4")]
     },
     /// A router's label table as it was at an instant; `--router all` for every router's.
     #[command(after_help = "\
-An entry that the collector cannot vouch for answers `unknown` and says why.
+An entry that the collector cannot vouch for answers `unknown` and says why. A row without operation
+is a key of which nobody can say whether it is there; without a key, every entry not listed.
 
 Example: stormdrain table --data D --router pe1 --at -15m --format csv")]
     Table {
@@ -348,15 +349,12 @@ fn table(place: &Place, router: &str, at: Micros) -> Result<AnswerText, QueryErr
         name => Some(query::find_router(&place.data, name)?),
     };
     let Answered { value: network, mut warnings } = query::network(&place.data, at, only)?;
-    let mut tables = Vec::new();
     for row in query::router_rows(&network) {
-        // An empty table in a gap is not the same as an empty table.
         if let Some(unknown) = unknown_text(&row.answer) {
             warnings.push(format!("router {} is {unknown}", row.router));
         }
-        tables.extend(query::table_rows(&network, row.router).map(|rows| (row.router, rows)));
     }
-    Ok((query::table_sheet(&tables).render(place.format), EXIT_DONE, warnings))
+    Ok((query::table_sheet(&network, only).render(place.format), EXIT_DONE, warnings))
 }
 
 fn unknown_text(answer: &Answer) -> Option<String> {

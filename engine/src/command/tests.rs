@@ -136,6 +136,38 @@ fn unknown_is_said_aloud() {
     assert!(ran.output.contains("unknown since 2026-11-22T04:20:00.000000Z (timed-out) at p2"));
 }
 
+/// A program that reads JSON or CSV sees no notes: what is unknown must be in the answer itself.
+#[test]
+fn an_unknown_table_is_never_an_empty_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    // Before its first session; then every entry that is not listed of one that was lost.
+    for (line, rows, since, cause) in [
+        ("table --data D --router p2 --at -2h", 1, "", "never-heard"),
+        ("table --data D --router all --at -2h", 4, "", "never-heard"),
+        ("table --data D --router p2", 2, "2026-11-22T04:20:00.000000Z", "timed-out"),
+        ("diff --data D --router p2 --at -3h --and -2h", 1, "", "never-heard"),
+        (
+            "diff --data D --router p2 --at -25m --and now",
+            1,
+            "2026-11-22T04:20:00.000000Z",
+            "timed-out",
+        ),
+    ] {
+        let json = run(folder.path(), &format!("{line} --format json"));
+        let value: Value = serde_json::from_str(&json.output).unwrap();
+        let found = value.as_array().unwrap();
+        assert_eq!(found.len(), rows, "{line}: {value}");
+        let last = &found[rows - 1];
+        assert_eq!(last["fec"], Value::Null, "{line}");
+        assert_eq!(last["cause"], cause, "{line}");
+        assert_eq!(last["unknown_since"].as_str().unwrap_or_default(), since, "{line}");
+        let csv = run(folder.path(), &format!("{line} --format csv"));
+        assert!(csv.output.ends_with(&format!(",{since},{cause}\n")), "{line}: {}", csv.output);
+        assert_eq!(csv.output.lines().count(), rows + 1, "{line}");
+    }
+}
+
 #[test]
 fn a_folder_that_nobody_writes_to_vouches_for_nobody() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use storage::mapping::{Key, Mapping, RouterId};
 use storage::time::Micros;
 
 use super::events::mapping_cells;
-use super::network::{Answer, network, router_answer};
+use super::network::{Answer, key_cells, network, router_answer};
 use super::sheet::{Cell, Sheet};
 use super::{Answered, QueryError};
 
@@ -52,6 +52,8 @@ impl Difference {
 pub struct DifferenceRow {
     /// The router.
     pub router: RouterId,
+    /// Which entry; `None` = all that are not listed: they are unknown.
+    pub key: Option<Key>,
     /// How it differs.
     pub difference: Difference,
     /// The value at the first instant.
@@ -62,7 +64,8 @@ pub struct DifferenceRow {
 
 /// Compares the tables of two instants, router by router, in the order of the keys.
 ///
-/// A router that is unknown at either instant is one row; an entry that is, one row of its own.
+/// A router that is unknown at either instant is one row; an entry that is, one row of its own. Of
+/// a table that was never known in full, one more row speaks for every entry that is not listed.
 pub fn difference(
     data: &Path,
     first: Micros,
@@ -71,7 +74,8 @@ pub fn difference(
 ) -> Result<Answered<Vec<DifferenceRow>>, QueryError> {
     let Answered { value: before, warnings } = network(data, first, only)?;
     let Answered { value: after, .. } = network(data, second, only)?;
-    let ids = before.routers().chain(after.routers()).map(|(id, _)| id);
+    // A router that was asked about gets an answer even if it had not been heard.
+    let ids = before.routers().chain(after.routers()).map(|(id, _)| id).chain(only);
     let mut rows = Vec::new();
     for router in ids.collect::<BTreeSet<RouterId>>() {
         compare(router, &before, &after, &mut rows);
@@ -81,19 +85,18 @@ pub fn difference(
 
 fn compare(router: RouterId, before: &Network, after: &Network, rows: &mut Vec<DifferenceRow>) {
     let answers = [router_answer(before, router), router_answer(after, router)];
-    // Of a router that had not been heard at either instant there is nothing to compare.
-    if answers.iter().all(|answer| matches!(answer, Answer::Unknown { since: None, .. })) {
-        return;
-    }
     if let Some(difference) = answers.iter().find_map(unknown) {
-        rows.push(DifferenceRow { router, difference, before: None, after: None });
+        rows.push(DifferenceRow { router, key: None, difference, before: None, after: None });
         return;
     }
     let standing = |network: &Network, key: &Key| {
         network.router(router).map(|router| Answer::of(router.standing_of(key)))
     };
     let (mut entries_before, mut entries_after) = (entries(before, router), entries(after, router));
-    let keys: BTreeSet<Key> = entries_before.keys().chain(entries_after.keys()).copied().collect();
+    let mut keys: BTreeSet<Key> =
+        entries_before.keys().chain(entries_after.keys()).copied().collect();
+    let sides = || [before, after].into_iter().filter_map(|network| network.router(router));
+    keys.extend(sides().flat_map(|side| side.state.key_gaps.keys()));
     for key in keys {
         let answers = [standing(before, &key), standing(after, &key)];
         let doubtful = answers.iter().flatten().find_map(unknown);
@@ -101,9 +104,17 @@ fn compare(router: RouterId, before: &Network, after: &Network, rows: &mut Vec<D
         if let Some(difference) = doubtful.or_else(|| differ(before.as_ref(), after.as_ref())) {
             let mapping = |entry: Option<TableEntry>| entry.map(|entry| entry.mapping);
             let (before, after) = (mapping(before), mapping(after));
-            rows.push(DifferenceRow { router, difference, before, after });
+            rows.push(DifferenceRow { router, key: Some(key), difference, before, after });
         }
     }
+    let rest = sides().find_map(|side| unknown(&Answer::of(side.standing_of_the_rest())));
+    rows.extend(rest.map(|difference| DifferenceRow {
+        router,
+        key: None,
+        difference,
+        before: None,
+        after: None,
+    }));
 }
 
 fn entries(network: &Network, router: RouterId) -> BTreeMap<Key, TableEntry> {
@@ -156,8 +167,9 @@ pub fn difference_sheet(rows: &[DifferenceRow]) -> Sheet {
         let nothing = || [const { Cell::Nothing }; 5];
         let before = row.before.as_ref().map(mapping_cells);
         let after = row.after.as_ref().map(mapping_cells);
-        let [in_label, origin, fec, ..] =
-            after.clone().or_else(|| before.clone()).unwrap_or_else(nothing);
+        let entry = after.clone().or_else(|| before.clone());
+        let of_key = || row.key.as_ref().map_or_else(nothing, key_cells);
+        let [in_label, origin, fec, ..] = entry.unwrap_or_else(of_key);
         let [_, _, _, operation_before, branches_before] = before.unwrap_or_else(nothing);
         let [_, _, _, operation_after, branches_after] = after.unwrap_or_else(nothing);
         let (since, cause) = match row.difference {

@@ -12,7 +12,7 @@ use std::path::Path;
 use storage::history::network::{Network, RouterAsOf};
 use storage::history::{Standing, Unknown};
 use storage::log::{Filter, read};
-use storage::mapping::{Key, Mapping, RouterId};
+use storage::mapping::{Key, Label, Mapping, RouterId};
 use storage::row::{Row, SessionEvent};
 use storage::time::Micros;
 
@@ -260,39 +260,72 @@ pub fn tables(data: &Path, at: Micros) -> Result<Answered<Tables>, QueryError> {
     Ok(Answered { value: network.routers().filter_map(rows).collect(), warnings })
 }
 
-/// Tables as a sheet.
-pub fn table_sheet(tables: &[(RouterId, Vec<TableRow>)]) -> Sheet {
-    let mut sheet = Sheet::new(&[
-        "router",
-        "in_label",
-        "origin",
-        "fec",
-        "operation",
-        "branches",
-        "active_since",
-        "time_source",
-        "answer",
-        "unknown_since",
-        "cause",
-    ]);
-    for (router, rows) in tables {
-        for row in rows {
-            let [in_label, origin, fec, operation, branches] = mapping_cells(&row.mapping);
-            let [answer, unknown_since, cause] = row.answer.cells();
-            sheet.push(vec![
-                Cell::text(router),
-                in_label,
-                origin,
-                fec,
-                operation,
-                branches,
-                Cell::Time(row.active_since),
-                Cell::text(row.mapping.time_source.name()),
-                answer,
-                unknown_since,
-                cause,
-            ]);
+/// The table of every router of the network as a sheet; `only` = of this one, heard or not.
+///
+/// What is unknown and has no entry is a row without operation: a key, or (without a key) every
+/// entry that is not listed. A table of which nothing is known is never an empty sheet.
+pub fn table_sheet(network: &Network, only: Option<RouterId>) -> Sheet {
+    let mut sheet = Sheet::new(TABLE_COLUMNS);
+    let all = network.routers().map(|(id, _)| id).filter(|id| only.is_none_or(|only| only == *id));
+    let unheard = only.filter(|id| network.router(*id).is_none());
+    for id in all.chain(unheard) {
+        for row in table_rows(network, id).unwrap_or_default() {
+            let value = [Cell::Time(row.active_since), Cell::text(row.mapping.time_source.name())];
+            sheet.push(table_cells(id, mapping_cells(&row.mapping), value, &row.answer));
+        }
+        for (key, answer) in doubts(network, id) {
+            let entry = key.map_or([const { Cell::Nothing }; 5], |key| key_cells(&key));
+            sheet.push(table_cells(id, entry, [const { Cell::Nothing }; 2], &answer));
         }
     }
     sheet
+}
+
+const TABLE_COLUMNS: &[&str] = &[
+    "router",
+    "in_label",
+    "origin",
+    "fec",
+    "operation",
+    "branches",
+    "active_since",
+    "time_source",
+    "answer",
+    "unknown_since",
+    "cause",
+];
+
+fn table_cells(router: RouterId, entry: [Cell; 5], value: [Cell; 2], answer: &Answer) -> Vec<Cell> {
+    let cells = [Cell::text(router)].into_iter().chain(entry).chain(value);
+    cells.chain(answer.cells()).collect()
+}
+
+/// What may be in the table although it has no entry there: single keys, then all others.
+fn doubts(network: &Network, id: RouterId) -> Vec<(Option<Key>, Answer)> {
+    let Some(router) = network.router(id) else {
+        return vec![(None, router_answer(network, id))];
+    };
+    let mut doubts = Vec::new();
+    if router.standing() == Standing::Vouched {
+        let absent = |key: &&Key| router.state.table.get(key).is_none();
+        let keys = router.state.key_gaps.keys().filter(absent);
+        doubts.extend(keys.map(|key| (Some(*key), Answer::of(router.standing_of(key)))));
+    }
+    let rest = Answer::of(router.standing_of_the_rest());
+    doubts.extend((!rest.is_known()).then_some((None, rest)));
+    doubts
+}
+
+/// Ingress label, origin and FEC of a key, as far as they belong to it; no operation, no branches.
+pub(super) fn key_cells(key: &Key) -> [Cell; 5] {
+    let (in_label, origin, fec) = match key {
+        Key::Ftn(fec) => (Cell::Number(-1), Cell::text("untagged"), Cell::text(fec)),
+        Key::Ilm(label, origin) => (label_cell(*label), Cell::text(origin), Cell::Nothing),
+        Key::Service(label, fec) => (label_cell(*label), Cell::text("service"), Cell::text(fec)),
+    };
+    [in_label, origin, fec, Cell::Nothing, Cell::Nothing]
+}
+
+fn label_cell(label: Label) -> Cell {
+    Cell::Number(i64::from(label.value()))
 }

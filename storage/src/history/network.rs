@@ -150,11 +150,19 @@ impl RouterAsOf {
         }
         match self.state.table.get(key) {
             Some(entry) => unconfirmed(&entry),
-            None if self.state.complete.is_some() => Standing::Vouched,
-            None => {
+            None => self.standing_of_the_rest(),
+        }
+    }
+
+    /// Whether it can be vouched for that entries which the table does not have are not there.
+    /// Keys with a gap of their own are not meant.
+    pub fn standing_of_the_rest(&self) -> Standing {
+        match self.standing() {
+            Standing::Vouched if self.state.complete.is_none() => {
                 let cause = UnknownCause::NeverComplete;
                 Standing::Unknown(Unknown { cause, since: None })
             }
+            standing => standing,
         }
     }
 
