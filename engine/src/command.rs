@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use storage::mapping::Label;
+use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::Micros;
 
 use crate::query::{self, Answer, Answered, Format, QueryError, Range, Selector, parse_when};
@@ -319,22 +320,32 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
     match command {
         // `main` runs the collector; asked here, there is nothing to answer.
         Command::Run(_) => Ok((String::new(), EXIT_USAGE, Vec::new())),
-        Command::Routers { place, at } => routers(place, parse_when(&at.at, now)?),
-        Command::Table { place, router, at } => table(place, router, parse_when(&at.at, now)?),
+        Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
+        Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {
             let selector = label.map(Selector::Label).or(*fec);
             history(place, router, selector, range.range(now)?)
         }
         Command::Trace { place, router, fec, at } => {
-            trace(place, router, *fec, parse_when(&at.at, now)?)
+            trace(place, router, *fec, instant(&at.at, now)?)
         }
         Command::Diff { place, at, and, router } => {
-            let (first, second) = (parse_when(at, now)?, parse_when(and, now)?);
+            let (first, second) = (instant(at, now)?, instant(and, now)?);
             difference(place, first, second, router.as_deref())
         }
         Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
         Command::Verify { place } => verify(place),
     }
+}
+
+/// An instant that may be asked about. A router's clock may be ahead, and what it says then counts
+/// as of its own time: only beyond that lies the future, for which nobody can vouch.
+fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
+    let at = parse_when(text, now)?;
+    if at.since(now) > CLOCK_AHEAD_MAX_US {
+        return Err(QueryError::Future { at, now });
+    }
+    Ok(at)
 }
 
 fn routers(place: &Place, at: Micros) -> Result<AnswerText, QueryError> {

@@ -61,9 +61,11 @@ fn run(arguments: &RunArguments) -> u8 {
             return EXIT_FAILED;
         }
     };
-    for line in settings.effective().lines().filter(|line| !line.is_empty()) {
-        tracing::info!(setting = line, "in effect");
+    for line in settings.effective().lines().take_while(|line| !line.is_empty()) {
+        tracing::info!("in effect: {line}");
     }
+    // Each of them is a row of `stormdrain routers`; here thousands would hide everything else.
+    tracing::info!("in effect: {} named routers", settings.routers.len());
     let collector = match Collector::start(settings.clone()) {
         Ok(collector) => collector,
         Err(error) => {
@@ -125,14 +127,19 @@ impl RunError {
 }
 
 fn settings(arguments: &RunArguments) -> Result<Settings, RunError> {
-    let text = arguments.config.as_deref().map(read_file).transpose()?;
+    let file = arguments.config.as_deref().map(read_file).transpose()?;
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
     let variable = |name: &str| std::env::var(name).ok();
-    Ok(Settings::layered(text.as_deref(), &variable, &arguments.flags())?)
+    Ok(Settings::layered(file, &variable, &arguments.flags())?)
 }
 
-fn read_file(path: &Path) -> Result<String, RunError> {
-    let path_text = path.display().to_string();
-    std::fs::read_to_string(path).map_err(|source| RunError::Read { path: path_text, source })
+/// The name of the settings file and its text.
+fn read_file(path: &Path) -> Result<(String, String), RunError> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((name, text)),
+        Err(source) => Err(RunError::Read { path: name, source }),
+    }
 }
 
 /// Log lines go to the standard error. RUST_LOG sets other levels than info.

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn policy(text: &str) -> Policy {
-        Policy::new(&Settings::layered(Some(text), &|_| None, &[]).unwrap())
+        Policy::new(&Settings::layered(Some(("f.toml", text)), &|_| None, &[]).unwrap())
     }
 
     fn address(text: &str) -> IpAddr {

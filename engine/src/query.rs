@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use storage::log::{LogError, ReadReport};
+use storage::log::{LogError, ReadReport, layout};
 use storage::mapping::{Fec, Label, RouterId};
 use storage::time::Micros;
 
@@ -109,6 +109,16 @@ pub enum QueryError {
         /// Its end.
         until: Micros,
     },
+    /// An instant that nobody can have heard of.
+    #[error(
+        "{at} is in the future (it is {now} here): nobody can vouch for that; write now, or -15m"
+    )]
+    Future {
+        /// What was asked for.
+        at: Micros,
+        /// The time that counts as now.
+        now: Micros,
+    },
     /// A router that the data folder does not know.
     #[error(
         "router `{text}` is in no row of {data}; {}",
@@ -141,7 +151,7 @@ impl QueryError {
     /// Whether the question is wrong (as opposed to the disk).
     pub fn is_usage(&self) -> bool {
         match self {
-            QueryError::When(_) | QueryError::Interval { .. } => true,
+            QueryError::When(_) | QueryError::Interval { .. } | QueryError::Future { .. } => true,
             QueryError::RouterUnknown { .. } => true,
             QueryError::NoFolder { .. } | QueryError::Log(_) => false,
         }
@@ -179,7 +189,15 @@ impl<T> Answered<T> {
 
 /// The data folder, if there is one: an empty answer from a mistyped path would mislead.
 pub(crate) fn folder(data: &Path) -> Result<&Path, QueryError> {
-    if data.is_dir() { Ok(data) } else { Err(QueryError::NoFolder { data: data.to_owned() }) }
+    let parts = [layout::LOCK_FILE, layout::LOG_FOLDER];
+    if parts.into_iter().any(|part| data.join(part).exists()) {
+        return Ok(data);
+    }
+    match data.read_dir() {
+        // A folder that may not be looked into is another matter, and said so by whoever reads it.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(data),
+        _ => Err(QueryError::NoFolder { data: data.to_owned() }),
+    }
 }
 
 pub(crate) fn router_text(router: RouterId, name: &str) -> String {

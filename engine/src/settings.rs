@@ -109,25 +109,26 @@ impl Default for Settings {
 impl Settings {
     /// Layers the file, then the variables, then the flags over the defaults.
     ///
-    /// `variable` looks up `STORMDRAIN_NAME`. Names that are no setting are never asked for:
+    /// `file` is its name and its text. `variable` looks up `STORMDRAIN_NAME`. Names that are no setting are never asked for:
     /// an orchestrator that injects `STORMDRAIN_SERVICE_HOST` does not stop the collector.
     /// Errors: the first value that cannot stand, with its name and what is allowed.
     pub fn layered(
-        file_text: Option<&str>,
+        file: Option<(&str, &str)>,
         variable: &dyn Fn(&str) -> Option<String>,
         flags: &[(&'static str, String)],
     ) -> Result<Settings, SettingError> {
         let mut settings = Settings::default();
-        if let Some(text) = file_text {
-            file::apply(&mut settings, text)?;
+        if let Some((name, text)) = file {
+            file::apply(&mut settings, text).map_err(|error| error.found_in(name))?;
         }
         for setting in SETTINGS {
             if let Some(value) = variable(&setting.variable()) {
-                settings.set(setting.name, &value)?;
+                let place = format!("variable {}", setting.variable());
+                settings.set(setting.name, &value).map_err(|error| error.found_in(&place))?;
             }
         }
         for (name, value) in flags {
-            settings.set(name, value)?;
+            settings.set(name, value).map_err(|error| error.found_in("command line"))?;
         }
         settings.check_together()?;
         Ok(settings)
@@ -260,16 +261,30 @@ pub enum SettingError {
         allowed: String,
     },
     /// A file that is no TOML.
-    #[error("settings file, line {line}: {message}")]
+    #[error("line {line}, `{text}`: {message}; texts stand in quotes")]
     File {
         /// Counted from 1.
         line: usize,
+        /// What stands there.
+        text: String,
         /// What the TOML reader says.
         message: String,
+    },
+    /// One of these, and where it was found.
+    #[error("{place}: {error}")]
+    Found {
+        /// The settings file, the variable or the command line.
+        place: String,
+        /// What is wrong there.
+        error: Box<SettingError>,
     },
 }
 
 impl SettingError {
+    fn found_in(self, place: &str) -> SettingError {
+        SettingError::Found { place: place.to_owned(), error: Box::new(self) }
+    }
+
     pub(crate) fn value(name: &str, value: &str, allowed: &str) -> SettingError {
         SettingError::Value {
             name: name.to_owned(),

@@ -7,6 +7,7 @@
 //! Not:  how rows are read (`log`), how answers are printed (engine).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::row::Reason;
 use crate::time::Micros;
@@ -28,6 +29,8 @@ pub enum UnknownCause {
     NeverComplete,
     /// Nothing at all had been heard of the router.
     NeverHeard,
+    /// No router is known to own this next-hop address: the way goes on where nobody reports.
+    RouterUnknown(IpAddr),
     /// The collector stopped looking: the walk had more steps than the limit.
     WalkTooLong,
 }
@@ -40,6 +43,7 @@ impl UnknownCause {
             UnknownCause::Unconfirmed => "unconfirmed",
             UnknownCause::NeverComplete => "never-complete",
             UnknownCause::NeverHeard => "never-heard",
+            UnknownCause::RouterUnknown(_) => "router-unknown",
             UnknownCause::WalkTooLong => "walk-too-long",
         }
     }

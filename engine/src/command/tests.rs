@@ -176,6 +176,8 @@ fn a_folder_that_nobody_writes_to_vouches_for_nobody() {
     let value: Value = serde_json::from_str(&ran.output).unwrap();
     assert_eq!(value[0]["answer"], "unknown");
     assert_eq!(value[0]["cause"], "collector-lost");
+    assert_eq!(value[0]["status"], "unwatched");
+    assert_eq!(value[0]["peer"], Value::Null);
 }
 
 #[test]

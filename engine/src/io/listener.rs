@@ -40,7 +40,10 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// The address is none of this host's, or may not be bound.
-    #[error("listen address {address}: {operation} failed: {source}")]
+    #[error(
+        "listen address {address}: {operation} failed: {source}; give --listen an address of this \
+         host (`ip address` lists them) and a port that this user may bind"
+    )]
     Refused {
         /// The address asked for.
         address: SocketAddr,

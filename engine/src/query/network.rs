@@ -67,6 +67,8 @@ pub enum RouterStatus {
     Connected,
     /// Its last session was over.
     Disconnected,
+    /// Its session was open when the collector was lost, and nobody has looked since.
+    Unwatched,
     /// It had had none: the settings name it.
     NeverSeen,
 }
@@ -77,6 +79,7 @@ impl RouterStatus {
         match self {
             RouterStatus::Connected => "connected",
             RouterStatus::Disconnected => "disconnected",
+            RouterStatus::Unwatched => "unwatched",
             RouterStatus::NeverSeen => "never-seen",
         }
     }
@@ -170,10 +173,12 @@ pub fn router_rows(network: &Network) -> Vec<RouterRow> {
 fn router_row(id: RouterId, router: &RouterAsOf) -> RouterRow {
     let state = &router.state;
     let (status, since) = match (&state.session, &state.ended) {
+        (Some(_), _) if router.unwatched => (RouterStatus::Unwatched, state.last_evidence),
         (Some(session), _) => (RouterStatus::Connected, Some(session.begun)),
         (None, Some(ended)) => (RouterStatus::Disconnected, Some(ended.time)),
         (None, None) => (RouterStatus::NeverSeen, None),
     };
+    let session = state.session.as_ref().filter(|_| status == RouterStatus::Connected);
     let answer = Answer::of(router.standing());
     let entries = state.table.len();
     let doubtful = state.table.unconfirmed_len() + state.key_gaps.len();
@@ -182,8 +187,8 @@ fn router_row(id: RouterId, router: &RouterAsOf) -> RouterRow {
         name: state.name.to_string(),
         status,
         since,
-        peer: state.session.as_ref().map(|session| session.peer),
-        mode: state.session.as_ref().map(|session| session.mode.name()),
+        peer: session.map(|session| session.peer),
+        mode: session.map(|session| session.mode.name()),
         generation: state.position.generation,
         entries,
         entries_unknown: if answer.is_known() { doubtful } else { entries },

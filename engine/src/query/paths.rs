@@ -117,7 +117,7 @@ impl Traces {
     }
 
     /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
-    /// router that the log does not know is broken there.
+    /// router that the log does not know is unknown from there on.
     pub fn trace(&self, router: RouterId, selector: Selector) -> TraceReport {
         let start = match selector {
             Selector::Fec(fec) => Start::Fec(fec),

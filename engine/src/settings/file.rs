@@ -9,13 +9,14 @@ use ipnet::IpNet;
 use storage::mapping::{RouterId, parse_prefix};
 use toml::{Table, Value};
 
-use super::{SettingError, Settings};
+use super::{SettingError, Settings, table};
 use crate::policy::RouterEntry;
 
 pub(super) fn apply(settings: &mut Settings, text: &str) -> Result<(), SettingError> {
-    let table: Table = text.parse().map_err(|error: toml::de::Error| SettingError::File {
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        message: error.message().to_owned(),
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = line_of(text, error.span().map_or(0, |span| span.start));
+        let found = text.lines().nth(line - 1).unwrap_or_default().trim();
+        SettingError::File { line, text: found.to_owned(), message: error.message().to_owned() }
     })?;
     for (name, value) in &table {
         match (name.as_str(), value) {
@@ -30,7 +31,10 @@ pub(super) fn apply(settings: &mut Settings, text: &str) -> Result<(), SettingEr
                 let found = other.type_str();
                 return Err(SettingError::value("router", found, "tables, written [[router]]"));
             }
-            (name, value) => settings.set(name, &as_text(name, value)?)?,
+            (name, value) => {
+                let setting = table::find(name)?;
+                settings.set(setting.name, &as_text(setting.name, value)?)?;
+            }
         }
     }
     settings.routers.sort_by_key(|router| router.id);
@@ -86,7 +90,10 @@ fn read_router(value: &Value, ordinal: usize) -> Result<RouterEntry, SettingErro
                 entry.sources = sources.ok_or_else(|| refuse("a list of prefixes"))?;
                 entry.sources.sort_unstable();
             }
-            _ => return Err(SettingError::Unknown { name: place(field), nearest: None }),
+            _ => {
+                let nearest = table::nearest(field, ROUTER_FIELDS);
+                return Err(SettingError::Unknown { name: place(field), nearest });
+            }
         }
     }
     entry.id = id.ok_or_else(|| {
@@ -94,6 +101,8 @@ fn read_router(value: &Value, ordinal: usize) -> Result<RouterEntry, SettingErro
     })?;
     Ok(entry)
 }
+
+const ROUTER_FIELDS: [&str; 4] = ["id", "name", "addresses", "sources"];
 
 /// A name must not be taken for an id, and must survive a shell and a CSV file.
 fn is_name(name: &str) -> bool {

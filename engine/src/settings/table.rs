@@ -49,7 +49,10 @@ pub(super) fn find(name: &str) -> Result<&'static Setting, SettingError> {
     SETTINGS
         .iter()
         .find(|setting| setting.name == name)
-        .ok_or_else(|| SettingError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+        .ok_or_else(|| {
+            let nearest = nearest(name, SETTINGS.iter().map(|setting| setting.name));
+            SettingError::Unknown { name: name.to_owned(), nearest }
+        })
 }
 
 /// The page docs/settings.md, in full.
@@ -86,7 +89,8 @@ A value comes from, each layer over the one before: the default, the file given 
 (TOML), the environment variable, the flag of `stormdrain run`.
 Sizes in bytes may carry a unit: `512MiB`, `4GiB`, `64kB`.
 An unknown name in the file and a value outside its range stop the start, and the message says what
-is allowed. `stormdrain run` prints every value that is in effect before it listens.
+is allowed. `stormdrain run` prints every value that is in effect before it listens, and how many
+routers the file names.
 No setting is stored in the data folder: any collector can open any folder.
 ";
 
@@ -441,8 +445,11 @@ fn quoted(text: &str) -> String {
 }
 
 /// The setting whose name differs least, if by less than half of its letters.
-fn nearest(name: &str) -> Option<&'static str> {
-    let distances = SETTINGS.iter().map(|setting| (edits(name, setting.name), setting.name));
+pub(super) fn nearest(
+    name: &str,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let distances = names.into_iter().map(|other| (edits(name, other), other));
     let (distance, nearest) = distances.min()?;
     (distance * 2 < nearest.len()).then_some(nearest)
 }

@@ -15,11 +15,12 @@ fn try_layered(
         variables.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
     };
     let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Settings::layered(Some(file), &variable, &flags)
+    Settings::layered(Some(("f.toml", file)), &variable, &flags)
 }
 
 fn refusal(file: &str) -> String {
-    try_layered(file, &[], &[]).unwrap_err().to_string()
+    let refusal = try_layered(file, &[], &[]).unwrap_err().to_string();
+    refusal.strip_prefix("f.toml: ").map_or(refusal.clone(), str::to_owned)
 }
 
 #[test]
@@ -86,11 +87,29 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
             "setting `http` is `127.0.0.1:30310`: allowed is an address and port other than \
              listen's",
         ),
-        ("\nshards = = 1", "settings file, line 2: "),
+        ("\nshards = = 1", "line 2, `shards = = 1`: "),
+        ("[extra]\na = 1", "setting `extra` does not exist"),
         ("shards = true", "setting `shards` is `true`: allowed is a text, a number or a list"),
     ] {
         let found = refusal(file);
         assert!(found.starts_with(expected), "{file}: {found}");
+    }
+}
+
+#[test]
+fn a_refusal_says_where_the_value_was_found() {
+    let refusal = |file, variables, flags| try_layered(file, variables, flags).unwrap_err();
+    for (error, expected) in [
+        (refusal("shards = 999", &[], &[]), "f.toml: setting `shards` is `999`"),
+        (refusal("shards = 1 1", &[], &[]), "f.toml: line 1, `shards = 1 1`: "),
+        (
+            refusal("", &[("STORMDRAIN_SHARDS", "x")], &[]),
+            "variable STORMDRAIN_SHARDS: setting `shards` is `x`",
+        ),
+        (refusal("", &[], &[("memory_bytes", "5")]), "command line: setting `memory_bytes` is `5`"),
+    ] {
+        let error = error.to_string();
+        assert!(error.starts_with(expected), "{error}");
     }
 }
 
@@ -107,7 +126,10 @@ fn a_router_is_checked_against_the_others() {
     for (file, expected) in [
         ("[[router]]\nname = 'a'", "router 1: id` is `missing`"),
         ("[[router]]\nid = 'a'", "router 1: id` is `a`: allowed is an IPv4 or IPv6 address"),
-        ("[[router]]\nid = '1.1.1.1'\nnmae = 'a'", "`router 1: nmae` does not exist"),
+        (
+            "[[router]]\nid = '1.1.1.1'\nsource = []",
+            "`router 1: source` does not exist; is `sources` meant?",
+        ),
         ("[[router]]\nid = '1.1.1.1'\nname = '1.1.1.2'", "are no address"),
         ("[[router]]\nid = '1.1.1.1'\n[[router]]\nid = '1.1.1.1'", "each id once"),
         (

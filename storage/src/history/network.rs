@@ -32,6 +32,8 @@ pub struct RouterAsOf {
     open_at_end: bool,
     /// Last sign of life in the log as a whole.
     last_evidence: Option<Micros>,
+    /// Whether its session was open when the collector was lost: nobody watches it any more.
+    pub unwatched: bool,
     /// The settings' word on the router that came only after the instant: better than none.
     configured_later: Option<SessionRow>,
 }
@@ -56,6 +58,7 @@ impl RouterAsOf {
             at,
             open_at_end: false,
             last_evidence: None,
+            unwatched: false,
             configured_later: None,
         }
     }
@@ -118,11 +121,10 @@ impl RouterAsOf {
         // A session without termination and no collector that would write one: the collector was
         // lost, and has not been started again. Recovery will say so; the reader says it already.
         let lost = self.open_at_end && writer == Writer::Gone;
-        if lost
-            && let Some(start) = self.last_evidence.filter(|start| *start <= self.at)
-            && self.state.gap.is_none()
-        {
-            self.state.gap = Some(OpenGap { start, reason: Reason::CollectorLost });
+        if lost && let Some(start) = self.last_evidence.filter(|start| *start <= self.at) {
+            self.unwatched = true;
+            let gap = OpenGap { start, reason: Reason::CollectorLost };
+            self.state.gap.get_or_insert(gap);
         }
     }
 

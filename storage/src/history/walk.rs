@@ -60,8 +60,6 @@ pub enum Broken {
     Withdrawn(Micros),
     /// The packet comes back as it was.
     Loop,
-    /// No router is known to own the next-hop address.
-    RouterUnknown(IpAddr),
     /// The entry has no branch.
     NoBranch,
     /// More labels than any packet carries.
@@ -75,7 +73,6 @@ impl Broken {
             Broken::NoEntry => "no-entry",
             Broken::Withdrawn(_) => "withdrawn",
             Broken::Loop => "loop",
-            Broken::RouterUnknown(_) => "router-unknown",
             Broken::NoBranch => "no-branch",
             Broken::StackTooDeep => "stack-too-deep",
         }
@@ -162,10 +159,13 @@ impl fmt::Display for Verdict {
             Verdict::Broken { here, why: Broken::Withdrawn(time) } => {
                 write!(f, "broken at {here}: withdrawn at {time}")
             }
-            Verdict::Broken { here, why: Broken::RouterUnknown(address) } => {
-                write!(f, "broken at {here}: no router is known to own {address}")
-            }
             Verdict::Broken { here, why } => write!(f, "broken at {here}: {}", why.name()),
+            Verdict::Unknown {
+                here,
+                unknown: Unknown { cause: UnknownCause::RouterUnknown(address), .. },
+            } => {
+                write!(f, "unknown at {here}: no router is known to own {address}")
+            }
             Verdict::Unknown { here, unknown } => write!(f, "{unknown} at {here}"),
         }
     }
@@ -395,8 +395,9 @@ impl Walker<'_> {
         match nhlfe.next_hop {
             NextHop::Address(address) => {
                 let Some(router) = self.network.owner(address) else {
-                    let why = Broken::RouterUnknown(address);
-                    return (None, Onward::End(Verdict::Broken { here, why }));
+                    let cause = UnknownCause::RouterUnknown(address);
+                    let unknown = Unknown { cause, since: None };
+                    return (None, Onward::End(Verdict::Unknown { here, unknown }));
                 };
                 (Some(router), self.send(state, stack, router))
             }

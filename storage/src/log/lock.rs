@@ -28,7 +28,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 /// Takes the data folder for this process. A lock that stays held over all tries is a collector's.
 pub fn lock(data: &Path) -> Result<DataLock, LogError> {
-    std::fs::create_dir_all(data).map_err(LogError::io("make", data))?;
+    std::fs::create_dir_all(data).map_err(LogError::io("make the data folder", data))?;
     let path = data.join(LOCK_FILE);
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).open(&path);

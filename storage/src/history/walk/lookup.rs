@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::super::network::{Network, RouterAsOf};
 use super::super::{Standing, Unknown, UnknownCause};
-use super::{Broken, Met, Space, State, Verdict, Walker, delivered};
+use super::{Met, Space, State, Verdict, Walker, delivered};
 use crate::mapping::{Fec, Key, Label, LabelStack, NextHop, Origin, RouterId};
 use crate::time::Micros;
 
@@ -40,8 +40,8 @@ impl Walker<'_> {
     pub(super) fn meet(&self, state: &State) -> Found {
         let here = state.router;
         let Some(router) = self.network.router(here) else {
-            let why = Broken::RouterUnknown(here.0);
-            return Found::End(Verdict::Broken { here, why });
+            let unknown = Unknown { cause: UnknownCause::NeverHeard, since: None };
+            return Found::Missing(Missing::Unknown(unknown));
         };
         if let Standing::Unknown(unknown) = router.standing() {
             return Found::Missing(Missing::Unknown(unknown));

@@ -449,7 +449,7 @@ fn a_broken_lsp_says_where_and_why() {
         ),
         (
             lab("swap ip:10.0.0.9/32 20 platform 3@10.0.0.77"),
-            "10.0.0.1[20] 10.0.0.2[] broken at 10.0.0.2: no router is known to own 10.0.0.77",
+            "10.0.0.1[20] 10.0.0.2[] unknown at 10.0.0.2: no router is known to own 10.0.0.77",
         ),
         (
             lab("swap ip:10.0.0.9/32 20 platform"),
@@ -459,7 +459,7 @@ fn a_broken_lsp_says_where_and_why() {
     for (lab, expected) in cases {
         check(&lab, "10.0.0.1", "ip:10.0.0.9/32", &[expected]);
     }
-    let unknown_head = "10.0.0.7[] broken at 10.0.0.7: no router is known to own 10.0.0.7";
+    let unknown_head = "10.0.0.7[] unknown (never-heard) at 10.0.0.7";
     check(&lab(swap), "10.0.0.7", "ip:10.0.0.9/32", &[unknown_head]);
 }
 
@@ -532,7 +532,7 @@ fn what_an_incomplete_table_lacks_is_unknown() {
     let unknown = "10.0.0.1[] unknown (never-complete) at 10.0.0.1";
     check(&lab, "10.0.0.1", "ip:10.0.0.8/32", &[unknown]);
     let known = lab.paths("10.0.0.1", "ip:10.0.0.9/32");
-    assert_eq!(known, ["10.0.0.1[20] broken at 10.0.0.1: no router is known to own 10.0.0.2"]);
+    assert_eq!(known, ["10.0.0.1[20] unknown at 10.0.0.1: no router is known to own 10.0.0.2"]);
 }
 
 #[test]
