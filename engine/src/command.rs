@@ -214,22 +214,22 @@ pub struct RunArguments {
     /// Settings file (TOML, docs/settings.md).
     #[arg(long, value_name = "F", env = "STORMDRAIN_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Data folder.
+    /// Data folder; made if it is missing [default: stormdrain-data].
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Address and port that routers connect to.
+    /// Address and port that routers connect to [default: 127.0.0.1:30310].
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Address and port of /metrics and /healthz, or off.
+    /// Address and port of /metrics and /healthz, or off [default: 127.0.0.1:30311].
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
-    /// Shards; 0 = one per CPU.
+    /// Shards; 0 = one per CPU [default: 0].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     shards: Option<String>,
-    /// How sockets are driven: auto, uring or epoll.
+    /// How sockets are driven: auto, uring or epoll [default: auto].
     #[arg(long, value_name = "IO")]
     io: Option<String>,
-    /// Bytes that may wait to be digested, such as 4GiB.
+    /// Bytes that may wait to be digested, such as 4GiB [default: 1GiB].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
 }

@@ -188,7 +188,7 @@ impl<T> Answered<T> {
 }
 
 /// The data folder, if there is one: an empty answer from a mistyped path would mislead.
-pub(crate) fn folder(data: &Path) -> Result<&Path, QueryError> {
+pub fn folder(data: &Path) -> Result<&Path, QueryError> {
     let parts = [layout::LOCK_FILE, layout::LOG_FOLDER];
     if parts.into_iter().any(|part| data.join(part).exists()) {
         return Ok(data);

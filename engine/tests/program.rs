@@ -15,9 +15,16 @@ fn stormdrain(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, S
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
+/// What a collector leaves that has heard nobody.
+fn data_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("log")).unwrap();
+    folder
+}
+
 #[test]
 fn exit_codes_are_a_contract() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = data_folder();
     let data = folder.path().to_str().unwrap();
     let config = folder.path().join("settings.toml");
     std::fs::write(&config, "shards = 1\nlisten = \"nowhere\"\n").unwrap();
@@ -31,6 +38,7 @@ fn exit_codes_are_a_contract() {
         (&["run", "--config", config][..], 2, "setting `listen` is `nowhere`: allowed is ADDRESS"),
         (&["run", "--config", "/no/such/file"][..], 3, "cannot read the settings file /no/such/f"),
         (&["routers", "--data", "/no/such/folder"][..], 3, "is no data folder"),
+        (&["routers", "--data", "/usr"][..], 3, "/usr is no data folder"),
         (&["table", "--data", data, "--router", "pe1"][..], 2, "no router has been heard yet"),
         (&["routers", "--data", data, "--format", "json"][..], 0, "[]"),
         (&["verify", "--data", data][..], 0, "no fault"),
@@ -50,7 +58,7 @@ fn the_environment_is_a_layer_of_the_settings() {
     let (code, _, notes) = stormdrain(&["run"], &variables);
     assert_eq!(code, 2);
     assert!(notes.contains("setting `io` is `kqueue`: allowed is auto, uring or epoll"), "{notes}");
-    let folder = tempfile::tempdir().unwrap();
+    let folder = data_folder();
     let data = folder.path().to_str().unwrap();
     let (code, output, notes) = stormdrain(&["verify"], &[("STORMDRAIN_DATA", data)]);
     assert_eq!((code, output.ends_with("no fault\n")), (0, true), "{output}{notes}");
@@ -58,7 +66,7 @@ fn the_environment_is_a_layer_of_the_settings() {
 
 #[test]
 fn a_reader_that_closes_early_is_no_failure() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = data_folder();
     let mut command = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
     command.arg("verify").arg("--data").arg(folder.path());
     let (reader, writer) = std::io::pipe().unwrap();

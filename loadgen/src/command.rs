@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::io::sockets::raise_descriptor_limit;
-use engine::query::QueryError;
+use engine::query::{QueryError, folder};
 use engine::settings::{IoChoice, Settings};
 use tuning::counters::Counters;
 
@@ -32,7 +32,7 @@ Examples:
   stormgen demo
   stormgen run --target 127.0.0.1:30310 --routers 500 --pe 60 --data stormdrain-data
   stormgen run --target 192.0.2.10:30310 --routers 2000 --scenario cold-start --format json
-  stormgen replay captures/r*.fpm --target 127.0.0.1:30310 --fast";
+  stormgen replay captures/r*.fpm --target 127.0.0.1:30310 --fast --hold 60";
 
 /// Load generator of stormdrain: a network that is computed, speaks, and knows the answers.
 #[derive(Debug, Parser)]
@@ -123,7 +123,8 @@ struct RunArguments {
     /// Seconds that one act may take.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
-    /// The collector's data folder, when it is on this host: every answer is compared.
+    /// The collector's data folder, when it is on this host and was empty: every answer is
+    /// compared.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How the report is written.
@@ -145,6 +146,10 @@ struct ReplayArguments {
     /// Lines `name seconds`: before each phase but the first, wait for a line on standard input.
     #[arg(long, value_name = "FILE")]
     pause_at: Option<PathBuf>,
+    /// Seconds that each connection stays open behind its last byte. A router that has gone is
+    /// unknown, and the end of an FPM dump shows by 2 s of silence (snapshot_quiet_ms).
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    hold: u32,
     /// Source address of the first file, the others count on from it. Default: 127.0.1.1 for a
     /// target on loopback, otherwise whatever this host chooses.
     #[arg(long, value_name = "IP")]
@@ -254,6 +259,10 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         threads: arguments.threads,
         act_timeout: Duration::from_secs(arguments.timeout),
     };
+    if let Some(data) = &arguments.data {
+        // Before minutes of load, not behind them.
+        folder(data)?;
+    }
     let counters = Counters::read();
     let mut show = Show::new();
     let mut watch = |look: &Look<'_>| show.look(look);
@@ -291,6 +300,7 @@ fn replay_files(arguments: &ReplayArguments) -> Result<bool, CommandError> {
         source_base: source_base(arguments.source_base, arguments.target, [127, 0, 1, 1]),
         fast: arguments.fast,
         phases,
+        hold: Duration::from_secs(arguments.hold.into()),
     };
     let replayed = replay(recordings?, settings, wait_for_line)?;
     let (connections, bytes) = (replayed.connections, replayed.bytes);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use storage::time::Micros;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
 
 use crate::sender::connect::{address_after, connect};
@@ -55,10 +55,12 @@ pub enum ReplayError {
         files: usize,
     },
     /// A session could not be opened, or broke before its last byte.
-    #[error("{}: {source}", path.display())]
+    #[error("{}, to {target}: {source}", path.display())]
     Session {
         /// Whose.
         path: PathBuf,
+        /// The collector.
+        target: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -118,6 +120,8 @@ pub struct ReplaySettings {
     pub fast: bool,
     /// Wait before each of these but the first, until told to go on.
     pub phases: Vec<Phase>,
+    /// How long a session stays open behind its last byte.
+    pub hold: Duration,
 }
 
 /// What was sent.
@@ -282,7 +286,7 @@ async fn perform(
     settings: ReplaySettings,
     go_on: impl Fn(&str) + Send + Sync + Clone + 'static,
 ) -> Result<Replayed, ReplayError> {
-    let files = recordings.len();
+    let (files, target) = (recordings.len(), settings.target);
     let starts = recordings.iter().filter_map(|recording| recording.steps.first());
     let zero = starts.map(|step| step.time).min().unwrap_or_default();
     let (opened, gate) = watch::channel(Pace { phase: 0, zero, began: Instant::now() });
@@ -303,6 +307,7 @@ async fn perform(
     for task in tasks {
         let broken = |error| ReplayError::Session {
             path: PathBuf::from("session"),
+            target,
             source: io::Error::other(error),
         };
         let part = task.await.map_err(broken)??;
@@ -339,7 +344,8 @@ async fn session(
     let result = send(&stage, &recording, source, &mut at).await;
     // Later phases do not wait for a session that is over.
     stage.leave(at..stage.settings.phases.len());
-    result.map_err(|source| ReplayError::Session { path: recording.path, source })
+    let target = stage.settings.target;
+    result.map_err(|source| ReplayError::Session { path: recording.path, target, source })
 }
 
 /// Sends one recording; `at` is the phase that it has come to.
@@ -352,7 +358,7 @@ async fn send(
     let mut replayed = Replayed::default();
     let mut open: Option<Connection> = None;
     let mut gate = stage.gate.clone();
-    for step in &recording.steps {
+    for (place, step) in recording.steps.iter().enumerate() {
         let phase = stage.phase_of(step.time);
         if phase > *at {
             stage.leave(*at..phase);
@@ -378,6 +384,9 @@ async fn send(
                 replayed.bytes += bytes.len() as u64;
             }
             Action::Close => {
+                if place + 1 == recording.steps.len() {
+                    sleep(stage.settings.hold).await;
+                }
                 if let Some(connection) = open.take() {
                     connection.close().await;
                 }
@@ -483,6 +492,7 @@ mod tests {
             source_base: "127.0.1.1".parse().ok(),
             fast: false,
             phases: vec![phase("dump", 99), phase("down", 5_000)],
+            hold: Duration::ZERO,
         };
         let (asked, names) = mpsc::channel();
         let sender = std::thread::spawn(move || {

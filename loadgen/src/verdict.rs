@@ -5,6 +5,7 @@
 //! Law:  exact or not: an answer that is unknown, missing, late or too many is a difference.
 //! Not:  the answers of the model (`answer`); reading tables or logs in another way.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -68,10 +69,13 @@ impl Verdict {
             let found = query::table_rows(&network, router.id).unwrap_or_default();
             compare_tables(router.id, &expected, &found, &mut findings);
         }
-        let ours = key.network.topology.routers.len();
-        let strangers = query::router_rows(&network).len().saturating_sub(ours);
-        for _ in 0..strangers {
-            findings.differ("a router that is not of this network");
+        let ours: BTreeSet<RouterId> =
+            key.network.topology.routers.iter().map(|router| router.id).collect();
+        for row in query::router_rows(&network).iter().filter(|row| !ours.contains(&row.router)) {
+            findings.differ(format_args!(
+                "router {} is not of this network: start the collector on an empty data folder",
+                row.router
+            ));
         }
         self.add(format!("tables {name} ({at}), entry by entry"), findings);
         Ok(())

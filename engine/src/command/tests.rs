@@ -233,6 +233,42 @@ fn help_has_an_example_for_every_command() {
 }
 
 #[test]
+fn help_says_the_defaults_that_hold() {
+    let help = parse(words("run --help")).unwrap_err().to_string();
+    let defaults = Settings::default();
+    let http = defaults.http.unwrap();
+    for default in [
+        defaults.data.display().to_string(),
+        defaults.listen.to_string(),
+        http.to_string(),
+        defaults.shards.to_string(),
+        defaults.io.name().to_owned(),
+        format!("{}GiB", defaults.memory_bytes >> 30),
+    ] {
+        assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
+    }
+}
+
+/// A typed year that is wrong, or a folder that is another: neither may look like an answer.
+#[test]
+fn what_nobody_can_vouch_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let ran = run(&empty, "routers --data D");
+    assert_eq!((ran.code, ran.output.as_str()), (EXIT_FAILED, ""));
+    assert!(ran.notes.contains("is no data folder"), "{}", ran.notes);
+    let _lock = sample::write(folder.path());
+    let line = "table --data D --router pe1 --at 2027-11-22T04:00:00Z --format json";
+    let ran = run(folder.path(), line);
+    assert_eq!((ran.code, ran.output.as_str()), (EXIT_USAGE, ""));
+    assert!(ran.notes.contains("is in the future (it is 2026-11-22T04:30:00"), "{}", ran.notes);
+    // A router whose clock is ahead is asked about as of its own time.
+    let ran = run(folder.path(), "table --data D --router pe1 --at 2026-11-22T05:00:00Z");
+    assert_eq!(ran.code, EXIT_DONE);
+}
+
+#[test]
 fn flags_are_settings() {
     let line = "run --data X --listen 0.0.0.0:1 --http off --shards 3 --io epoll --memory 2GiB";
     let Command::Run(arguments) = parse(words(line)).unwrap() else { panic!() };

@@ -46,13 +46,10 @@ impl Setting {
 
 /// The setting of that name, or an error with the most alike.
 pub(super) fn find(name: &str) -> Result<&'static Setting, SettingError> {
-    SETTINGS
-        .iter()
-        .find(|setting| setting.name == name)
-        .ok_or_else(|| {
-            let nearest = nearest(name, SETTINGS.iter().map(|setting| setting.name));
-            SettingError::Unknown { name: name.to_owned(), nearest }
-        })
+    SETTINGS.iter().find(|setting| setting.name == name).ok_or_else(|| {
+        let nearest = nearest(name, SETTINGS.iter().map(|setting| setting.name));
+        SettingError::Unknown { name: name.to_owned(), nearest }
+    })
 }
 
 /// The page docs/settings.md, in full.

@@ -32,6 +32,7 @@ impl Shard {
             connection.phase = phase;
             return Flow::Wait;
         };
+        connection.speaks_for = Some(session.router);
         let mut unit = std::mem::take(&mut self.unit);
         let flow = self.apply_to(connection, &mut session, &mut unit, time, now);
         self.unit = unit;

@@ -22,6 +22,8 @@ use crate::wire::decoder::Decoder;
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) peer: SocketAddr,
+    /// The router of its session, for log lines; `phase` is on loan while a unit is applied.
+    pub(crate) speaks_for: Option<RouterId>,
     pub(crate) phase: Phase,
     pub(crate) surge: Surge,
     pub(crate) decoder: Decoder,
@@ -133,6 +135,7 @@ impl Connection {
         Connection {
             id,
             peer,
+            speaks_for: None,
             phase: Phase::Nameless,
             surge: Surge::default(),
             decoder: Decoder::new(),

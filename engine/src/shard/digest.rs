@@ -200,7 +200,7 @@ impl Shard {
         let router = match &connection.phase {
             Phase::Speaking(session) => Some(session.router),
             Phase::Claiming(claiming) => Some(claiming.router),
-            _ => None,
+            _ => connection.speaks_for,
         };
         let router = router.map(|router| router.to_string()).unwrap_or_default();
         let (peer, cause) = (connection.peer, cause.name());
