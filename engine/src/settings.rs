@@ -109,8 +109,9 @@ impl Default for Settings {
 impl Settings {
     /// Layers the file, then the variables, then the flags over the defaults.
     ///
-    /// `file` is its name and its text. `variable` looks up `STORMDRAIN_NAME`. Names that are no setting are never asked for:
-    /// an orchestrator that injects `STORMDRAIN_SERVICE_HOST` does not stop the collector.
+    /// `file` is its name and its text. `variable` looks up `STORMDRAIN_NAME`. Names that are no
+    /// setting are never asked for: an orchestrator that injects `STORMDRAIN_SERVICE_HOST` does not
+    /// stop the collector.
     /// Errors: the first value that cannot stand, with its name and what is allowed.
     pub fn layered(
         file: Option<(&str, &str)>,
