@@ -251,7 +251,8 @@ fn one_bad_router_hurts_only_itself() {
 
 /// Sends bare bytes from a source of its own, ends, and says how the collector ended.
 fn bare(process: &Process, source: IpAddr, bytes: &[u8], finish: bool) -> Fate {
-    let stream = connect_from(source, process.listen).unwrap();
+    // The reset of a refused source may come before connect has returned.
+    let Ok(stream) = connect_from(source, process.listen) else { return Fate::Reset };
     let mut session = Session::of(stream);
     let _ = session.send(bytes);
     if finish {

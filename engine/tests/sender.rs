@@ -159,7 +159,7 @@ impl Router {
         let mut bytes = self.hello(snapshot, permanent);
         self.unacknowledged.iter().for_each(|(_, frame)| bytes.extend_from_slice(frame));
         stream.write_all(&bytes)?;
-        Ok(Session { stream, unread: Vec::new() })
+        Ok(Session { stream, unread: Vec::new(), reset: false })
     }
 
     /// A frame of mappings, kept until it is acknowledged.
@@ -251,6 +251,8 @@ impl Router {
 pub(crate) struct Session {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// A send has met the reset: the kernel tells of it once, a read then sees only an end.
+    reset: bool,
 }
 
 /// How the collector ended a connection.
@@ -265,12 +267,14 @@ pub(crate) enum Fate {
 impl Session {
     /// A session on a connection that is open already.
     pub(crate) fn of(stream: TcpStream) -> Session {
-        Session { stream, unread: Vec::new() }
+        Session { stream, unread: Vec::new(), reset: false }
     }
 
     /// Sends bytes. Errors: the collector has gone.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.write_all(bytes)
+        let result = self.stream.write_all(bytes);
+        self.reset |= result.is_err();
+        result
     }
 
     /// Ends the sending side.
@@ -288,6 +292,7 @@ impl Session {
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
+                Ok(0) if self.reset => return Err(Fate::Reset),
                 Ok(0) => return Err(Fate::Closed),
                 Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -311,7 +316,7 @@ impl Session {
 
     /// Another handle to the same connection, for a second thread.
     pub(crate) fn split(&self) -> Session {
-        Session { stream: self.stream.try_clone().unwrap(), unread: Vec::new() }
+        Session { stream: self.stream.try_clone().unwrap(), unread: Vec::new(), reset: false }
     }
 }
 

@@ -237,8 +237,8 @@ fn a_reload_changes_who_may_speak_and_touches_no_session() {
         let mut router = Router::new(1);
         let mut session = first_snapshot(&mut router, process.listen, 10);
         let refused = |process: &Process| {
-            let mut stream = connect_from([127, 0, 1, 2].into(), process.listen).unwrap();
-            stream.read(&mut [0; 8]).map_err(|error| error.kind())
+            let stream = connect_from([127, 0, 1, 2].into(), process.listen);
+            stream.and_then(|mut stream| stream.read(&mut [0; 8])).map_err(|error| error.kind())
         };
         assert_eq!(refused(&process), Err(std::io::ErrorKind::ConnectionReset));
         let cause = "cause=\"source-refused\"";
