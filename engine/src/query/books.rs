@@ -52,7 +52,7 @@ pub struct LedgerLine {
     pub mappings_rejected: u64,
     /// Change rows that no mapping caused.
     pub derived: u64,
-    /// Causes of the rejections with how many mappings each, in the order of the causes.
+    /// Bytes and mappings rejected by each cause, in the order of their names.
     pub causes: BTreeMap<&'static str, (u64, u64)>,
 }
 
@@ -123,9 +123,10 @@ impl LedgerReport {
 fn ledger_sheet(lines: &[LedgerLine]) -> Sheet {
     let mut sheet = Sheet::new(LEDGER_COLUMNS);
     for line in lines {
-        let causes = line.causes.iter();
-        let causes =
-            causes.map(|(cause, (bytes, mappings))| format!("{cause}:{bytes}B/{mappings}"));
+        let causes = line.causes.iter().map(|(cause, (bytes, mappings))| {
+            let words = format!("{cause}: {bytes} bytes, {mappings} mappings");
+            (words, json!({ "cause": cause, "bytes": bytes, "mappings": mappings }))
+        });
         sheet.push(vec![
             Cell::text(&line.group),
             Cell::Count(line.bytes_read),
@@ -139,7 +140,7 @@ fn ledger_sheet(lines: &[LedgerLine]) -> Sheet {
             Cell::Count(line.mappings_rejected),
             Cell::Number(line.mappings_missing()),
             Cell::Count(line.derived),
-            Cell::list(causes),
+            Cell::Objects(causes.collect()),
         ]);
     }
     sheet

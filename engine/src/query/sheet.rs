@@ -39,6 +39,8 @@ pub enum Cell {
     Time(Micros),
     /// Several words.
     List(Vec<String>),
+    /// Several things of more than one value: in words for people, as an object for programs.
+    Objects(Vec<(String, Value)>),
 }
 
 impl Cell {
@@ -66,6 +68,7 @@ impl Cell {
             Cell::Number(number) => Value::from(*number),
             Cell::Time(time) => Value::from(time.to_string()),
             Cell::List(items) => Value::from(items.as_slice()),
+            Cell::Objects(items) => items.iter().map(|(_, object)| object.clone()).collect(),
         }
     }
 
@@ -78,6 +81,11 @@ impl Cell {
             Cell::Time(time) => time.to_string(),
             Cell::List(items) if items.is_empty() => nothing.to_owned(),
             Cell::List(items) => items.join(" "),
+            Cell::Objects(items) if items.is_empty() => nothing.to_owned(),
+            Cell::Objects(items) => {
+                let words: Vec<&str> = items.iter().map(|(words, _)| words.as_str()).collect();
+                words.join("; ")
+            }
         }
     }
 }
@@ -210,5 +218,23 @@ name,active_since,branches,entries
         assert_eq!(value[0]["branches"][1], "-@10.0.0.6");
         assert_eq!(value[0]["entries"], 7);
         assert_eq!(value[1]["name"], Value::Null);
+    }
+
+    #[test]
+    fn objects_are_words_for_people_and_fields_for_programs() {
+        let of = |cause: &str, bytes: u64| {
+            (
+                format!("{cause}: {bytes} bytes"),
+                serde_json::json!({ "cause": cause, "bytes": bytes }),
+            )
+        };
+        let mut sheet = Sheet::new(&["causes"]);
+        sheet.push(vec![Cell::Objects(vec![of("truncated", 3), of("label-range", 0)])]);
+        assert_eq!(sheet.render(Format::Csv), "causes\ntruncated: 3 bytes; label-range: 0 bytes\n");
+        let value: Value = serde_json::from_str(&sheet.render(Format::Json)).unwrap();
+        assert_eq!(
+            value[0]["causes"][1],
+            serde_json::json!({ "cause": "label-range", "bytes": 0 })
+        );
     }
 }
