@@ -453,8 +453,14 @@ impl Shard {
     }
 
     fn identify_due(&mut self, id: ConnectionId, now: Now) {
-        let phase = self.connections.get(&id).map(|connection| &connection.phase);
-        if !matches!(phase, Some(Phase::Nameless)) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if !matches!(connection.phase, Phase::Nameless) {
+            return;
+        }
+        if !connection.receiving || connection.queued {
+            // What it said is not read or not digested yet: that is no silence of the router's.
+            let again_us = now.monotonic_us + self.settings.identify_timeout_us;
+            self.timers.insert((again_us, Timer::Identify(id)));
             return;
         }
         let Some(mut connection) = self.connections.remove(&id) else { return };
@@ -514,12 +520,11 @@ impl Shard {
             if oldest.is_none_or(|oldest| now.wall.since(oldest) < hold_us) {
                 continue;
             }
-            let before = Size::of(&state.table);
             let builder = self.commit.builder();
             let derived = state.expire_unconfirmed(hold_us, now.wall, &mut |stamp, mapping| {
                 builder.change(stamp, mapping);
             });
-            self.tables.changed(before, Size::of(&state.table));
+            self.tables.recount(&mut home.counted, &state.table);
             self.commit.change_rows += derived;
             self.past.derived += derived;
             self.counters.add(Metric::Derived, derived);

@@ -13,7 +13,6 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
-use super::reserve::Size;
 use super::session::unit_mappings;
 use crate::io::Now;
 use crate::metrics::Metric;
@@ -172,7 +171,6 @@ impl Shard {
         let shown = unit.snapshot != SnapshotMark::None || inferred;
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
         let mut arrival = Arrival { position: place, collection_time: time, basis: Basis::Live };
-        let before = Size::of(&session.state.table);
         let (mut changes, mut odd) = (0, OddCounts::default());
         let builder = self.commit.builder();
         for mapping in &mut unit.mappings {
@@ -188,7 +186,7 @@ impl Shard {
                 changes += 1;
             }
         }
-        self.tables.changed(before, Size::of(&session.state.table));
+        self.recount(session);
         self.commit.change_rows += changes;
         let count = unit.mappings.len() as u64;
         let open = &mut connection.books.open;

@@ -26,6 +26,8 @@ use crate::wire::{Rejection, UnitKind};
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) slot: Slot,
+    /// What its table counts for in the sum of this shard.
+    pub(crate) counted: Size,
     claims: VecDeque<Claim>,
 }
 
@@ -116,9 +118,10 @@ impl Shard {
             }
             return;
         }
+        let mut counted = Size::default();
         let slot = match self.registry.claim(router, self.settings.index) {
             Found::Yours(state) => {
-                self.tables.changed(Size::default(), Size::of(&state.table));
+                self.tables.recount(&mut counted, &state.table);
                 Slot::Idle(state)
             }
             // The registry names this shard, so the state is on its way here.
@@ -128,7 +131,7 @@ impl Shard {
                 Slot::Awaited
             }
         };
-        self.homes.insert(router, Home { slot, claims: VecDeque::from([claim]) });
+        self.homes.insert(router, Home { slot, counted, claims: VecDeque::from([claim]) });
         self.process_claims(router, now);
         if self.stopping {
             // The shard that is asked may have stopped already.
@@ -150,9 +153,12 @@ impl Shard {
     /// The state is here: the claims that wait for it go on.
     pub(crate) fn granted(&mut self, claim: Claim, state: Box<RouterState>, now: Now) {
         self.counters.add(Metric::TablesReceived, 1);
-        self.tables.changed(Size::default(), Size::of(&state.table));
-        let home = self.homes.entry(claim.router);
-        let home = home.or_insert_with(|| Home { slot: Slot::Awaited, claims: VecDeque::new() });
+        let home = self.homes.entry(claim.router).or_insert_with(|| Home {
+            slot: Slot::Awaited,
+            counted: Size::default(),
+            claims: VecDeque::new(),
+        });
+        self.tables.recount(&mut home.counted, &state.table);
         home.slot = Slot::Idle(state);
         self.process_claims(claim.router, now);
     }
@@ -161,6 +167,7 @@ impl Shard {
     pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
         self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
         let Some(mut home) = self.homes.remove(&claim.router) else { return };
+        self.tables.forget(home.counted);
         home.claims.retain(|waiting| waiting.connection != claim.connection);
         // Whoever else asked here asks again, at the home.
         for waiting in home.claims {
@@ -280,12 +287,12 @@ impl Shard {
             self.leaving.push(router);
             return;
         }
-        let Some(Home { slot: Slot::Leaving { state, to, .. }, claims }) =
+        let Some(Home { slot: Slot::Leaving { state, to, .. }, counted, claims }) =
             self.homes.remove(&router)
         else {
             return;
         };
-        self.tables.changed(Size::of(&state.table), Size::default());
+        self.tables.forget(counted);
         self.counters.add(Metric::TablesGiven, 1);
         let message = Message::Granted { claim: to, state };
         self.ops.push_back(Op::Tell { shard: to.shard, message });

@@ -31,14 +31,30 @@ impl Size {
         Size { entries: table.len() as u64, bytes: table.bytes() as u64 }
     }
 
-    /// One of the tables that this is the sum of has become another size.
-    pub(crate) fn changed(&mut self, before: Size, after: Size) {
-        self.entries = self.entries + after.entries - before.entries;
-        self.bytes = self.bytes + after.bytes - before.bytes;
+    /// One of the tables that this is the sum of may have become another size: what it counted
+    /// for is taken off, whatever has changed it since.
+    pub(crate) fn recount(&mut self, counted: &mut Size, table: &RouterTable) {
+        self.forget(*counted);
+        *counted = Size::of(table);
+        self.entries += counted.entries;
+        self.bytes += counted.bytes;
+    }
+
+    /// A table is no part of the sum any more.
+    pub(crate) fn forget(&mut self, counted: Size) {
+        self.entries -= counted.entries;
+        self.bytes -= counted.bytes;
     }
 }
 
 impl Shard {
+    /// The session's table may have become another size.
+    pub(crate) fn recount(&mut self, session: &Session) {
+        if let Some(home) = self.homes.get_mut(&session.router) {
+            self.tables.recount(&mut home.counted, &session.state.table);
+        }
+    }
+
     /// When the tables are full, turns mappings into rejected ones: those of new keys when there
     /// are too many entries, and all but withdrawals when the entries are too large. The largest
     /// table comes first; the others go on until an eighth more is used.

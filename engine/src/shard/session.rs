@@ -12,7 +12,6 @@ use storage::time::Micros;
 use super::claim::Slot;
 use super::connection::{Claiming, Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
-use super::reserve::Size;
 use super::{Shard, Timer};
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
@@ -108,7 +107,6 @@ impl Shard {
             return;
         }
         let explicit = explicit && damage == Damage::None;
-        let before = Size::of(&session.state.table);
         let builder = self.commit.builder();
         let mut derived = 0;
         let counts = session.state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
@@ -118,7 +116,7 @@ impl Shard {
         self.commit.change_rows += derived;
         connection.books.open.derived += derived;
         self.counters.add(Metric::Derived, derived);
-        self.tables.changed(before, Size::of(&session.state.table));
+        self.recount(session);
         let event = SessionEvent::SnapshotComplete {
             explicit,
             confirmed: counts.confirmed,

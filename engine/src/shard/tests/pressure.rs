@@ -138,3 +138,49 @@ fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
     assert_eq!(bench.shard.router(second).unwrap().table.len(), 20);
     assert_eq!(bench.shard.router(second).unwrap().gap, None);
 }
+
+#[test]
+fn who_is_not_read_is_not_called_silent() {
+    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 3_000);
+    bench.sync_at_once = false;
+    let id = bench.connect(1, FIRST);
+    let hello = hello_for(1);
+    let (head, tail) = hello.split_at(20);
+    bench.handle(Completion::Received { connection: id, bytes: head });
+    while let Some(op) = bench.shard.poll_op() {
+        bench.act(op);
+    }
+    bench.shard.pause_receive(id);
+    bench.pass(60_000_000);
+    bench.turn();
+    assert!(bench.closed.is_empty(), "we did not listen");
+    bench.handle(Completion::Received { connection: id, bytes: tail });
+    bench.settle();
+    let session = bench.shard.connections.values().next().map(|connection| &connection.phase);
+    assert!(matches!(session, Some(Phase::Speaking(_))));
+}
+
+#[test]
+fn a_table_that_leaves_takes_with_it_what_it_counted_for() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, FIRST);
+    bench.send(id, &hello(1, 1, false));
+    let mappings: Vec<Mapping> = (16..116).map(|label| mapping(label, 17)).collect();
+    bench.send(id, &frame(1, false, &mappings));
+    assert!(bench.shard.tables.entries == 100 && bench.shard.tables.bytes > 1_000);
+    // A rejected mapping of a known key: the table remembers a doubt, which takes memory too.
+    let text = String::from_utf8(document(SnapshotMark::None, &[mapping(16, 17)])).unwrap();
+    let text = text.replace("label=\"17\"", "label=\"9999999\"");
+    let (mut bytes, mut encoder) = (Vec::new(), FrameEncoder::new(1));
+    let (kind, none) = (FrameType::Mappings, FrameFlags::NONE);
+    encoder.frame(kind, Codec::None, none, 2, text.as_bytes(), &mut bytes);
+    bench.send(id, &bytes);
+    bench.end(id, Reason::ConnectionLost);
+    bench.settle();
+    let peer = SECOND.parse().unwrap();
+    let claim = crate::registry::Claim { router: ROUTER, shard: 1, connection: id, peer };
+    bench.handle(Completion::Told { message: Message::Claim(claim) });
+    bench.settle();
+    assert!(matches!(bench.told[..], [(1, Message::Granted { .. })]));
+    assert_eq!(bench.shard.tables, Size::default());
+}
