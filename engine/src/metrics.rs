@@ -57,6 +57,12 @@ impl Counters {
         }
     }
 
+    /// Counts more bytes of something whose rejection has been counted: the rest of a stream.
+    pub fn reject_rest(&mut self, cause: Cause, bytes: u64) {
+        let slot = &mut self.values[CAUSES_FIRST + cause as usize * CAUSE_VALUES + 1];
+        *slot = slot.wrapping_add(bytes);
+    }
+
     /// (rejections, bytes, mappings) of one cause.
     pub fn rejected(&self, cause: Cause) -> (u64, u64, u64) {
         let first = CAUSES_FIRST + cause as usize * CAUSE_VALUES;

@@ -369,13 +369,13 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else {
             self.past.bytes_read += count;
             self.past.reject(Cause::Truncated, count, 0);
-            self.counters.reject(Cause::Truncated, count, 0);
+            self.counters.reject_rest(Cause::Truncated, count);
             return;
         };
         connection.books.open.bytes_read += count;
         if let Phase::Closing { cause, .. } | Phase::Closed(cause) = connection.phase {
             connection.books.open.reject(cause, count, 0);
-            self.counters.reject(cause, count, 0);
+            self.counters.reject_rest(cause, count);
             return;
         }
         connection.heard_us = now.monotonic_us;

@@ -165,7 +165,12 @@ impl Shard {
         let rest = connection.surge.clear();
         if rest > 0 {
             connection.books.open.reject(cause, rest, 0);
-            self.counters.reject(cause, rest, 0);
+            let counted = matches!(reason, Reason::Rejected(_)) || connection.cut_short.is_some();
+            if counted {
+                self.counters.reject_rest(cause, rest);
+            } else {
+                self.counters.reject(cause, rest, 0);
+            }
             self.counters.add(Metric::SurgePoppedBytes, rest);
         }
         let cut = rest > 0 || connection.cut_short.is_some();
