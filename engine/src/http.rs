@@ -21,6 +21,9 @@ use tuning::counters::{LOSS_COUNTERS, PRESSURE_COUNTERS};
 
 use crate::metrics::{self, Metric, Publication};
 
+/// Niceness of the HTTP thread; the shards run at 0.
+const HTTP_NICE: i32 = 10;
+
 /// What the pages are made of.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -52,6 +55,9 @@ impl HttpServer {
             .route("/healthz", get(health_page))
             .with_state(sources);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+            // On Linux a priority is the thread's own: whoever scrapes waits for the shards.
+            // Where it may not be lowered, pages are served all the same.
+            let _ = rustix::process::setpriority_process(None, HTTP_NICE);
             runtime.block_on(async {
                 // Stopping does not wait for clients: a scrape that is cut is asked again.
                 tokio::select! {

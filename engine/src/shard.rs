@@ -196,7 +196,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, completion: Completion<'_>) {
         match completion {
             Completion::Accepted { connection, peer } => self.accepted(connection, peer, now),
-            Completion::AcceptFailed { errno } => self.accept_failed(errno, now),
+            Completion::AcceptFailed { .. } => self.accept_failed(now),
             Completion::Received { connection, bytes } => self.received(connection, bytes, now),
             Completion::ReceiveEnded { connection, reason } => {
                 self.receive_ended(connection, reason, now);
@@ -350,7 +350,8 @@ impl Shard {
         self.connections.insert(id, connection);
     }
 
-    fn accept_failed(&mut self, errno: i32, now: Now) {
+    /// The driver has said which limit it was and what lifts it.
+    fn accept_failed(&mut self, now: Now) {
         self.counters.add(Metric::AcceptFailures, 1);
         if !self.accept_paused {
             self.accept_paused = true;
@@ -358,8 +359,6 @@ impl Shard {
             self.ops.push_back(Op::PauseAccept);
             // This shard may have no connection whose end would free anything.
             self.timers.insert((now.monotonic_us + ACCEPT_AGAIN_US, Timer::Accept));
-            let error = std::io::Error::from_raw_os_error(errno).to_string();
-            tracing::warn!(error, "no connection can be taken; again when one has closed, or soon");
         }
     }
 
