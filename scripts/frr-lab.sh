@@ -59,7 +59,18 @@ shown_by_collector() { # NODE
     | .branches[] | "\($key) \(.)"'
 }
 
-compare() { # STEP: waits until both say the same, at most 15 s
+# zebra 8.4 can forget to send the withdrawal of a label (FRRouting/frr#23208); only its next dump shows it. True when
+# that is all that differs: labels that the collector has and the router has not. Said aloud, and not let pass after a dump.
+only_kept_to_itself() { # NODE
+  local gone
+  [ -z "$(comm -23 "$BASE/router.$1" "$BASE/collector.$1")" ] || return 1
+  gone=$(comm -13 "$BASE/router.$1" "$BASE/collector.$1" | cut -d' ' -f1,2 | sort -u)
+  ! grep -qv '^ilm ' <<< "$gone" || return 1
+  ! cut -d' ' -f1,2 "$BASE/router.$1" | grep -qxF "$gone" || return 1
+  echo "r$1 kept a withdrawal to itself: $(tr '\n' ' ' <<< "$gone")" >&2
+}
+
+compare() { # STEP [dumped]: waits until both say the same, at most 15 s
   local node deadline=$((SECONDS + 15)) wrong lines
   while :; do
     wrong="" lines=0
@@ -72,11 +83,13 @@ compare() { # STEP: waits until both say the same, at most 15 s
     done
     [ -n "$wrong" ] && [ $SECONDS -lt $deadline ] || break
   done
-  if [ -n "$wrong" ]; then
-    echo "$1: the tables of$wrong differ:" >&2
-    for node in $wrong; do diff "$BASE/router.${node#r}" "$BASE/collector.${node#r}" >&2 || true; done
+  for node in $wrong; do
+    if [ "${2:-}" != dumped ] && only_kept_to_itself "${node#r}"; then continue; fi
+    echo "$1: the table of $node differs:" >&2
+    diff "$BASE/router.${node#r}" "$BASE/collector.${node#r}" >&2 || true
     exit 1
-  fi
+  done
+  [ -z "$wrong" ] || { echo "$1: $lines branches in six tables, equal but for that"; return; }
   echo "$1: $lines branches in six tables, all equal"
 }
 
@@ -92,7 +105,7 @@ $LAB up
 $LAB wait
 settings > "$BASE/stormdrain.toml"
 start_collector
-compare before
+compare before dumped
 before=$(instant)
 $LAB linkdown 2 5
 sleep 0.2
@@ -107,7 +120,7 @@ mended=$(instant)
 kill -KILL "$collector"
 wait "$collector" 2> /dev/null || true
 start_collector
-compare "collector killed and started again"
+compare "collector killed and started again" dumped
 
 trace() { # WHAT FAR INSTANT; exit code 1 says that the LSP is broken, which is the point here
   printf '\n== %s\n' "$1"
