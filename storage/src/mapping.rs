@@ -492,8 +492,27 @@ impl fmt::Display for Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use smallvec::smallvec;
+
     use super::*;
+
+    /// An ILM entry of no known FEC, as the tests of every other module want one.
+    pub(crate) fn swap(label: u32, out: u32, event_us: i64) -> Mapping {
+        Mapping {
+            fec: Fec::Unknown,
+            ingress: Ingress::platform(Label::new(label).unwrap()),
+            operation: Operation::Swap,
+            branches: smallvec![Nhlfe {
+                stack: smallvec![Label::new(out).unwrap()],
+                next_hop: NextHop::Address("192.0.2.2".parse().unwrap()),
+                weight: None,
+            }],
+            event_time: Micros(event_us),
+            time_source: TimeSource::Router,
+            extra: None,
+        }
+    }
 
     #[test]
     fn a_route_distinguisher_survives_its_text() {

@@ -28,7 +28,7 @@ pub const TURN_US: u64 = 10_000;
 /// that small slices do not cost a system call each; short against what sockets' buffers hold.
 pub const DIGEST_US: u64 = 500;
 /// Longest wait of an idle loop: a shard that has not turned for long is dead, and told so.
-pub const IDLE_TURN_US: u64 = 1_000_000;
+const IDLE_TURN_US: u64 = 1_000_000;
 /// Acks that a peer may leave unread beyond its socket's buffers before it counts as gone.
 pub const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// How long a closed connection waits for the peer's FIN.
@@ -49,6 +49,15 @@ pub fn digest_for_a_while<M: Machine>(clock: &Clock, machine: &mut M) -> bool {
             return more;
         }
     }
+}
+
+/// How long a loop may wait for the kernel: until the first of its deadlines on the monotonic
+/// clock, and never longer than an idle turn.
+pub fn time_until(clock: &Clock, deadlines: [Option<u64>; 3]) -> Duration {
+    let now_us = clock.now().monotonic_us;
+    let until = |deadline: u64| deadline.saturating_sub(now_us);
+    let wait_us = deadlines.into_iter().flatten().map(until).min();
+    Duration::from_micros(wait_us.unwrap_or(IDLE_TURN_US).min(IDLE_TURN_US))
 }
 
 /// The address of a peer, an IPv4-mapped one as the IPv4 address that it is.

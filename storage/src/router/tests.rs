@@ -5,30 +5,12 @@
 //! Law:  a state folded from the rows that it gave answers as the state that gave them.
 //! Not:  what single mappings do (`table::tests`).
 
-use smallvec::smallvec;
-
 use super::*;
-use crate::mapping::{Fec, Ingress, Label, NextHop, Nhlfe, Operation, TimeSource};
+use crate::mapping::tests::swap;
 use crate::row::ChangeKind;
 
 fn router() -> RouterId {
     "192.0.2.1".parse().unwrap()
-}
-
-fn swap(label: u32, out: u32, event_us: i64) -> Mapping {
-    Mapping {
-        fec: Fec::Unknown,
-        ingress: Ingress::platform(Label::new(label).unwrap()),
-        operation: Operation::Swap,
-        branches: smallvec![Nhlfe {
-            stack: smallvec![Label::new(out).unwrap()],
-            next_hop: NextHop::Address("192.0.2.2".parse().unwrap()),
-            weight: None,
-        }],
-        event_time: Micros(event_us),
-        time_source: TimeSource::Router,
-        extra: None,
-    }
 }
 
 fn initiation(boot_us: Option<i64>) -> SessionEvent {

@@ -6,10 +6,9 @@
 //! Not:  sessions and gaps (`router::tests`).
 
 use proptest::prelude::*;
-use smallvec::smallvec;
 
 use super::*;
-use crate::mapping::{Label, NextHop, Nhlfe};
+use crate::mapping::Label;
 
 const SECOND_US: i64 = 1_000_000;
 const BASE_US: i64 = 1_795_000_000 * SECOND_US;
@@ -19,19 +18,8 @@ fn router() -> RouterId {
 }
 
 fn swap(label: u32, out: u32, event_us: i64) -> Mapping {
-    Mapping {
-        fec: "ip:10.0.0.0/8".parse().unwrap(),
-        ingress: Ingress::platform(Label::new(label).unwrap()),
-        operation: Operation::Swap,
-        branches: smallvec![Nhlfe {
-            stack: smallvec![Label::new(out).unwrap()],
-            next_hop: NextHop::Address("192.0.2.2".parse().unwrap()),
-            weight: None,
-        }],
-        event_time: Micros(event_us),
-        time_source: TimeSource::Router,
-        extra: None,
-    }
+    let fec = "ip:10.0.0.0/8".parse().unwrap();
+    Mapping { fec, ..crate::mapping::tests::swap(label, out, event_us) }
 }
 
 fn gone(label: u32, event_us: i64) -> Mapping {

@@ -18,8 +18,8 @@ use crate::io::clock::Clock;
 use crate::io::links::{DriverCounters, Links, Machine};
 use crate::io::slots::{Slots, index_of};
 use crate::io::sockets::{
-    AcceptGate, IDLE_TURN_US, LINGER_US, TURN_US, UNSENT_BYTES_MAX, accept_is_exhausted,
-    digest_for_a_while, end_of_receive, peer_of, reset_on_close,
+    AcceptGate, LINGER_US, TURN_US, UNSENT_BYTES_MAX, accept_is_exhausted, digest_for_a_while,
+    end_of_receive, peer_of, reset_on_close, time_until,
 };
 use crate::io::uring::{ACCEPTS, Done, Filled, Offered, Ring};
 use crate::io::{Completion, ConnectionId, Now, Op};
@@ -121,10 +121,7 @@ impl UringDriver {
     fn wait_at_most<M: Machine>(&self, machine: &M) -> Duration {
         let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
         let deadlines = [machine.poll_timeout(), lingering, self.gate.retry_at()];
-        let now_us = self.clock.now().monotonic_us;
-        let until = |deadline: u64| deadline.saturating_sub(now_us);
-        let wait_us = deadlines.into_iter().flatten().map(until).min();
-        Duration::from_micros(wait_us.unwrap_or(IDLE_TURN_US).min(IDLE_TURN_US))
+        time_until(&self.clock, deadlines)
     }
 
     /// Takes everything that is complete. `true` when the kernel has nothing more for us.

@@ -8,11 +8,10 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
-use smallvec::smallvec;
 
 use super::*;
 use crate::log::{BlockBuilder, log_path};
-use crate::mapping::{Fec, Ingress, Label, NextHop, Nhlfe, Operation, Origin, TimeSource};
+use crate::mapping::{Label, Operation, Origin};
 use crate::row::{Basis, Change, InputMode, LedgerRow};
 use crate::table::{Applied, Arrival, SnapshotCounts};
 use crate::time::{Hour, MICROS_PER_HOUR};
@@ -28,19 +27,7 @@ fn router() -> RouterId {
 }
 
 fn swap(label: u32, out: u32, event_us: i64) -> Mapping {
-    Mapping {
-        fec: Fec::Unknown,
-        ingress: Ingress::platform(Label::new(label).unwrap()),
-        operation: Operation::Swap,
-        branches: smallvec![Nhlfe {
-            stack: smallvec![Label::new(out).unwrap()],
-            next_hop: NextHop::Address("192.0.2.2".parse().unwrap()),
-            weight: None,
-        }],
-        event_time: at(event_us),
-        time_source: TimeSource::Router,
-        extra: None,
-    }
+    crate::mapping::tests::swap(label, out, at(event_us).0)
 }
 
 fn key(label: u32) -> Key {
