@@ -132,12 +132,16 @@ impl Collector {
     ///
     /// Returns when every shard is ready to accept. Errors: `StartError`; nothing is left running.
     pub fn start(settings: Settings) -> Result<Collector, StartError> {
+        Collector::start_at(settings, Clock::start())
+    }
+
+    /// The same, at the times of a clock that is given: what happens once an hour is measured so.
+    pub fn start_at(settings: Settings, clock: Clock) -> Result<Collector, StartError> {
         let descriptors =
             sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
         let lock = lock(&settings.data)?;
         let (driver, reason) = choose(settings.io, uring::probe)?;
         tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
-        let clock = Clock::start();
         let policy = Policy::new(&settings);
         let (routers, configured) = recover(&settings.data, &policy, clock.now().wall)?;
         let shards = shard_count(&settings);

@@ -11,6 +11,7 @@ pub mod world;
 pub mod workload;
 pub mod clock;
 pub mod sender;
+pub mod volley;
 pub mod stage;
 pub mod replay;
 pub mod verdict;

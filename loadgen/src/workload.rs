@@ -71,16 +71,22 @@ impl Frame {
 /// Writes frames; keeps its buffers from frame to frame.
 pub struct Encoder {
     frames: FrameEncoder,
+    compress_bytes_min: usize,
     document: String,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Encoder { frames: FrameEncoder::new(COMPRESSION_LEVEL), document: String::new() }
+        Encoder::new(COMPRESSION_LEVEL, COMPRESS_BYTES_MIN)
     }
 }
 
 impl Encoder {
+    /// Compresses at `level`, 1 (fastest) to 12, documents of `compress_bytes_min` bytes or more.
+    pub fn new(level: i32, compress_bytes_min: usize) -> Encoder {
+        Encoder { frames: FrameEncoder::new(level), compress_bytes_min, document: String::new() }
+    }
+
     /// A whole table as a snapshot: its parts, then its end.
     pub fn snapshot(
         &mut self,
@@ -91,7 +97,7 @@ impl Encoder {
     ) -> Vec<Frame> {
         let parts = table.chunks(SNAPSHOT_FRAME_MAPPINGS);
         let mut frames: Vec<Frame> = parts
-            .map(|part| self.mappings(router, FrameRole::Snapshot, part, intended, until))
+            .map(|part| self.mappings(Some(router), FrameRole::Snapshot, part, intended, until))
             .collect();
         let mut bytes = Vec::new();
         engine::wire::frame::encode_empty(FrameType::SnapshotComplete, 0, &mut bytes);
@@ -108,17 +114,19 @@ impl Encoder {
         frames
     }
 
-    fn mappings(
+    /// One frame of mappings. Without a router its document names none: hello has said whose it is,
+    /// and the same bytes may be sent by several routers.
+    pub fn mappings(
         &mut self,
-        router: RouterId,
+        router: Option<RouterId>,
         role: FrameRole,
         mappings: &[Mapping],
         intended: Micros,
         until: Micros,
     ) -> Frame {
         self.document.clear();
-        write_document(Some(router), SnapshotMark::None, mappings, &mut self.document);
-        let small = self.document.len() < COMPRESS_BYTES_MIN;
+        write_document(router, SnapshotMark::None, mappings, &mut self.document);
+        let small = self.document.len() < self.compress_bytes_min;
         let codec = if small { Codec::None } else { Codec::Zlib };
         let flags = match role {
             FrameRole::Snapshot => FrameFlags::SNAPSHOT_PART,
@@ -163,7 +171,7 @@ impl Encoder {
                 world.network.routed_entries(after, router_index, fec_index, until, &mut mappings);
             }
             let intended = until.offset(delay_us);
-            frames.push(self.mappings(router, FrameRole::Change, &mappings, intended, until));
+            frames.push(self.mappings(Some(router), FrameRole::Change, &mappings, intended, until));
         }
         frames
     }

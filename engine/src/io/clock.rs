@@ -4,10 +4,13 @@
 //! Out:  `Now`, wall and monotonic together, read once per batch of completions.
 //! Law:  the monotonic part never steps back, whatever is done to the wall clock.
 //! Not:  what a step of the wall clock means for history (`storage::table`).
+//!
+//! What happens once an hour is measured and tested with `Clock::with_short_hours`, which is given
+//! to `Collector::start_at`. No setting leads there.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use storage::time::Micros;
+use storage::time::{Hour, MICROS_PER_HOUR, Micros};
 
 use crate::io::Now;
 
@@ -15,12 +18,37 @@ use crate::io::Now;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    short: Option<ShortHours>,
+}
+
+/// A wall clock that shows only the last part of every hour.
+#[derive(Clone, Copy, Debug)]
+struct ShortHours {
+    first: Hour,
+    part_us: u64,
+}
+
+impl ShortHours {
+    fn wall(self, elapsed_us: u64) -> Micros {
+        let passed = i64::try_from(elapsed_us / self.part_us).unwrap_or(i64::MAX);
+        let before_the_end_us = (self.part_us - elapsed_us % self.part_us) as i64;
+        let end = self.first.0.saturating_add(passed).saturating_add(1);
+        Micros(end.saturating_mul(MICROS_PER_HOUR)).offset(-before_the_end_us)
+    }
 }
 
 impl Clock {
     /// A clock whose monotonic part is zero now. All shards of a process share one.
     pub fn start() -> Clock {
-        Clock { origin: Instant::now() }
+        Clock { origin: Instant::now(), short: None }
+    }
+
+    /// A clock for measuring what happens when an hour ends: its wall shows the last `part` of
+    /// `first`, the last `part` of the hour after it, and so on. Between the steps it runs as
+    /// always; the monotonic part knows nothing of them. `part` is at most an hour.
+    pub fn with_short_hours(first: Hour, part: Duration) -> Clock {
+        let part_us = micros_of(part).clamp(1, MICROS_PER_HOUR as u64);
+        Clock { short: Some(ShortHours { first, part_us }), ..Clock::start() }
     }
 
     /// The time since the start.
@@ -30,7 +58,12 @@ impl Clock {
 
     /// The time now.
     pub fn now(&self) -> Now {
-        Now { wall: wall_of(SystemTime::now()), monotonic_us: micros_of(self.origin.elapsed()) }
+        let monotonic_us = micros_of(self.origin.elapsed());
+        let wall = match self.short {
+            None => wall_of(SystemTime::now()),
+            Some(short) => short.wall(monotonic_us),
+        };
+        Now { wall, monotonic_us }
     }
 }
 
@@ -53,6 +86,16 @@ mod tests {
     fn the_wall_clock_is_counted_from_the_epoch_in_both_directions() {
         assert_eq!(wall_of(UNIX_EPOCH + Duration::from_micros(7)), Micros(7));
         assert_eq!(wall_of(UNIX_EPOCH - Duration::from_micros(7)), Micros(-7));
+    }
+
+    #[test]
+    fn short_hours_end_one_after_the_other_and_the_wall_never_steps_back() {
+        let short = ShortHours { first: Hour(500_000), part_us: 2_000_000 };
+        let hours = [0, 1_999_999, 2_000_000, 3_999_999, 4_000_000].map(|us| short.wall(us).hour());
+        assert_eq!(hours.map(|hour| hour.0), [500_000, 500_000, 500_001, 500_001, 500_002]);
+        let walls: Vec<Micros> = (0..100).map(|step| short.wall(step * 123_457)).collect();
+        assert!(walls.is_sorted());
+        assert_eq!(short.wall(700).since(short.wall(200)), 500);
     }
 
     #[test]

@@ -1,0 +1,285 @@
+//! One line of a volley: a socket, what it has to say, and what was not acknowledged yet.
+//!
+//! In:   frames of the pool, by place; room in the socket; acks.
+//! Out:  parts of frames on the socket; what became of them, in the outcome.
+//! Law:  frames go out whole and in order; a sequence is given when a frame is queued.
+//! Not:  whose turn it is (`volley`).
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::TcpStream;
+
+use engine::wire::Hello;
+use engine::wire::frame::{
+    Codec, FrameEncoder, FrameFlags, FrameType, HEADER_BYTES, Header, decode_ack,
+};
+use engine::wire::hello::write_hello;
+use storage::time::Micros;
+
+use super::{Outcome, Speaker, VolleySettings};
+use crate::clock::Clock;
+use crate::sender::connect::connect;
+use crate::workload::Frame;
+
+/// Name and version in hello.
+const AGENT: &str = concat!("stormgen-volley/", env!("CARGO_PKG_VERSION"));
+
+/// What became of an attempt to write or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Fine,
+    Broken,
+}
+
+/// A frame that is not written to its end.
+struct Queued {
+    frame: u32,
+    sequence: u64,
+    due: Micros,
+}
+
+/// A frame that is written and not acknowledged.
+struct Unacked {
+    frame: u32,
+    sequence: u64,
+    due: Micros,
+}
+
+pub(super) struct Line {
+    speaker: Speaker,
+    stream: Option<TcpStream>,
+    over: bool,
+    sequence_next: u64,
+    queue: VecDeque<Queued>,
+    /// Bytes of the first queued frame that are written.
+    written: usize,
+    /// Header of the first queued frame, with its sequence.
+    header: [u8; HEADER_BYTES],
+    blocked: bool,
+    unacked: VecDeque<Unacked>,
+    /// The beginning of an ack.
+    heard: Vec<u8>,
+    /// When something was last taken from the line, or it had nothing to say.
+    moved: Micros,
+}
+
+impl Line {
+    pub(super) fn new(speaker: Speaker) -> Line {
+        Line {
+            sequence_next: speaker.sequence_first,
+            speaker,
+            stream: None,
+            over: false,
+            queue: VecDeque::new(),
+            written: 0,
+            header: [0; HEADER_BYTES],
+            blocked: false,
+            unacked: VecDeque::new(),
+            heard: Vec::new(),
+            moved: Micros(0),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(super) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    pub(super) fn socket(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
+    }
+
+    pub(super) fn sequence_next(&self) -> u64 {
+        self.sequence_next
+    }
+
+    pub(super) fn wants_to_write(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        !self.queue.is_empty() || !self.unacked.is_empty()
+    }
+
+    /// How long nothing has been taken of what it has to say.
+    pub(super) fn stuck_us(&self, now: Micros) -> u64 {
+        let stuck_us = if self.waits() { now.since(self.moved) } else { 0 };
+        u64::try_from(stuck_us).unwrap_or(0)
+    }
+
+    /// Connects and says hello. Blocks until the kernel has answered.
+    pub(super) fn open(&mut self, settings: &VolleySettings, now: Micros) -> std::io::Result<()> {
+        let mut stream = connect(settings.target, self.speaker.source)?;
+        let hello = Hello {
+            router: self.speaker.router,
+            boot_time: self.speaker.boot_time,
+            sequence_first: self.speaker.sequence_first,
+            sequence_fresh: self.speaker.sequence_first,
+            permanent: true,
+            acks: settings.acks,
+            snapshot: true,
+            clock: now,
+            addresses: vec![],
+            agent: AGENT.into(),
+        };
+        let mut document = String::new();
+        write_hello(&hello, &mut document);
+        let mut bytes = Vec::new();
+        let (payload, flags) = (document.as_bytes(), FrameFlags::NONE);
+        FrameEncoder::new(1).frame(FrameType::Hello, Codec::None, flags, 0, payload, &mut bytes);
+        stream.write_all(&bytes)?;
+        stream.set_nonblocking(true)?;
+        self.stream = Some(stream);
+        self.moved = now;
+        Ok(())
+    }
+
+    /// Ends the connection; how many frames were never written whole, and never acknowledged.
+    pub(super) fn end(&mut self) -> (u64, u64) {
+        self.stream = None;
+        self.over = true;
+        self.blocked = false;
+        let left = (self.queue.len() as u64, self.unacked.len() as u64);
+        self.queue.clear();
+        self.unacked.clear();
+        left
+    }
+
+    pub(super) fn queue(&mut self, frame: u32, due: Micros) {
+        if !self.waits() {
+            self.moved = due;
+        }
+        self.queue.push_back(Queued { frame, sequence: self.sequence_next, due });
+        self.sequence_next += 1;
+    }
+
+    /// Writes what is queued, up to `limit_bytes`, as far as the socket takes it.
+    pub(super) fn write(
+        &mut self,
+        mut limit_bytes: usize,
+        pool: &[Frame],
+        clock: Clock,
+        settings: &VolleySettings,
+        outcome: &mut Outcome,
+    ) -> Step {
+        self.blocked = false;
+        while let (Some(first), Some(stream)) = (self.queue.front(), self.stream.as_mut()) {
+            if limit_bytes == 0 {
+                return Step::Fine;
+            }
+            let frame = &pool[first.frame as usize];
+            if self.written == 0 {
+                self.header = numbered(frame, first.sequence);
+            }
+            let head = self.header.get(self.written..).unwrap_or(&[]);
+            let body = &frame.bytes[HEADER_BYTES.max(self.written)..];
+            let head = &head[..head.len().min(limit_bytes)];
+            let body = &body[..body.len().min(limit_bytes - head.len())];
+            let result = stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]);
+            let count = match result {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    outcome.times_blocked += 1;
+                    return Step::Fine;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Step::Broken,
+            };
+            self.written += count;
+            limit_bytes = limit_bytes.saturating_sub(count);
+            outcome.bytes += count as u64;
+            if self.written == frame.bytes.len() {
+                let now = clock.now();
+                self.moved = now;
+                self.frame_is_written(frame, now, settings, outcome);
+            }
+        }
+        Step::Fine
+    }
+
+    fn frame_is_written(
+        &mut self,
+        frame: &Frame,
+        now: Micros,
+        settings: &VolleySettings,
+        outcome: &mut Outcome,
+    ) {
+        self.written = 0;
+        let Some(Queued { frame: place, sequence, due }) = self.queue.pop_front() else { return };
+        outcome.frame_is_written(frame.mappings, due, now);
+        if settings.acks {
+            self.unacked.push_back(Unacked { frame: place, sequence, due });
+        } else {
+            outcome.frames_open -= 1;
+        }
+    }
+
+    /// Reads acks until there are none.
+    pub(super) fn read(
+        &mut self,
+        now: Micros,
+        pool: &[Frame],
+        settings: &VolleySettings,
+        outcome: &mut Outcome,
+    ) -> Step {
+        let mut buffer = [0; 4_096];
+        while let Some(stream) = self.stream.as_mut() {
+            let count = match stream.read(&mut buffer) {
+                Ok(0) => return Step::Broken,
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Fine,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return Step::Broken,
+            };
+            self.heard.extend_from_slice(&buffer[..count]);
+            let mut taken = 0;
+            loop {
+                match decode_ack(&self.heard[taken..]) {
+                    Ok(Some(sequence)) => {
+                        taken += HEADER_BYTES;
+                        self.acked(sequence, now, pool, settings, outcome);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return Step::Broken,
+                }
+            }
+            self.heard.drain(..taken);
+        }
+        Step::Fine
+    }
+
+    fn acked(
+        &mut self,
+        sequence: u64,
+        now: Micros,
+        pool: &[Frame],
+        settings: &VolleySettings,
+        outcome: &mut Outcome,
+    ) {
+        self.moved = now;
+        while let Some(frame) = self.unacked.pop_front_if(|frame| frame.sequence <= sequence) {
+            let mappings = pool[frame.frame as usize].mappings;
+            outcome.frames_open -= 1;
+            outcome.frame_is_durable(mappings, frame.due, now, settings.samples);
+        }
+    }
+}
+
+/// The frame's header with this sequence in it.
+fn numbered(frame: &Frame, sequence: u64) -> [u8; HEADER_BYTES] {
+    let header = frame.bytes.first_chunk().map(Header::read).and_then(Result::ok);
+    let header = header.expect("the encoder has written a whole header");
+    Header { sequence, ..header }.write()
+}
