@@ -1,0 +1,172 @@
+//! The host that a figure was taken on, and how much of it others used meanwhile.
+//!
+//! In:   /proc, the file system of the data folder, git if it is there.
+//! Out:  a description, and the share of the CPUs that other processes took.
+//! Law:  what cannot be found out is said to be unknown, and stops nothing.
+//! Not:  the kernel's network counters (`tuning`).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
+
+/// What a reader of a figure has to know of the machine, one fact per line.
+pub(crate) fn description(data: &Path) -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
+    let memory = line_of("/proc/meminfo", "MemTotal").unwrap_or_else(unknown);
+    let kernel = read("/proc/sys/kernel/osrelease").unwrap_or_else(unknown);
+    let limit =
+        |value: Option<u64>| value.map_or("unlimited".to_owned(), |value| value.to_string());
+    let limits = getrlimit(Resource::Nofile);
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "cpu: {model}, {cpus} usable");
+    let _ = writeln!(text, "kernel: {kernel}; memory: {memory}");
+    let _ = writeln!(text, "data folders on: {}", file_system(data).unwrap_or_else(unknown));
+    let _ = writeln!(
+        text,
+        "descriptors: {} soft, {} hard",
+        limit(limits.current),
+        limit(limits.maximum)
+    );
+    let _ = writeln!(text, "commit: {}", commit().unwrap_or_else(unknown));
+    text
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// The value behind `name :` in a file of such lines.
+fn line_of(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_owned())
+}
+
+/// Type and place of the mount that holds `folder`: the longest one that is a prefix of it.
+fn file_system(folder: &Path) -> Option<String> {
+    let folder = fs::canonicalize(folder).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let fields = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((words.next()?, Path::new(words.next()?), words.next()?))
+    });
+    let holding = fields.filter(|(_, place, _)| folder.starts_with(place));
+    let (device, place, kind) = holding.max_by_key(|(_, place, _)| place.as_os_str().len())?;
+    Some(format!("{kind} ({device} at {})", place.display()))
+}
+
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+    Some(if dirty { format!("{commit} with local changes") } else { commit })
+}
+
+/// Processor time that a process has used, its ended children included; 0 when it is gone.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let Some(text) = read(&format!("/proc/{process}/stat")) else { return Duration::ZERO };
+    // The name of the program is in parentheses and may hold spaces: count from behind it.
+    let Some((_, rest)) = text.rsplit_once(')') else { return Duration::ZERO };
+    // Behind state, parent, group, session, terminal, its group, flags and four counts of faults:
+    // utime, stime, and those of ended children.
+    let words = rest.split_ascii_whitespace().skip(11).take(4);
+    let ticks = words.filter_map(|word| word.parse::<u64>().ok()).sum();
+    ticks_of(ticks)
+}
+
+fn ticks_of(ticks: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_secs_f64(ticks as f64 / per_second as f64)
+}
+
+/// What all CPUs have done since the start of the host.
+#[derive(Clone, Copy, Default)]
+struct Total {
+    /// In processes: user, nice and system.
+    busy: Duration,
+    /// Taken by the host of this host.
+    stolen: Duration,
+}
+
+fn total() -> Total {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let words = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    let ticks: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+    let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
+    Total { busy: ticks_of(at(0) + at(1) + at(2)), stolen: ticks_of(at(7)) }
+}
+
+/// Watches what processes that are none of ours take of the CPUs.
+pub(crate) struct Watch {
+    began: Instant,
+    total: Total,
+    own: Duration,
+}
+
+impl Watch {
+    /// Begins; `others` are processes of ours besides this one.
+    pub(crate) fn start(others: &[u32]) -> Watch {
+        Watch { began: Instant::now(), total: total(), own: own(others) }
+    }
+
+    /// What happened since, of the same processes.
+    pub(crate) fn end(&self, others: &[u32]) -> String {
+        let now = total();
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let capacity = self.began.elapsed().as_secs_f64() * cpus as f64;
+        let busy = now.busy.saturating_sub(self.total.busy);
+        let own = own(others).saturating_sub(self.own);
+        let foreign = busy.saturating_sub(own).as_secs_f64() / capacity * 100.0;
+        let stolen = now.stolen.saturating_sub(self.total.stolen).as_secs_f64() / capacity * 100.0;
+        let word = if foreign + stolen > DISTURBED_PERCENT { "; DISTURBED" } else { "" };
+        format!(
+            "other processes took {foreign:.0} % of the CPUs, the host's host {stolen:.0} %{word}"
+        )
+    }
+}
+
+/// Above this share of foreign work a figure is not to be believed.
+const DISTURBED_PERCENT: f64 = 5.0;
+
+fn own(others: &[u32]) -> Duration {
+    let own = cpu_of(std::process::id());
+    others.iter().map(|process| cpu_of(*process)).fold(own, |sum, cpu| sum + cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_knows_this_host() {
+        let text = description(Path::new("."));
+        assert_eq!(text.lines().count(), 5, "{text}");
+        for word in ["cpu: ", "kernel: ", "descriptors: ", "data folders on: "] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!text.contains("kernel: unknown"), "{text}");
+    }
+
+    #[test]
+    fn work_of_this_process_is_its_own() {
+        let before = cpu_of(std::process::id());
+        let mut sum = 0_u64;
+        while cpu_of(std::process::id()) < before + Duration::from_millis(30) {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(total().busy > Duration::ZERO);
+    }
+}
