@@ -23,7 +23,7 @@ use storage::row::Row;
 use crate::http::{HttpServer, Sources};
 use crate::io::choice::{ChoiceError, Driver, choose};
 use crate::io::clock::Clock;
-use crate::io::disk::Disk;
+use crate::io::disk::{Disk, Room};
 use crate::io::epoll::EpollDriver;
 use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, ListenError, listen};
@@ -107,6 +107,19 @@ pub enum StopError {
         /// The time they had.
         seconds: u64,
     },
+    /// The disk was full to the end.
+    #[error(
+        "{shards} shards found no room for what they had read within stop_timeout_s = {seconds}: \
+         {room}; what is not acknowledged is sent again, or becomes a gap"
+    )]
+    NoRoom {
+        /// How many had not finished.
+        shards: usize,
+        /// The time they had.
+        seconds: u64,
+        /// The file system.
+        room: Room,
+    },
 }
 
 /// A running collector. Dropping it without `stop` leaves its threads running.
@@ -122,6 +135,7 @@ pub struct Collector {
     ended: Receiver<usize>,
     stop_timeout: Duration,
     clock: Clock,
+    data: PathBuf,
     configured: Configured,
     /// Held until every shard has ended.
     _lock: DataLock,
@@ -172,6 +186,7 @@ impl Collector {
             ended,
             stop_timeout: Duration::from_secs(settings.stop_timeout_s),
             clock,
+            data: settings.data.clone(),
             configured,
             _lock: lock,
         };
@@ -181,7 +196,8 @@ impl Collector {
     fn with_http(mut self, address: Option<SocketAddr>) -> Result<Collector, StartError> {
         if let Some(address) = address {
             let publication = Arc::clone(&self.publication);
-            let sources = Sources { publication, wall: || Clock::start().now().wall };
+            let data = self.data.clone();
+            let sources = Sources { publication, data, wall: || Clock::start().now().wall };
             match HttpServer::start(address, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {
@@ -246,8 +262,7 @@ impl Collector {
         while running > 0 {
             let left = self.stop_timeout.saturating_sub(clock.elapsed());
             if self.ended.recv_timeout(left).is_err() {
-                let seconds = self.stop_timeout.as_secs();
-                return Err(StopError::Late { shards: running, seconds });
+                return Err(self.late(running));
             }
             running -= 1;
         }
@@ -257,6 +272,17 @@ impl Collector {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+impl Collector {
+    /// Why so many shards are still running after `stop_timeout`.
+    fn late(&self, shards: usize) -> StopError {
+        let seconds = self.stop_timeout.as_secs();
+        if self.publication.total(Metric::LogFailed) > 0 {
+            return StopError::NoRoom { shards, seconds, room: Room::at(&self.data) };
+        }
+        StopError::Late { shards, seconds }
     }
 }
 

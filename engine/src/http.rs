@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -19,6 +20,7 @@ use storage::time::{MICROS_PER_SECOND, Micros};
 use tokio::sync::oneshot;
 use tuning::counters::{LOSS_COUNTERS, PRESSURE_COUNTERS};
 
+use crate::io::disk::Room;
 use crate::metrics::{self, Metric, Publication};
 
 /// Niceness of the HTTP thread; the shards run at 0.
@@ -29,6 +31,8 @@ const HTTP_NICE: i32 = 10;
 pub struct Sources {
     /// What the shards published.
     pub publication: Arc<Publication>,
+    /// The data folder.
+    pub data: PathBuf,
     /// Reads the wall clock.
     pub wall: fn() -> Micros,
 }
@@ -116,7 +120,7 @@ pub(crate) const KERNEL: (&str, &str) = (
 );
 
 async fn health_page(State(sources): State<Sources>) -> impl IntoResponse {
-    let faults = faults(&sources.publication, (sources.wall)());
+    let faults = faults(&sources.publication, &sources.data, (sources.wall)());
     if faults.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -124,7 +128,7 @@ async fn health_page(State(sources): State<Sources>) -> impl IntoResponse {
 }
 
 /// What is wrong with the collector, one line each; empty = healthy.
-pub fn faults(publication: &Publication, now: Micros) -> Vec<String> {
+pub fn faults(publication: &Publication, data: &Path, now: Micros) -> Vec<String> {
     let mut faults = Vec::new();
     for shard in 0..publication.shards() {
         let counters = publication.counters(shard);
@@ -138,8 +142,9 @@ pub fn faults(publication: &Publication, now: Micros) -> Vec<String> {
         }
         if counters.get(Metric::LogFailed) != 0 {
             faults.push(format!(
-                "shard {shard}: the log failed, nothing more is acknowledged; see the log lines, \
-                 mend the disk and restart"
+                "shard {shard}: degraded: the log waits for room, so nothing is read or \
+                 acknowledged, and nothing is lost; {}",
+                Room::at(data)
             ));
         }
         let imbalance = counters.get(Metric::LedgerImbalance);
@@ -177,7 +182,8 @@ mod tests {
         let mut counters = Counters::default();
         counters.add(Metric::Changes, 42);
         publication.publish(0, &counters, NOW);
-        let sources = Sources { publication: Arc::clone(&publication), wall: || NOW };
+        let sources =
+            Sources { publication: Arc::clone(&publication), data: "/".into(), wall: || NOW };
         let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
 
         let metrics = ask(server.address(), "/metrics");
@@ -202,13 +208,15 @@ mod tests {
     fn health_names_every_fault() {
         let publication = Publication::new(2);
         let mut counters = Counters::default();
-        assert_eq!(faults(&publication, NOW).len(), 2);
+        let faults = |publication: &Publication| faults(publication, Path::new("/"), NOW);
+        assert_eq!(faults(&publication).len(), 2);
         counters.set(Metric::LogFailed, 1);
         publication.publish(0, &counters, NOW);
         publication.publish(1, &Counters::default(), NOW.offset(-11 * MICROS_PER_SECOND));
-        let faults = faults(&publication, NOW);
+        let faults = faults(&publication);
         assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].starts_with("shard 0: the log failed"), "{faults:?}");
+        assert!(faults[0].starts_with("shard 0: degraded: the log waits for room"), "{faults:?}");
+        assert!(faults[0].ends_with(" bytes free"), "{faults:?}");
         assert_eq!(faults[1], "shard 1: no turn of its loop for 11 s");
     }
 

@@ -19,6 +19,7 @@ pub mod choice;
 pub mod sim;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use storage::row::Reason;
 use storage::time::{Hour, Micros};
@@ -69,19 +70,24 @@ pub enum Op {
         /// Whether the peer gets a reset instead of a FIN.
         reset: bool,
     },
-    /// Open (create if needed, make its folder entry durable) the hour's log file of this shard;
-    /// later writes go there. (`LogOpened`)
-    LogOpen {
+    /// Append these bytes to the hour's log file of this shard and make them durable: all of them
+    /// or none. (`LogSynced` or `LogFailed`)
+    ///
+    /// One at a time. The file is made where it is missing, with its folder entry. After
+    /// `LogFailed` the same bytes may come again, also with another hour: before they are written,
+    /// whatever the failure left behind the durable end is cut away.
+    LogCommit {
+        /// Collection hour.
+        hour: Hour,
+        /// One or more whole blocks. Shared, so that the shard can ask again.
+        bytes: Arc<Vec<u8>>,
+    },
+    /// The file of this hour will be wanted soon: make it, and its folder entry durable, ahead and
+    /// aside, so that no commit waits for that. (no completion; a failure is the commit's to meet)
+    LogPrepare {
         /// Collection hour.
         hour: Hour,
     },
-    /// Append these bytes to the open log file. (no completion of its own; an error fails the sync)
-    LogWrite {
-        /// One or more whole blocks.
-        bytes: Vec<u8>,
-    },
-    /// Make every write so far durable. (`LogSynced` or `LogFailed`)
-    LogSync,
     /// Give a message to another shard. (no completion; arrives there as `Told`)
     Tell {
         /// Index of the shard.
@@ -129,16 +135,12 @@ pub enum Completion<'a> {
         /// Which.
         connection: ConnectionId,
     },
-    /// The log file is open.
-    LogOpened {
-        /// Its hour.
-        hour: Hour,
-        /// Its length: where the next byte goes.
+    /// The commit that was asked for is durable.
+    LogSynced {
+        /// Length of the hour's file now.
         length: u64,
     },
-    /// Everything written before the oldest unanswered `LogSync` is durable.
-    LogSynced,
-    /// A write, sync or open failed. Nothing since the last `LogSynced` counts as durable.
+    /// The commit that was asked for failed: none of it counts.
     LogFailed {
         /// errno.
         errno: i32,

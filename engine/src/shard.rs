@@ -30,6 +30,7 @@ mod claim;
 mod session;
 mod apply;
 mod commit;
+mod room;
 mod notice;
 
 use admission::Admission;
@@ -203,9 +204,8 @@ impl Shard {
             }
             Completion::Drained => self.drained_us = now.monotonic_us,
             Completion::Closed { connection } => self.closed(connection, now),
-            Completion::LogOpened { .. } => {}
-            Completion::LogSynced => self.log_synced(now),
-            Completion::LogFailed { errno } => self.log_failed(errno),
+            Completion::LogSynced { .. } => self.log_synced(now),
+            Completion::LogFailed { errno } => self.log_failed(errno, now),
             Completion::Told { message } => self.told(message, now),
         }
     }
@@ -223,6 +223,10 @@ impl Shard {
             return false;
         }
         self.run_timers(now);
+        if self.waits_for_room() {
+            self.try_again(now);
+            return false;
+        }
         if !self.commit_is_full() {
             self.digest_slice(now);
         }
@@ -230,6 +234,7 @@ impl Shard {
         self.release(now);
         self.favour(now);
         self.commit_if_due(now);
+        self.prepare_if_due(now);
         self.close_finished();
         !self.ready.is_empty() && !self.commit_is_full()
     }
@@ -237,7 +242,7 @@ impl Shard {
     /// The monotonic time at which `digest` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<u64> {
         let timer_us = self.timers.first().map(|timer| timer.0);
-        let favour_us = self.favour_due_us();
+        let favour_us = self.favour_due_us().filter(|_| !self.waits_for_room());
         timer_us.into_iter().chain(favour_us).chain(self.commit_due_us()).min()
     }
 
@@ -343,7 +348,7 @@ impl Shard {
             connection.phase = Phase::Closed(Cause::Truncated);
             self.ops.push_back(Op::Close { connection: id, reset: true });
         } else {
-            self.ops.push_back(Op::Receive { connection: id });
+            self.ask_to_receive(id);
             let due_us = now.monotonic_us + self.settings.identify_timeout_us;
             self.timers.insert((due_us, Timer::Identify(id)));
         }
@@ -456,7 +461,7 @@ impl Shard {
         if !matches!(connection.phase, Phase::Nameless) {
             return;
         }
-        if !connection.receiving || connection.queued {
+        if !connection.receiving || connection.queued || self.waits_for_room() {
             // What it said is not read or not digested yet: that is no silence of the router's.
             let again_us = now.monotonic_us + self.settings.identify_timeout_us;
             self.timers.insert((again_us, Timer::Identify(id)));
@@ -476,11 +481,13 @@ impl Shard {
     /// A snapshot of inferred end is over when nothing came for `snapshot_quiet_us` although the
     /// connection was being read, its receive queue was empty, and everything is digested.
     fn quiet_due(&mut self, id: ConnectionId, now: Now) {
+        let was_read = !self.waits_for_room();
         let Some(mut connection) = self.connections.remove(&id) else { return };
         let quiet_us = connection.heard_us + self.settings.snapshot_quiet_us;
         let quiet = now.monotonic_us >= quiet_us
             && self.drained_us >= quiet_us
             && connection.receiving
+            && was_read
             && connection.surge.waiting() == 0;
         let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
         if let Phase::Speaking(mut session) = phase {
@@ -506,6 +513,10 @@ impl Shard {
         let hold_us = i64::try_from(self.settings.unconfirmed_hold_us).unwrap_or(i64::MAX);
         let again_us = (self.settings.unconfirmed_hold_us / 8).clamp(1_000_000, 60_000_000);
         self.timers.insert((now.monotonic_us + again_us, Timer::Hold));
+        if self.waits_for_room() {
+            // Its rows would wait in memory, and more of them each time.
+            return;
+        }
         for home in self.homes.values_mut() {
             let state = match &mut home.slot {
                 Slot::Idle(state) => state,

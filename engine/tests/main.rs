@@ -12,3 +12,4 @@ mod bad_input;
 mod crash;
 mod storm;
 mod failure;
+mod full_disk;

@@ -87,6 +87,38 @@ impl Process {
         Process::start_program(shell, way, data, settings)
     }
 
+    /// The same on a file system of its own of so many bytes, which lies at `data` and which this
+    /// process sees under `inside`; `None` where none can be mounted.
+    pub(crate) fn start_on_small_disk(
+        way: Way,
+        data: &Path,
+        settings: &str,
+        bytes: u64,
+    ) -> Option<Process> {
+        let mut alone = vec!["--mount"];
+        if !rustix::process::geteuid().is_root() {
+            alone.push("--map-root-user");
+        }
+        let mount = format!("mount -t tmpfs -o size={bytes},mode=700 small \"$0\" && exec \"$@\"");
+        std::fs::create_dir_all(data).unwrap();
+        let in_shell = |program: &str| {
+            let mut command = Command::new("unshare");
+            command.args(&alone).args(["sh", "-c", &mount]).arg(data).arg(program);
+            command
+        };
+        let tried = in_shell("true").stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success()).then(|| {
+            let program = in_shell(env!("CARGO_BIN_EXE_stormdrain"));
+            Process::start_program(program, way, data, settings)
+        })
+    }
+
+    /// A path as the collector sees it.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
+    }
+
     fn start_program(mut command: Command, way: Way, data: &Path, settings: &str) -> Process {
         let config = data.with_extension("toml");
         let head = format!(

@@ -1,14 +1,17 @@
-//! The disk thread of a shard: opens, appends and syncs its log files, away from its sockets.
+//! The disk thread of a shard: appends to its log files and syncs them, away from its sockets.
 //!
-//! In:   commands in order, from one shard.
-//! Out:  the log files of `storage::log::log_path`; an answer per open and per sync.
-//! Law:  `Synced` is said only after fdatasync has covered every write before it; after a failure
-//!       nothing is appended before the file has been cut back to what was durable.
-//! Not:  what is written, and when it is synced (`shard`).
+//! In:   one commit at a time from one shard; hours whose files will be wanted soon.
+//! Out:  the log files of `storage::log::log_path`; an answer per commit.
+//! Law:  `Synced` is said only after fdatasync has covered the commit; after a failure nothing is
+//!       appended before the file has been cut back to what was durable.
+//! Not:  what is written, when, and when it is tried again (`shard`).
+
+mod room;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -16,32 +19,34 @@ use storage::log::log_path;
 use storage::time::Hour;
 
 use crate::io::Completion;
+use crate::io::clock::Clock;
 use crate::io::links::{AbortOnPanic, Address, Post};
+
+pub use room::{Room, is_out_of_room};
 
 /// What the shard asks of its disk thread.
 #[derive(Debug)]
 pub enum Command {
-    /// Open the file of this hour; later writes go there.
-    Open(Hour),
-    /// Append.
-    Write(Vec<u8>),
-    /// Make every write so far durable.
-    Sync,
+    /// Append these bytes to the file of this hour and make them durable.
+    Commit {
+        /// Collection hour.
+        hour: Hour,
+        /// Whole blocks.
+        bytes: Arc<Vec<u8>>,
+    },
+    /// Make the file of this hour ahead, without letting a commit wait for it.
+    Prepare(Hour),
 }
 
-/// What the disk thread answers; a write has no answer of its own.
+/// What the disk thread answers to a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogAnswer {
-    /// The file is open.
-    Opened {
-        /// Its hour.
-        hour: Hour,
-        /// Where the next byte goes.
+    /// It is durable.
+    Synced {
+        /// Length of the file.
         length: u64,
     },
-    /// Everything written before the oldest unanswered sync is durable.
-    Synced,
-    /// An open, write or sync failed; nothing since the last `Synced` counts as durable.
+    /// It failed; none of it counts.
     Failed {
         /// errno.
         errno: i32,
@@ -52,16 +57,19 @@ impl LogAnswer {
     /// The completion that says the same to the shard.
     pub fn completion(self) -> Completion<'static> {
         match self {
-            LogAnswer::Opened { hour, length } => Completion::LogOpened { hour, length },
-            LogAnswer::Synced => Completion::LogSynced,
+            LogAnswer::Synced { length } => Completion::LogSynced { length },
             LogAnswer::Failed { errno } => Completion::LogFailed { errno },
         }
     }
 }
 
-/// Commands that may wait. A shard has one commit under way (a write, a sync, now and then an
-/// open), so this is never reached; were it reached, the shard would wait rather than grow.
-const COMMANDS_MAX: usize = 256;
+/// Commands that may wait. A shard has one commit under way and, once an hour, a file to be made
+/// ahead; were the queue ever full, the shard would wait rather than grow.
+const COMMANDS_MAX: usize = 8;
+
+/// Bytes that must be free beyond the commit before a full disk is written again: room for more
+/// commits than one, so that the collector does not stop and go with every file that is deleted.
+const ROOM_RESERVE_BYTES: u64 = 1 << 20;
 
 /// The shard's end of its disk thread. Dropping it lets the thread finish what was asked and end.
 #[derive(Debug)]
@@ -74,7 +82,7 @@ impl Disk {
     /// Starts the disk thread of `shard`, which answers to `answers`.
     pub fn start(data: &Path, shard: u16, answers: Address) -> io::Result<Disk> {
         let (commands, received) = bounded(COMMANDS_MAX);
-        let writer = Writer { data: data.to_owned(), shard, open: None, failed: None };
+        let writer = Writer::new(data, shard);
         let thread = std::thread::Builder::new()
             .name(format!("disk-{shard}"))
             .spawn(move || work(writer, &received, &answers))?;
@@ -101,15 +109,13 @@ impl Drop for Disk {
 
 /// Appends and syncs before it returns: for what must be durable before anything else is.
 pub fn append_now(data: &Path, shard: u16, hour: Hour, bytes: &[u8]) -> io::Result<()> {
-    let mut writer = Writer { data: data.to_owned(), shard, open: None, failed: None };
-    writer.open(hour)?;
-    writer.write(bytes)?;
-    writer.sync()
+    Writer::new(data, shard).commit(hour, bytes).map(drop)
 }
 
 fn work(mut writer: Writer, commands: &Receiver<Command>, answers: &Address) {
     let _guard = AbortOnPanic;
     for command in commands {
+        // The bytes are let go before the answer: the shard uses their memory again.
         if let Some(answer) = writer.perform(command) {
             answers.post(Post::Log(answer));
         }
@@ -122,88 +128,159 @@ struct Writer {
     data: PathBuf,
     shard: u16,
     open: Option<OpenFile>,
-    /// errno of the failure that has not been answered for by a successful open since.
-    failed: Option<i32>,
+    ahead: Option<Ahead>,
+    /// Since the last commit that found no room, if none has succeeded since.
+    full: Option<Clock>,
 }
 
 #[derive(Debug)]
 struct OpenFile {
     file: File,
     hour: Hour,
-    length: u64,
     durable: u64,
+    /// Bytes may stand behind the durable end, or the kernel's idea of them may not be the disk's:
+    /// after a sync that failed, pages count as clean that were never written.
+    torn: bool,
+}
+
+/// A file that a thread of its own makes before its hour begins.
+#[derive(Debug)]
+struct Ahead {
+    hour: Hour,
+    thread: JoinHandle<io::Result<File>>,
 }
 
 impl Writer {
+    fn new(data: &Path, shard: u16) -> Writer {
+        Writer { data: data.to_owned(), shard, open: None, ahead: None, full: None }
+    }
+
     fn perform(&mut self, command: Command) -> Option<LogAnswer> {
         match command {
-            Command::Open(hour) => Some(match self.open(hour) {
-                Ok(length) => LogAnswer::Opened { hour, length },
-                Err(error) => self.fail(&error),
-            }),
-            Command::Write(bytes) => {
-                if self.failed.is_none()
-                    && let Err(error) = self.write(&bytes)
-                {
-                    self.fail(&error);
+            Command::Commit { hour, bytes } => Some(match self.try_commit(hour, &bytes) {
+                Ok(length) => {
+                    self.succeeded();
+                    LogAnswer::Synced { length }
                 }
+                Err(error) => self.failed(&error, bytes.len() as u64),
+            }),
+            Command::Prepare(hour) => {
+                self.prepare(hour);
                 None
             }
-            Command::Sync => Some(match (self.failed, self.sync()) {
-                (Some(errno), _) => LogAnswer::Failed { errno },
-                (None, Ok(())) => LogAnswer::Synced,
-                (None, Err(error)) => self.fail(&error),
-            }),
         }
     }
 
-    fn fail(&mut self, error: &io::Error) -> LogAnswer {
-        let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
-        let path = self.open.as_ref().map(|open| log_path(&self.data, open.hour, self.shard));
-        tracing::error!(shard = self.shard, path = ?path, error = %error, "log failed");
-        self.failed = Some(errno);
-        LogAnswer::Failed { errno }
+    /// Commits, once there is room again after there was none.
+    fn try_commit(&mut self, hour: Hour, bytes: &[u8]) -> io::Result<u64> {
+        let wanted = bytes.len() as u64 + ROOM_RESERVE_BYTES;
+        if self.full.is_some() && Room::at(&self.data).lacks(wanted) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.commit(hour, bytes)
     }
 
-    /// Opens the hour's file at its end. What a failure may have left behind the durable part of
-    /// the file before is cut away first: blocks follow blocks, and nothing else.
-    fn open(&mut self, hour: Hour) -> io::Result<u64> {
-        if let Some(before) = self.open.take() {
-            if self.failed.is_some() {
-                let cut = before.file.set_len(before.durable).and_then(|()| before.file.sync_all());
-                if let Err(error) = cut {
-                    self.open = Some(before);
-                    return Err(error);
-                }
-            } else if before.durable < before.length {
-                before.file.sync_data()?;
+    fn commit(&mut self, hour: Hour, bytes: &[u8]) -> io::Result<u64> {
+        self.cut_back()?;
+        if self.open.as_ref().is_none_or(|open| open.hour != hour) {
+            let file = self.file_of(hour)?;
+            if let Some(before) = self.open.replace(OpenFile::at_its_end(file, hour)?) {
+                close_aside(before.file);
             }
         }
-        let mut file = create_durably(&self.data, &log_path(&self.data, hour, self.shard))?;
-        let length = file.seek(SeekFrom::End(0))?;
-        self.open = Some(OpenFile { file, hour, length, durable: length });
-        self.failed = None;
-        Ok(length)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        open.torn = true;
         open.file.write_all(bytes)?;
-        open.length += bytes.len() as u64;
+        open.file.sync_data()?;
+        open.torn = false;
+        open.durable += bytes.len() as u64;
+        Ok(open.durable)
+    }
+
+    /// Cuts away what a failed commit has left: blocks follow blocks, and nothing else. What was
+    /// written and not synced leaves the page cache with it, and is written anew.
+    fn cut_back(&mut self) -> io::Result<()> {
+        let Some(open) = self.open.as_mut().filter(|open| open.torn) else { return Ok(()) };
+        open.file.set_len(open.durable)?;
+        open.file.seek(SeekFrom::Start(open.durable))?;
+        open.file.sync_all()?;
+        open.torn = false;
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        if self.failed.is_some() {
-            return Ok(());
+    /// The hour's file: the one made ahead, or one made now.
+    fn file_of(&mut self, hour: Hour) -> io::Result<File> {
+        if let Some(ahead) = self.ahead.take_if(|ahead| ahead.hour == hour)
+            && let Ok(Ok(file)) = ahead.thread.join()
+        {
+            return Ok(file);
         }
-        let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        if open.durable < open.length {
-            open.file.sync_data()?;
-            open.durable = open.length;
-        }
-        Ok(())
+        create_durably(&self.data, &log_path(&self.data, hour, self.shard))
     }
+
+    fn prepare(&mut self, hour: Hour) {
+        let is_there = self.open.as_ref().is_some_and(|open| open.hour == hour)
+            || self.ahead.as_ref().is_some_and(|ahead| ahead.hour == hour);
+        if is_there {
+            return;
+        }
+        let (data, path) = (self.data.clone(), log_path(&self.data, hour, self.shard));
+        let made = move || {
+            let _guard = AbortOnPanic;
+            create_durably(&data, &path)
+        };
+        let name = format!("disk-{}-ahead", self.shard);
+        // Where no thread can be had, the file is made when it is wanted.
+        let thread = std::thread::Builder::new().name(name).spawn(made);
+        self.ahead = thread.ok().map(|thread| Ahead { hour, thread });
+    }
+
+    fn succeeded(&mut self) {
+        let Some(since) = self.full.take() else { return };
+        let (shard, seconds) = (self.shard, since.elapsed().as_secs_f64());
+        tracing::info!(shard, seconds, "the log has room again: reading goes on, nothing was lost");
+    }
+
+    fn failed(&mut self, error: &io::Error, bytes: u64) -> LogAnswer {
+        let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
+        let shard = self.shard;
+        // Cut at once, for it frees room; if that fails, the next commit begins with it.
+        let _ = self.cut_back();
+        if !is_out_of_room(errno) {
+            let path = self.open.as_ref().map(|open| log_path(&self.data, open.hour, shard));
+            let path = path.unwrap_or_else(|| self.data.clone());
+            tracing::error!(shard, path = %path.display(), %error, "the log cannot be written");
+        } else if self.full.is_none() {
+            self.full = Some(Clock::start());
+            let room = Room::at(&self.data);
+            let wanted_bytes = bytes + ROOM_RESERVE_BYTES;
+            tracing::error!(
+                shard,
+                mount = %room.mount.display(),
+                free_bytes = room.free_bytes,
+                free_files = room.free_files,
+                wanted_bytes,
+                %error,
+                "no room for the log: {room}, {wanted_bytes} are wanted; nothing is read or \
+                 acknowledged until there is room, and nothing is lost: free space there or \
+                 raise the quota"
+            );
+        }
+        LogAnswer::Failed { errno }
+    }
+}
+
+impl OpenFile {
+    fn at_its_end(mut file: File, hour: Hour) -> io::Result<OpenFile> {
+        let durable = file.seek(SeekFrom::End(0))?;
+        Ok(OpenFile { file, hour, durable, torn: false })
+    }
+}
+
+/// Closes the file on a thread of its own: the file system may have work to do for it.
+fn close_aside(file: File) {
+    // Where no thread can be had, the closure is dropped here, and the file with it.
+    let _ = std::thread::Builder::new().name("disk-close".to_owned()).spawn(move || drop(file));
 }
 
 /// Opens or creates the file, and makes every folder entry on the way to it durable.
@@ -230,61 +307,102 @@ fn create_durably(data: &Path, path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    fn writer(data: &Path) -> Writer {
-        Writer { data: data.to_owned(), shard: 0, open: None, failed: None }
+    const HOUR: Hour = Hour(494_000);
+
+    fn commit(hour: Hour, bytes: &[u8]) -> Command {
+        Command::Commit { hour, bytes: Arc::new(bytes.to_vec()) }
+    }
+
+    fn read(data: &Path, hour: Hour) -> Vec<u8> {
+        std::fs::read(log_path(data, hour, 0)).unwrap()
     }
 
     #[test]
     fn an_hours_file_is_continued_where_it_ended() {
         let data = tempfile::tempdir().unwrap();
-        let hour = Hour(494_000);
-        for round in 0..2 {
-            let mut writer = writer(data.path());
-            let opened = writer.perform(Command::Open(hour));
-            assert_eq!(opened, Some(LogAnswer::Opened { hour, length: round * 3 }));
-            assert_eq!(writer.perform(Command::Write(b"abc".to_vec())), None);
-            assert_eq!(writer.perform(Command::Sync), Some(LogAnswer::Synced));
+        for round in 1..3 {
+            let mut writer = Writer::new(data.path(), 0);
+            let answer = writer.perform(commit(HOUR, b"abc"));
+            assert_eq!(answer, Some(LogAnswer::Synced { length: round * 3 }));
         }
-        assert_eq!(std::fs::read(log_path(data.path(), hour, 0)).unwrap(), b"abcabc");
+        assert_eq!(read(data.path(), HOUR), b"abcabc");
     }
 
     #[test]
-    fn a_failure_is_answered_until_the_file_is_opened_again_and_leaves_no_torn_tail() {
+    fn what_a_failure_left_is_cut_away_before_the_same_bytes_come_again() {
         let data = tempfile::tempdir().unwrap();
-        let hour = Hour(494_000);
-        let mut writer = writer(data.path());
-        writer.perform(Command::Open(hour));
-        writer.perform(Command::Write(b"durable".to_vec()));
-        writer.perform(Command::Sync);
-        // A write that the disk took in part: bytes behind the durable end, and an error.
-        writer.perform(Command::Write(b"torn".to_vec()));
-        writer.fail(&io::Error::from_raw_os_error(libc::ENOSPC));
-        let refused = Some(LogAnswer::Failed { errno: libc::ENOSPC });
-        writer.perform(Command::Write(b"more".to_vec()));
-        assert_eq!(writer.perform(Command::Sync), refused);
-        assert_eq!(writer.perform(Command::Sync), refused);
-        let opened = writer.perform(Command::Open(hour));
-        assert_eq!(opened, Some(LogAnswer::Opened { hour, length: 7 }));
-        writer.perform(Command::Write(b"!".to_vec()));
-        assert_eq!(writer.perform(Command::Sync), Some(LogAnswer::Synced));
-        assert_eq!(std::fs::read(log_path(data.path(), hour, 0)).unwrap(), b"durable!");
+        for (failed_at, next) in [(HOUR, HOUR), (HOUR.next(), Hour(HOUR.0 + 2))] {
+            let mut writer = Writer::new(data.path(), 0);
+            assert!(writer.perform(commit(failed_at, b"durable")).is_some());
+            // A write that the disk took in part: bytes behind the durable end, and an error.
+            let open = writer.open.as_mut().unwrap();
+            open.file.write_all(b"to").unwrap();
+            open.torn = true;
+            let answer = writer.perform(commit(next, b"torn"));
+            let length = if next == failed_at { 11 } else { 4 };
+            assert_eq!(answer, Some(LogAnswer::Synced { length }));
+        }
+        assert_eq!(read(data.path(), HOUR), b"durabletorn");
+        assert_eq!(read(data.path(), HOUR.next()), b"durable");
+        assert_eq!(read(data.path(), Hour(HOUR.0 + 2)), b"torn");
+    }
+
+    /// /dev/full takes a write and has no room for it.
+    #[test]
+    fn a_full_disk_is_one_episode_until_a_commit_succeeds() {
+        let data = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(data.path(), 0);
+        let file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+        writer.open = Some(OpenFile { file, hour: HOUR, durable: 0, torn: false });
+        let answer = writer.perform(commit(HOUR, b"abc"));
+        assert_eq!(answer, Some(LogAnswer::Failed { errno: libc::ENOSPC }));
+        assert!(writer.full.is_some());
+        writer.open = None;
+        let answer = writer.perform(commit(HOUR, b"abc"));
+        assert_eq!(answer, Some(LogAnswer::Synced { length: 3 }));
+        assert!(writer.full.is_none());
+        assert_eq!(read(data.path(), HOUR), b"abc");
     }
 
     #[test]
-    fn what_must_come_first_goes_before_what_the_thread_writes() {
+    fn after_a_full_disk_nothing_is_tried_before_there_is_room_for_more_than_the_commit() {
         let data = tempfile::tempdir().unwrap();
-        let hour = Hour(494_000);
-        append_now(data.path(), 0, hour, b"first").unwrap();
-        let mut writer = writer(data.path());
-        let opened = writer.perform(Command::Open(hour));
-        assert_eq!(opened, Some(LogAnswer::Opened { hour, length: 5 }));
+        let mut writer = Writer::new(data.path(), 0);
+        writer.full = Some(Clock::start());
+        let free = Room::at(data.path()).free_bytes.unwrap();
+        // As if a commit of that many bytes waited: it is compared, not written.
+        assert!(Room::at(data.path()).lacks(free.saturating_mul(2)));
+        assert!(writer.try_commit(HOUR, b"abc").is_ok(), "{free} bytes are free here");
     }
 
     #[test]
-    fn nothing_can_be_written_where_no_file_is_open() {
+    fn a_file_made_ahead_is_the_one_that_is_written_and_another_hour_does_without() {
         let data = tempfile::tempdir().unwrap();
-        let mut writer = writer(data.path());
-        writer.perform(Command::Write(b"lost".to_vec()));
-        assert!(matches!(writer.perform(Command::Sync), Some(LogAnswer::Failed { .. })));
+        let mut writer = Writer::new(data.path(), 0);
+        writer.perform(commit(HOUR, b"first"));
+        assert_eq!(writer.perform(Command::Prepare(HOUR)), None);
+        assert!(writer.ahead.is_none(), "it is open already");
+        writer.perform(Command::Prepare(HOUR.next()));
+        // The clock is set back, then on: the file that was made is still the right one.
+        writer.perform(commit(Hour(HOUR.0 - 5), b"before"));
+        assert!(writer.ahead.is_some());
+        let answer = writer.perform(commit(HOUR.next(), b"next"));
+        assert_eq!(answer, Some(LogAnswer::Synced { length: 4 }));
+        assert!(writer.ahead.is_none());
+        assert_eq!(read(data.path(), HOUR.next()), b"next");
+        assert_eq!(read(data.path(), Hour(HOUR.0 - 5)), b"before");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_ahead_fails_its_commit_and_nothing_before() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(log_path(data.path(), HOUR.next(), 0)).unwrap();
+        let mut writer = Writer::new(data.path(), 0);
+        writer.perform(Command::Prepare(HOUR.next()));
+        let answer = writer.perform(commit(HOUR, b"abc"));
+        assert_eq!(answer, Some(LogAnswer::Synced { length: 3 }));
+        let answer = writer.perform(commit(HOUR.next(), b"abc"));
+        assert_eq!(answer, Some(LogAnswer::Failed { errno: libc::EISDIR }));
+        assert!(writer.full.is_none(), "waiting would not help");
     }
 }

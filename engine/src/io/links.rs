@@ -166,9 +166,8 @@ impl Links {
     /// Performs an operation that concerns no socket; gives back one that does.
     pub fn perform(&self, op: Op) -> Option<Op> {
         match op {
-            Op::LogOpen { hour } => self.disk.send(Command::Open(hour)),
-            Op::LogWrite { bytes } => self.disk.send(Command::Write(bytes)),
-            Op::LogSync => self.disk.send(Command::Sync),
+            Op::LogCommit { hour, bytes } => self.disk.send(Command::Commit { hour, bytes }),
+            Op::LogPrepare { hour } => self.disk.send(Command::Prepare(hour)),
             Op::Tell { shard, message } => {
                 let address = self.shards.get(shard).expect("the registry names shards that are");
                 address.post(Post::Told(message));

@@ -33,6 +33,8 @@ pub use sender::{Made, Manner, Sender};
 
 /// Where every simulated run begins: 2026-11-22T04:59:58Z, two seconds before a rotation.
 const START: Micros = Micros(1_795_323_598_000_000);
+/// The longest time that a disk stays full.
+const FULL_US_MAX: u64 = 3_000_000;
 /// The longest way of a byte through the network.
 const LATENCY_US_MAX: u64 = 3_000;
 
@@ -43,8 +45,10 @@ pub struct Faults {
     pub kill: f64,
     /// The host dies; only what was synced is sure.
     pub power_loss: f64,
-    /// A write finds the disk full.
+    /// A commit finds the disk full, and so do those that follow for a while.
     pub disk_full: f64,
+    /// A commit finds the disk broken.
+    pub disk_broken: f64,
     /// A connection is reset.
     pub reset: f64,
     /// A router says bye.
@@ -62,7 +66,8 @@ impl Faults {
     pub const ALL: Faults = Faults {
         kill: 0.0015,
         power_loss: 0.003,
-        disk_full: 0.001,
+        disk_full: 0.003,
+        disk_broken: 0.0005,
         reset: 0.004,
         bye: 0.001,
         reboot: 0.001,
@@ -81,10 +86,11 @@ struct Pipe {
     end: Option<Reason>,
 }
 
-enum DiskOp {
-    Open(Hour),
-    Write(Vec<u8>),
-    Sync,
+/// A commit that was asked for.
+struct DiskOp {
+    due_us: u64,
+    hour: Hour,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// One shard and the part of the world that it sees.
@@ -93,9 +99,14 @@ struct Driven {
     accepting: bool,
     waiting: VecDeque<ConnectionId>,
     pipes: BTreeMap<ConnectionId, Pipe>,
-    disk_ops: VecDeque<(u64, DiskOp)>,
-    hour: Option<Hour>,
-    disk_failed: bool,
+    commit: Option<DiskOp>,
+    /// Files to be made ahead, by a thread of their own: (when, which).
+    ahead: VecDeque<(u64, Hour)>,
+    /// The file in which a commit has failed, until it is cut back.
+    torn: Option<Hour>,
+    full_until_us: u64,
+    /// The last commit failed.
+    failed: bool,
     told: VecDeque<Message>,
 }
 
@@ -192,9 +203,11 @@ impl Sim {
                 accepting: false,
                 waiting: VecDeque::new(),
                 pipes: BTreeMap::new(),
-                disk_ops: VecDeque::new(),
-                hour: None,
-                disk_failed: false,
+                commit: None,
+                ahead: VecDeque::new(),
+                torn: None,
+                full_until_us: 0,
+                failed: false,
                 told: VecDeque::new(),
             });
         }
@@ -236,10 +249,15 @@ impl Sim {
     /// Whether every router has said everything, and the collector has digested and committed it.
     pub fn is_quiet(&self) -> bool {
         self.senders.iter().all(Sender::is_quiet)
-            && self.driven.iter().all(|driven| driven.disk_ops.is_empty())
+            && self.driven.iter().all(|driven| driven.commit.is_none() && !driven.failed)
             && self.driven.iter().all(|driven| {
                 driven.pipes.values().all(|pipe| pipe.wire.is_empty() && pipe.arrived.is_empty())
             })
+    }
+
+    /// Whether the disk of any shard is full.
+    pub fn waits(&self) -> bool {
+        self.driven.iter().any(|driven| driven.failed)
     }
 
     /// Stops the collector in order; every row is durable afterwards.
@@ -463,45 +481,70 @@ impl Sim {
     }
 
     fn turn_disk(&mut self, index: usize) -> Result<(), String> {
-        let shard = index as u16;
-        while self.driven[index].disk_ops.front().is_some_and(|op| op.0 <= self.monotonic_us) {
-            let full = self.chance.random_bool(self.faults.disk_full);
-            let driven = &mut self.driven[index];
-            let Some((_, op)) = driven.disk_ops.pop_front() else { break };
-            let hour = driven.hour;
-            match (op, hour) {
-                (DiskOp::Open(hour), _) => {
-                    driven.hour = Some(hour);
-                    let length = self.disk.open(hour, shard);
-                    self.handle(index, Completion::LogOpened { hour, length })?;
-                }
-                (DiskOp::Write(bytes), Some(hour)) => {
-                    let kept = if full { bytes.len() / 2 } else { bytes.len() };
-                    driven.disk_failed |= full;
-                    self.disk.append(hour, shard, bytes.get(..kept).unwrap_or(&bytes));
-                }
-                (DiskOp::Sync, Some(hour)) if !driven.disk_failed => {
-                    self.disk.sync(hour, shard);
-                    self.handle(index, Completion::LogSynced)?;
-                }
-                (DiskOp::Sync, Some(_)) => {
-                    self.handle(index, Completion::LogFailed { errno: 28 })?;
-                }
-                (DiskOp::Write(_) | DiskOp::Sync, None) => {
-                    return Err("the log is written before it is opened".to_owned());
-                }
-            }
+        let (shard, now_us) = (index as u16, self.monotonic_us);
+        while let Some((_, hour)) = self.driven[index].ahead.pop_front_if(|it| it.0 <= now_us) {
+            self.disk.open(hour, shard);
         }
-        Ok(())
+        let driven = &mut self.driven[index];
+        let Some(DiskOp { hour, bytes, .. }) = driven.commit.take_if(|it| it.due_us <= now_us)
+        else {
+            return Ok(());
+        };
+        if self.chance.random_bool(self.faults.disk_full) {
+            driven.full_until_us = now_us + self.chance.random_range(0..FULL_US_MAX);
+        }
+        let broken = self.chance.random_bool(self.faults.disk_broken);
+        if broken || driven.full_until_us > now_us {
+            self.fail_commit(index, hour, &bytes);
+            let errno = if broken { libc::EIO } else { libc::ENOSPC };
+            return self.handle(index, Completion::LogFailed { errno });
+        }
+        driven.failed = false;
+        if let Some(torn) = driven.torn.take() {
+            self.disk.cut(torn, shard);
+        }
+        self.disk.open(hour, shard);
+        self.disk.append(hour, shard, &bytes);
+        drop(bytes);
+        let length = self.disk.sync(hour, shard);
+        self.handle(index, Completion::LogSynced { length })
+    }
+
+    /// A commit fails before it begins, in the middle of its write, or in its sync; what it has
+    /// left is cut away at once or by the next one.
+    fn fail_commit(&mut self, index: usize, hour: Hour, bytes: &[u8]) {
+        let shard = index as u16;
+        let kept = match self.chance.random_range(0..3) {
+            0 => None,
+            1 => Some(self.chance.random_range(0..=bytes.len())),
+            _ => Some(bytes.len()),
+        };
+        let driven = &mut self.driven[index];
+        driven.failed = true;
+        if let Some(part) = kept.and_then(|kept| bytes.get(..kept)) {
+            if let Some(torn) = driven.torn.take() {
+                self.disk.cut(torn, shard);
+            }
+            self.disk.open(hour, shard);
+            self.disk.append(hour, shard, part);
+            driven.torn = Some(hour);
+        }
+        if self.chance.random_bool(0.5)
+            && let Some(torn) = driven.torn.take()
+        {
+            self.disk.cut(torn, shard);
+        }
     }
 
     /// Does what the shard asks for.
     fn act(&mut self, index: usize) -> Result<(), String> {
         while let Some(op) = self.driven[index].shard.poll_op() {
             let delay_us = self.chance.random_range(0..5_000);
+            let due_us = self.monotonic_us + delay_us;
             let driven = &mut self.driven[index];
-            let after_us = driven.disk_ops.back().map_or(0, |op| op.0);
-            let due_us = (self.monotonic_us + delay_us).max(after_us);
+            if driven.failed && matches!(op, Op::Send { .. } | Op::Receive { .. }) {
+                return Err(format!("the log has failed, and the shard asks for {op:?}"));
+            }
             match op {
                 Op::Accept => driven.accepting = true,
                 Op::PauseAccept => driven.accepting = false,
@@ -514,11 +557,12 @@ impl Sim {
                     }
                 }
                 Op::Close { connection, .. } => self.close(index, connection)?,
-                Op::LogOpen { hour } => driven.disk_ops.push_back((due_us, DiskOp::Open(hour))),
-                Op::LogWrite { bytes } => {
-                    driven.disk_ops.push_back((due_us, DiskOp::Write(bytes)));
+                Op::LogCommit { hour, bytes } => {
+                    if driven.commit.replace(DiskOp { due_us, hour, bytes }).is_some() {
+                        return Err("two commits at once".to_owned());
+                    }
                 }
-                Op::LogSync => driven.disk_ops.push_back((due_us, DiskOp::Sync)),
+                Op::LogPrepare { hour } => driven.ahead.push_back((due_us, hour)),
                 Op::Tell { shard, message } => match self.driven.get_mut(shard) {
                     Some(driven) => driven.told.push_back(message),
                     None => return Err(format!("shard {shard} is told, and is not there")),
@@ -567,24 +611,30 @@ impl Sim {
         Ok(true)
     }
 
-    /// Of the write under way, some is done; an open under way may be done too.
+    /// Of the commit under way, some is done; a file to be made ahead may be there.
     fn die_while_writing(&mut self, index: usize) {
         let shard = index as u16;
-        let mut hour = self.driven[index].hour;
-        while self.chance.random_bool(0.5) {
-            match self.driven[index].disk_ops.pop_front() {
-                Some((_, DiskOp::Open(next))) => {
-                    hour = Some(next);
-                    self.disk.append(next, shard, &[]);
-                }
-                Some((_, DiskOp::Write(bytes))) => {
-                    let kept = self.chance.random_range(0..=bytes.len());
-                    if let (Some(hour), Some(part)) = (hour, bytes.get(..kept)) {
-                        self.disk.append(hour, shard, part);
-                    }
-                    return;
-                }
-                Some((_, DiskOp::Sync)) | None => return,
+        let driven = &mut self.driven[index];
+        for (_, hour) in driven.ahead.drain(..) {
+            if self.chance.random_bool(0.5) {
+                self.disk.append(hour, shard, &[]);
+            }
+        }
+        let Some(DiskOp { hour, bytes, .. }) = driven.commit.take() else { return };
+        let begun = self.chance.random_bool(0.7);
+        if begun && let Some(torn) = driven.torn.take() {
+            self.disk.cut(torn, shard);
+        }
+        let kept = self.chance.random_range(0..=bytes.len());
+        match self.chance.random_range(0..4) {
+            _ if !begun => {}
+            0 => self.disk.append(hour, shard, &[]),
+            1 => self.disk.append(hour, shard, bytes.get(..kept).unwrap_or(&bytes)),
+            2 => self.disk.append(hour, shard, &bytes),
+            _ => {
+                self.disk.open(hour, shard);
+                self.disk.append(hour, shard, &bytes);
+                self.disk.sync(hour, shard);
             }
         }
     }

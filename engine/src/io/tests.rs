@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -87,9 +88,8 @@ impl Scripted {
                 }
                 b'L' => {
                     self.committing.push_back(connection);
-                    self.ops.push_back(Op::LogOpen { hour: HOUR });
-                    self.ops.push_back(Op::LogWrite { bytes: b"committed".to_vec() });
-                    self.ops.push_back(Op::LogSync);
+                    let bytes = Arc::new(b"committed".to_vec());
+                    self.ops.push_back(Op::LogCommit { hour: HOUR, bytes });
                 }
                 _ => {}
             }
@@ -131,11 +131,10 @@ impl Machine for Scripted {
             Completion::Closed { connection } => {
                 assert!(self.peers.remove(&connection).is_some(), "closed twice");
             }
-            Completion::LogSynced => {
+            Completion::LogSynced { .. } => {
                 let connection = self.committing.pop_front().expect("a sync was asked for");
                 self.ops.push_back(Op::Send { connection, bytes: b"durable".to_vec() });
             }
-            Completion::LogOpened { hour, .. } => assert_eq!(hour, HOUR),
             Completion::Drained => self.note_drained(),
             other => panic!("unexpected: {other:?}"),
         }

@@ -135,7 +135,9 @@ metrics! {
     LogFailures Counter "log_failures_total"
         "Writes, syncs or opens of the log that failed. Any at all: the disk, before all else.";
     LogFailed State "log_failed"
-        "1 after a failure of the log: the shard acknowledges and reads nothing more.";
+        "1 while the log waits for room: the shard reads and acknowledges nothing until it has some.";
+    LogWaitedSeconds Counter "log_waited_seconds_total"
+        "Seconds that the log has waited for room, in whole ones.";
     AcksPushed Counter "acks_pushed_total"
         "Frames whose acknowledgement waits for a commit.";
     AcksSent Counter "acks_sent_total"

@@ -1,17 +1,22 @@
 //! Commit: rows of the next block, the batch that is being made durable, and the acks that wait.
 //!
 //! In:   rows, in the order in which they came to be; acks that must not be sent before them.
-//! Out:  log operations, one batch in flight at a time; acks when their batch is durable.
+//! Out:  log operations, one batch in flight at a time; acks when their batch is durable; before
+//!       an hour ends, the wish for the next one's file.
 //! Law:  durable before acknowledged.
-//! Not:  what a row says (`apply`, `session`); how it is laid out (storage `log`).
+//! Not:  what a row says (`apply`, `session`); how it is laid out (storage `log`); a full disk
+//!       (`room`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use storage::log::BlockBuilder;
 use storage::row::{LedgerRow, Row, SessionRow};
-use storage::time::Hour;
+use storage::time::{Hour, MICROS_PER_SECOND};
 
 use super::Shard;
+use super::room::Waiting;
+use crate::io::disk::is_out_of_room;
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::{Histogram, Metric};
 use crate::wire;
@@ -23,9 +28,18 @@ pub(crate) struct Ack {
     pub(crate) frames: u64,
 }
 
+/// How long before the end of its hour a file is followed by the next one's being made ahead.
+const PREPARE_S_MIN: i64 = 20;
+/// The shards do that spread over so many seconds more.
+const PREPARE_SPREAD_S: i64 = 40;
+/// Never so soon after a rotation: a clock may have been set on to the end of an hour.
+const PREPARE_AFTER_ROTATION_US: u64 = 1_000_000;
+
 /// A batch between its write and the end of its sync.
 #[derive(Debug)]
 struct Flight {
+    /// Kept until they are durable: a disk that is full is tried again with the same bytes.
+    bytes: Arc<Vec<u8>>,
     rows: u64,
     began_us: u64,
     first_row_us: u64,
@@ -45,8 +59,16 @@ pub(crate) struct Commit {
     acks: BTreeMap<ConnectionId, Ack>,
     /// When the batch that collects got its first row.
     first_row_us: Option<u64>,
-    /// Hour of the open log file.
+    /// Memory of the last batch, to be used again.
+    spare: Vec<u8>,
+    /// Hour of the last batch, and how long before its end the next file is to be made ahead.
     hour: Option<Hour>,
+    rotated_us: u64,
+    prepare_us: i64,
+    /// The hour whose file was last made ahead.
+    prepared: Option<Hour>,
+    /// The disk is full, and the batch in flight is tried again and again.
+    pub(super) waiting: Option<Waiting>,
     failed: Option<i32>,
     /// Change rows appended since the start: what the ledgers must sum to.
     pub(crate) change_rows: u64,
@@ -66,7 +88,13 @@ impl Commit {
             flight: None,
             acks: BTreeMap::new(),
             first_row_us: None,
+            spare: Vec::new(),
             hour: None,
+            rotated_us: 0,
+            prepare_us: (PREPARE_S_MIN + i64::from(shard) * 7 % PREPARE_SPREAD_S)
+                * MICROS_PER_SECOND,
+            prepared: None,
+            waiting: None,
             failed: None,
             change_rows: 0,
             rows_pushed: 0,
@@ -135,8 +163,12 @@ impl Shard {
         self.commit.waiting_bytes() >= self.settings.batch_bytes_max
     }
 
-    /// When the batch that collects must go out; `None` while one is in flight.
+    /// When the batch that collects must go out, or the one that found no room must be tried
+    /// again; `None` while one is in flight.
     pub(crate) fn commit_due_us(&self) -> Option<u64> {
+        if let Some(waiting) = &self.commit.waiting {
+            return waiting.again_us;
+        }
         if self.commit.flight.is_some() || self.commit.failed.is_some() {
             return None;
         }
@@ -184,25 +216,48 @@ impl Shard {
         let first_row_us = self.commit.first_row_us.take().unwrap_or(now.monotonic_us);
         let acks = std::mem::take(&mut self.commit.acks);
         let rows = std::mem::take(&mut self.commit.rows_sealed);
-        let bytes = std::mem::take(&mut self.commit.sealed);
+        let spare = std::mem::take(&mut self.commit.spare);
+        let bytes = std::mem::replace(&mut self.commit.sealed, spare);
         self.commit.collecting += 1;
         if bytes.is_empty() {
+            self.commit.spare = bytes;
             // No flight, no row: what these acks wait for has been durable for a while.
             self.commit.durable = self.commit.collecting - 1;
             self.acknowledge_all(acks);
             self.batch_is_durable(now);
             return;
         }
-        let hour = now.wall.hour();
-        if self.commit.hour != Some(hour) {
-            self.commit.hour = Some(hour);
-            self.ops.push_back(Op::LogOpen { hour });
-        }
         self.counters.add(Metric::LogWrittenBytes, bytes.len() as u64);
-        self.ops.push_back(Op::LogWrite { bytes });
-        self.ops.push_back(Op::LogSync);
         let began_us = now.monotonic_us;
-        self.commit.flight = Some(Flight { rows, began_us, first_row_us, acks });
+        let bytes = Arc::new(bytes);
+        self.commit.flight = Some(Flight { bytes, rows, began_us, first_row_us, acks });
+        self.ask_for_commit(now);
+    }
+
+    /// Asks the disk for the batch in flight.
+    pub(super) fn ask_for_commit(&mut self, now: Now) {
+        let Some(flight) = &self.commit.flight else { return };
+        let hour = now.wall.hour();
+        if self.commit.hour.replace(hour) != Some(hour) {
+            self.commit.rotated_us = now.monotonic_us;
+        }
+        let bytes = Arc::clone(&flight.bytes);
+        self.ops.push_back(Op::LogCommit { hour, bytes });
+    }
+
+    /// Has the next hour's file made shortly before its hour begins. A shard that has written
+    /// nothing in this hour needs none; after a step of the clock the file is made when it is
+    /// wanted.
+    pub(crate) fn prepare_if_due(&mut self, now: Now) {
+        let Some(hour) = self.commit.hour else { return };
+        let next = hour.next();
+        let begins_us = next.start().since(now.wall);
+        let due = begins_us > 0 && begins_us <= self.commit.prepare_us;
+        let rests = now.monotonic_us < self.commit.rotated_us + PREPARE_AFTER_ROTATION_US;
+        if due && !rests && self.commit.prepared != Some(next) {
+            self.commit.prepared = Some(next);
+            self.ops.push_back(Op::LogPrepare { hour: next });
+        }
     }
 
     /// The batch in flight is durable: what waited for it goes on.
@@ -211,6 +266,11 @@ impl Shard {
             return;
         }
         let Some(flight) = self.commit.flight.take() else { return };
+        if let Ok(mut bytes) = Arc::try_unwrap(flight.bytes) {
+            bytes.clear();
+            self.commit.spare = bytes;
+        }
+        self.room_found(now);
         self.commit.durable = self.commit.collecting - 1;
         self.commit.rows_durable += flight.rows;
         self.counters.add(Metric::RowsCommitted, flight.rows);
@@ -234,25 +294,30 @@ impl Shard {
         }
     }
 
-    /// The log cannot be written: nothing is acknowledged, read or digested any more.
+    /// The batch in flight is not durable. On a full disk it is tried again until there is room.
     ///
-    /// What was appended since the last sync may be half on disk. Only recovery may decide about
-    /// that, so the process is to stop (`Shard::failure`), and senders keep what is not
-    /// acknowledged. A full disk is no exception: writing on behind a torn block would make every
-    /// row after it unreadable.
-    pub(crate) fn log_failed(&mut self, errno: i32) {
+    /// After any other failure only recovery may say what is on disk: a disk that cannot write
+    /// may have damaged what it had. Nothing is acknowledged, read or digested any more, the
+    /// process is to stop (`Shard::failure`), and senders keep what is not acknowledged.
+    pub(crate) fn log_failed(&mut self, errno: i32, now: Now) {
         self.counters.add(Metric::LogFailures, 1);
-        if self.commit.failed.is_some() {
+        if self.commit.failed.is_some() || self.commit.flight.is_none() {
+            return;
+        }
+        self.counters.set(Metric::LogFailed, 1);
+        if is_out_of_room(errno) {
+            self.wait_for_room(now);
             return;
         }
         self.commit.failed = Some(errno);
-        self.counters.set(Metric::LogFailed, 1);
         let error = std::io::Error::from_raw_os_error(errno).to_string();
         let shard = self.settings.index;
         tracing::error!(
             shard,
             error,
-            "the log cannot be written; nothing is acknowledged any more"
+            "the log cannot be written, and waiting would not help: nothing is acknowledged any \
+             more; mend the disk or the folder, then start the collector, which cuts off what is \
+             not whole; senders that ask for acks send again what is missing"
         );
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in ids {

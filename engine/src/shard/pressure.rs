@@ -133,6 +133,13 @@ impl Shard {
         self.pressure.favour.filter(|_| self.favours()).map(|favour| favour.until_us)
     }
 
+    /// A time in which nobody was read is not of the favour.
+    pub(crate) fn favour_anew(&mut self, now: Now) {
+        if let Some(favour) = &mut self.pressure.favour {
+            favour.until_us = now.monotonic_us + FAVOUR_US;
+        }
+    }
+
     fn favour_goes_on(&mut self, favour: Favour, now: Now) -> bool {
         let id = favour.connection;
         let Some(connection) = self.connections.get_mut(&id) else { return false };
@@ -186,7 +193,7 @@ impl Shard {
         connection.receiving = true;
         // A time in which it was not read is no quiet time of the router.
         connection.heard_us = now.monotonic_us;
-        self.ops.push_back(Op::Receive { connection: id });
+        self.ask_to_receive(id);
         true
     }
 
@@ -197,7 +204,9 @@ impl Shard {
             return false;
         }
         connection.receiving = false;
-        self.ops.push_back(Op::PauseReceive { connection: id });
+        if !self.waits_for_room() {
+            self.ops.push_back(Op::PauseReceive { connection: id });
+        }
         true
     }
 

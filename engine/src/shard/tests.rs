@@ -7,7 +7,7 @@ use storage::mapping::{
     Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, RouterId, TimeSource,
 };
 use storage::row::{ChangeKind, Row};
-use storage::time::Micros;
+use storage::time::{Hour, Micros};
 
 use super::*;
 use crate::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, decode_ack, encode_empty};
@@ -17,6 +17,7 @@ use crate::wire::{Hello, SnapshotMark};
 
 mod surge;
 mod pressure;
+mod room;
 mod sessions;
 mod snapshots;
 
@@ -34,7 +35,8 @@ pub(super) struct Bench {
     pub(super) sync_asked: bool,
     /// Whether a sync ends as soon as it is asked for.
     pub(super) sync_at_once: bool,
-    pub(super) hour: Option<storage::time::Hour>,
+    pub(super) hour: Option<Hour>,
+    pub(super) prepared: Vec<Hour>,
     pub(super) acked: BTreeMap<ConnectionId, u64>,
     pub(super) closed: BTreeMap<ConnectionId, bool>,
     pub(super) receiving: BTreeMap<ConnectionId, bool>,
@@ -59,6 +61,7 @@ impl Bench {
             sync_asked: false,
             sync_at_once: true,
             hour: None,
+            prepared: Vec::new(),
             acked: BTreeMap::new(),
             closed: BTreeMap::new(),
             receiving: BTreeMap::new(),
@@ -115,16 +118,24 @@ impl Bench {
                 self.closed.insert(connection, reset);
                 self.handle(Completion::Closed { connection });
             }
-            Op::LogOpen { hour } => self.hour = Some(hour),
-            Op::LogWrite { bytes } => self.unsynced.extend_from_slice(&bytes),
-            Op::LogSync => {
+            Op::LogCommit { hour, bytes } => {
+                self.hour = Some(hour);
+                self.unsynced = bytes.to_vec();
                 self.sync_asked = true;
                 if self.sync_at_once {
                     self.sync();
                 }
             }
+            Op::LogPrepare { hour } => self.prepared.push(hour),
             Op::Tell { shard, message } => self.told.push((shard, message)),
         }
+    }
+
+    /// The commit that was asked for fails.
+    pub(super) fn fail(&mut self, errno: i32) {
+        assert!(std::mem::take(&mut self.sync_asked), "a sync is under way");
+        self.unsynced.clear();
+        self.handle(Completion::LogFailed { errno });
     }
 
     /// Ends the sync that was asked for.
@@ -136,7 +147,8 @@ impl Bench {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         std::io::Write::write_all(&mut file, &self.unsynced).unwrap();
         self.unsynced.clear();
-        self.handle(Completion::LogSynced);
+        let length = file.metadata().unwrap().len();
+        self.handle(Completion::LogSynced { length });
     }
 
     pub(super) fn connect(&mut self, id: u64, peer: &str) -> ConnectionId {

@@ -36,11 +36,15 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Creates the file if needed and makes its entry durable. Returns its length.
-    pub(super) fn open(&mut self, hour: Hour, shard: u16) -> u64 {
+    /// Creates the file if needed and makes its entry durable.
+    pub(super) fn open(&mut self, hour: Hour, shard: u16) {
+        self.files.entry((hour, shard)).or_default().entered = true;
+    }
+
+    /// Cuts the file back to what is durable.
+    pub(super) fn cut(&mut self, hour: Hour, shard: u16) {
         let file = self.files.entry((hour, shard)).or_default();
-        file.entered = true;
-        file.bytes.len() as u64
+        file.bytes.truncate(file.synced);
     }
 
     /// Appends to an open file.
@@ -48,10 +52,11 @@ impl Disk {
         self.files.entry((hour, shard)).or_default().bytes.extend_from_slice(bytes);
     }
 
-    /// Makes everything that was appended durable.
-    pub(super) fn sync(&mut self, hour: Hour, shard: u16) {
+    /// Makes everything that was appended durable. Returns the length of the file.
+    pub(super) fn sync(&mut self, hour: Hour, shard: u16) -> u64 {
         let file = self.files.entry((hour, shard)).or_default();
         file.synced = file.bytes.len();
+        file.synced as u64
     }
 
     /// Of what is not synced, keeps some sectors, forgets some, and tears the file off somewhere.

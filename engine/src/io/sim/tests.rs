@@ -238,6 +238,41 @@ fn nothing_is_lost_silently() {
     run_all(10_000..10_060, faults);
 }
 
+/// Disks fill up all the time, and nothing else happens: every session lasts from the first byte to
+/// the last, there is no gap, and everything is there.
+#[test]
+fn a_full_disk_loses_nothing_and_ends_no_session() {
+    let faults = Faults { disk_full: 0.03, ..Faults::default() };
+    for seed in 20_000..20_040 {
+        let data = folder();
+        let manners = [Manner::Acks, Manner::Silent, Manner::Acks];
+        let mut sim = Sim::new(seed, faults, &manners, settings(seed), data.path());
+        sim.start(1 + seed as usize % 3).unwrap();
+        let (mut waited, mut crashed) = (0, false);
+        for _ in 0..3 * TURNS {
+            crashed |= sim.turn().unwrap();
+            waited += u64::from(sim.waits());
+        }
+        settle(&mut sim).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(!crashed && waited > 0, "seed {seed}: the disk was never full");
+        sim.materialise().unwrap();
+        let mut initiated = BTreeSet::new();
+        let filter = Filter { sessions: true, ..Filter::NONE };
+        storage::log::read(data.path(), &filter, &mut |row| {
+            let Row::Session(row) = row else { return };
+            let word = row.event.name();
+            let never = ["gap", "termination"].contains(&word);
+            let again = word == "initiation" && !initiated.insert(row.router);
+            assert!(!never && !again, "seed {seed}: {row:?}");
+        })
+        .unwrap();
+        sim.stop().unwrap();
+        let recovered = sim.start(1).unwrap();
+        check_truth(&sim, &recovered, true).unwrap();
+        check_log(&sim, data.path(), true).unwrap();
+    }
+}
+
 /// Two lives of a collector; the routers send the same tables in both.
 #[test]
 fn a_restart_with_the_same_snapshots_costs_nothing() {

@@ -206,10 +206,10 @@ fn after_a_failure_of_the_log_nothing_is_acknowledged() {
     bench.send(id, &hello(1, 1, false));
     bench.send(id, &frame(1, false, &[mapping(16, 17)]));
     bench.settle();
-    bench.handle(Completion::LogFailed { errno: 28 });
+    bench.fail(libc::EIO);
     bench.send(id, &frame(2, false, &[mapping(16, 18)]));
     bench.settle();
-    assert_eq!(bench.shard.failure(), Some(28));
+    assert_eq!(bench.shard.failure(), Some(libc::EIO));
     assert_eq!(bench.acked, BTreeMap::new());
     assert!(!bench.receiving[&id]);
 }
