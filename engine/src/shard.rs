@@ -11,6 +11,7 @@ use std::sync::Arc;
 use storage::mapping::RouterId;
 use storage::router::RouterState;
 use storage::row::{Cause, LedgerRow, Reason};
+use storage::table::Round;
 
 use crate::io::{Completion, ConnectionId, Now, Op};
 use crate::metrics::{Counters, Metric};
@@ -153,6 +154,8 @@ pub struct Shard {
     drained_us: u64,
     tools: Tools,
     unit: Unit,
+    /// Room to look up the mappings of a unit.
+    round: Round,
     admission: Admission,
     notices: Notices,
     counters: Counters,
@@ -185,6 +188,7 @@ impl Shard {
             tables: Size::default(),
             drained_us: 0,
             unit: Unit::new(),
+            round: Round::default(),
             notices: Notices::new(),
             counters: Counters::default(),
             past: Sums::default(),

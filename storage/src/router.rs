@@ -12,7 +12,7 @@ use crate::mapping::{Key, Mapping, RouterId};
 use crate::row::{
     Basis, Change, InputMode, LedgerRow, Position, Reason, Row, SessionEvent, SessionRow, Stamp,
 };
-use crate::table::{Applied, Arrival, RouterTable, SnapshotCounts};
+use crate::table::{Applied, Arrival, Round, RouterTable, SnapshotCounts};
 use crate::time::Micros;
 
 #[cfg(test)]
@@ -208,6 +208,33 @@ impl RouterState {
             Applied::Confirmed => self.note_evidence(arrival.collection_time),
         }
         applied
+    }
+
+    /// Applies the mappings of one frame, in order: `RouterTable::apply_all`, and what `apply`
+    /// notes.
+    pub fn apply_all(
+        &mut self,
+        round: &mut Round,
+        mappings: &[Mapping],
+        arrival: &mut Arrival,
+        on_change: &mut dyn FnMut(&Stamp, &Mapping),
+    ) -> u64 {
+        if mappings.is_empty() {
+            return 0;
+        }
+        let RouterState { table, key_gaps, .. } = self;
+        let changes = table.apply_all(round, mappings, arrival, &mut |stamp, mapping| {
+            if !key_gaps.is_empty() {
+                key_gaps.remove(&mapping.key());
+            }
+            on_change(stamp, mapping);
+        });
+        if changes > 0 {
+            let index = arrival.position.index.saturating_sub(1);
+            self.position = self.position.max(Position { index, ..arrival.position });
+        }
+        self.note_evidence(arrival.collection_time);
+        changes
     }
 
     /// Begins a snapshot, with the last moment vouched for as the earliest time of what it shows.

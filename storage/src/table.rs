@@ -17,11 +17,15 @@ use crate::time::{MICROS_PER_HOUR, Micros};
 
 mod arena;
 mod pack;
+mod round;
 #[cfg(test)]
 mod tests;
 
 use arena::{Arena, Header, Marks, Place, Record};
-use pack::{Packed, Reader};
+use pack::Reader;
+use round::Item;
+
+pub use round::Round;
 
 /// How far a router's clock may be ahead of the collector's before its time is not believed.
 pub const CLOCK_AHEAD_MAX_US: i64 = MICROS_PER_HOUR;
@@ -209,7 +213,7 @@ impl RouterTable {
 
     /// The entry of this key.
     pub fn get(&self, key: &Key) -> Option<EntryRef<'_>> {
-        let place = self.entries.find(&packed_key(key))?;
+        let place = self.place(key)?;
         Some(self.entry_ref(place))
     }
 
@@ -244,61 +248,101 @@ impl RouterTable {
     /// Live changes count for a snapshot under way too: whatever the router has just spoken of is
     /// not swept by its end.
     pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
-        let key = mapping.key();
-        let packed_key = packed_key(&key);
-        let Some(place) = self.entries.find_next(&packed_key) else {
+        let mut item = Item::of(mapping, &mut self.entries);
+        self.apply_item(&mut item, mapping, arrival)
+    }
+
+    /// Applies the mappings of one frame, in order, as `apply` would one by one: a change takes the
+    /// arrival's position and moves its index on by one; a withdrawal is live even in a snapshot.
+    /// Every change goes to `on_change`. Returns how many there were.
+    pub fn apply_all(
+        &mut self,
+        round: &mut Round,
+        mappings: &[Mapping],
+        arrival: &mut Arrival,
+        on_change: &mut dyn FnMut(&Stamp, &Mapping),
+    ) -> u64 {
+        let basis = arrival.basis;
+        let mut changes = 0;
+        for together in mappings.chunks(Round::TOGETHER) {
+            round.find(together, &mut self.entries);
+            for (item, mapping) in round.items.iter_mut().zip(together) {
+                let withdraws = mapping.operation == Operation::None;
+                arrival.basis = if withdraws { Basis::Live } else { basis };
+                if let Applied::Change(stamp) = self.apply_item(item, mapping, arrival) {
+                    on_change(&stamp, mapping);
+                    arrival.position.index = arrival.position.index.saturating_add(1);
+                    changes += 1;
+                }
+            }
+        }
+        arrival.basis = basis;
+        changes
+    }
+
+    fn apply_item(&mut self, item: &mut Item, mapping: &Mapping, arrival: &Arrival) -> Applied {
+        let place = item.place(&self.entries);
+        let Some(place) = place else {
             if mapping.operation == Operation::None {
                 return Applied::Confirmed;
             }
             self.count(arrival.basis, |counts| counts.added += 1);
-            return self.change(ChangeKind::Added, key, mapping, arrival);
+            return self.change(ChangeKind::Added, item, mapping, arrival);
         };
         if mapping.operation == Operation::None {
-            return self.change(ChangeKind::Withdrawn, key, mapping, arrival);
+            return self.change(ChangeKind::Withdrawn, item, mapping, arrival);
         }
         let (seen, marks) = self.entries.seen_and_marks(place);
         let first_seen = seen != self.epoch;
         if first_seen {
             self.entries.set_seen(place, self.epoch);
         }
-        if !self.says(place, marks, &key, mapping) {
+        if !self.says(place, marks, item, mapping) {
             if first_seen {
                 self.count(arrival.basis, |counts| counts.altered += 1);
             }
-            return self.change(ChangeKind::Altered, key, mapping, arrival);
+            return self.change(ChangeKind::Altered, item, mapping, arrival);
         }
         if first_seen {
             self.count(arrival.basis, |counts| counts.confirmed += 1);
         }
         if marks.has(Marks::DOUBTED.with(Marks::UNCONFIRMED)) {
-            return self.change(ChangeKind::Reconfirmed, key, mapping, arrival);
+            return self.change(ChangeKind::Reconfirmed, item, mapping, arrival);
         }
         Applied::Confirmed
     }
 
     /// Whether the entry has the mapping's value.
-    fn says(&self, place: Place, marks: Marks, key: &Key, mapping: &Mapping) -> bool {
-        let mut value = Packed::new();
-        pack::put_value(&mut value, key, mapping);
-        let extra = if marks.has(Marks::EXTRA) { self.extras.get(key) } else { None };
-        self.entries.value(place) == value.as_slice() && extra == mapping.extra.as_ref()
+    fn says(&self, place: Place, marks: Marks, item: &Item, mapping: &Mapping) -> bool {
+        let same_extra = match (marks.has(Marks::EXTRA), &mapping.extra) {
+            (false, None) => true,
+            (true, Some(extra)) => self.extras.get(&mapping.key()) == Some(extra),
+            _ => false,
+        };
+        same_extra && item.is_same(place, &self.entries)
     }
 
     fn change(
         &mut self,
         kind: ChangeKind,
-        key: Key,
+        item: &mut Item,
         mapping: &Mapping,
         arrival: &Arrival,
     ) -> Applied {
-        let stamp = self.stamp(&key, kind, mapping, arrival);
-        self.store(&stamp, key, mapping);
+        let previous = match item.place(&self.entries) {
+            Some(place) => Some(self.entries.changed(place)),
+            None if self.tombstones.is_empty() => None,
+            None => self.tombstones.get(&mapping.key()).copied(),
+        };
+        let stamp = self.stamp(kind, mapping, arrival, previous);
+        self.store(&stamp, item, mapping);
         Applied::Change(stamp)
     }
 
     /// Applies a row of the log: the same change that `apply` or a sweep made when it gave it.
     pub fn replay(&mut self, stamp: &Stamp, mapping: &Mapping) {
-        self.store(stamp, mapping.key(), mapping);
+        let mut item = Item::of(mapping, &mut self.entries);
+        self.store(stamp, &mut item, mapping);
     }
 
     /// Notes that a mapping of this key was lost (rejected): the next equal one is no mere
@@ -410,15 +454,22 @@ impl RouterTable {
         mapping.event_time = arrival.collection_time;
         mapping.time_source = TimeSource::Collector;
         let swept = Arrival { basis: Basis::Swept, ..*arrival };
-        let stamp = Stamp { not_before, ..self.stamp(key, kind, &mapping, &swept) };
-        self.store(&stamp, *key, &mapping);
+        let mut item = Item::of(&mapping, &mut self.entries);
+        let previous = item.place(&self.entries).map(|place| self.entries.changed(place));
+        let stamp = Stamp { not_before, ..self.stamp(kind, &mapping, &swept, previous) };
+        self.store(&stamp, &mut item, &mapping);
         on_change(&stamp, &mapping);
         arrival.position.index = arrival.position.index.saturating_add(1);
     }
 
-    fn stamp(&self, key: &Key, kind: ChangeKind, mapping: &Mapping, arrival: &Arrival) -> Stamp {
-        let entry_changed = self.get(key).map(|entry| entry.changed());
-        let previous = entry_changed.or_else(|| self.tombstones.get(key).copied());
+    /// `previous` is the effective time of the key's previous change.
+    fn stamp(
+        &self,
+        kind: ChangeKind,
+        mapping: &Mapping,
+        arrival: &Arrival,
+        previous: Option<Micros>,
+    ) -> Stamp {
         let (effective_time, mut flags) =
             effective_time(mapping.event_time, arrival.collection_time, previous);
         if mapping.uses_reserved_label() {
@@ -447,56 +498,64 @@ impl RouterTable {
     }
 
     /// The one place where entries change: live changes, sweeps and replayed rows alike.
-    fn store(&mut self, stamp: &Stamp, key: Key, mapping: &Mapping) {
+    fn store(&mut self, stamp: &Stamp, item: &mut Item, mapping: &Mapping) {
         match stamp.kind {
             ChangeKind::Added | ChangeKind::Altered => {
-                self.unmark(&key);
-                if !self.tombstones.is_empty() {
-                    self.tombstones.remove(&key);
-                }
-                self.put(&key, mapping, stamp.effective_time);
+                self.put(item, mapping, stamp.effective_time);
             }
             ChangeKind::Withdrawn => {
-                self.unmark(&key);
-                self.entries.remove(&packed_key(&key));
+                let key = mapping.key();
+                if let Some(place) = item.place(&self.entries) {
+                    self.unmark(place, mapping);
+                    self.entries.remove(place);
+                }
                 self.tombstones.insert(key, stamp.effective_time);
                 self.prune(stamp.collection_time);
             }
             ChangeKind::Unconfirmed | ChangeKind::Reconfirmed => {
-                self.store_standing(stamp, key, mapping);
+                self.store_standing(stamp, item, mapping);
             }
         }
     }
 
-    fn put(&mut self, key: &Key, mapping: &Mapping, active_since: Micros) {
-        let mut value = Packed::new();
-        pack::put_value(&mut value, key, mapping);
+    fn put(&mut self, item: &mut Item, mapping: &Mapping, active_since: Micros) {
         let header = Header {
             active_since,
             changed: active_since,
             event_time: mapping.event_time,
             time_source: mapping.time_source,
             seen: self.epoch,
-            marks: if mapping.extra.is_some() { Marks::EXTRA } else { Marks::default() },
+            marks: if mapping.extra.is_some() { Marks::EXTRA } else { Marks::NONE },
         };
-        self.entries.set(&packed_key(key), &value, &header);
+        match item.place(&self.entries) {
+            Some(place) => {
+                self.unmark(place, mapping);
+                self.entries.replace(place, item.body(), &header);
+            }
+            None => {
+                if !self.tombstones.is_empty() {
+                    self.tombstones.remove(&mapping.key());
+                }
+                let hash = item.hash(&self.entries);
+                self.entries.insert(hash, item.body(), &header);
+            }
+        }
         if let Some(extra) = &mapping.extra {
             self.extras_bytes += extra.len();
-            self.extras.insert(*key, extra.clone());
+            self.extras.insert(mapping.key(), extra.clone());
         }
     }
 
-    fn store_standing(&mut self, stamp: &Stamp, key: Key, mapping: &Mapping) {
-        let packed_key = packed_key(&key);
+    fn store_standing(&mut self, stamp: &Stamp, item: &mut Item, mapping: &Mapping) {
         // The entry is there unless rows before this one are missing; the row has all of it.
-        if self.entries.find(&packed_key).is_none() {
-            self.put(&key, mapping, stamp.effective_time);
+        if item.place(&self.entries).is_none() {
+            self.put(item, mapping, stamp.effective_time);
         }
-        let Some(place) = self.entries.find(&packed_key) else {
+        let Some(place) = item.place(&self.entries) else {
             return;
         };
-        let Record { mut header, value, .. } = self.entries.record(place);
-        let value = Packed::from_slice(value);
+        let key = mapping.key();
+        let Record { mut header, .. } = self.entries.record(place);
         header.changed = stamp.effective_time;
         header.marks = header.marks.without(Marks::DOUBTED).without(Marks::UNCONFIRMED);
         self.doubted.remove(&key);
@@ -510,12 +569,16 @@ impl RouterTable {
             self.unconfirmed.insert(key, mark);
             header.marks = header.marks.with(Marks::UNCONFIRMED);
         }
-        self.entries.set(&packed_key, &value, &header);
+        self.entries.set_header(place, &header);
+    }
+
+    fn place(&self, key: &Key) -> Option<Place> {
+        Item::of_key(key, &self.entries).place(&self.entries)
     }
 
     /// Alters the marks of an entry; says whether there is one.
     fn mark(&mut self, key: &Key, alter: impl FnOnce(Marks) -> Marks) -> bool {
-        let Some(place) = self.entries.find(&packed_key(key)) else {
+        let Some(place) = self.place(key) else {
             return false;
         };
         let (_, marks) = self.entries.seen_and_marks(place);
@@ -524,17 +587,16 @@ impl RouterTable {
     }
 
     /// Forgets what the lists say of an entry that is about to be replaced or removed.
-    fn unmark(&mut self, key: &Key) {
-        if !self.unconfirmed.is_empty() {
-            self.unconfirmed.remove(key);
+    fn unmark(&mut self, place: Place, mapping: &Mapping) {
+        let (_, marks) = self.entries.seen_and_marks(place);
+        if marks == Marks::NONE {
+            return;
         }
-        if !self.doubted.is_empty() {
-            self.doubted.remove(key);
-        }
-        if !self.extras.is_empty() {
-            let extra = self.extras.remove(key);
-            self.extras_bytes -= extra.map_or(0, |extra| extra.len());
-        }
+        let key = mapping.key();
+        self.unconfirmed.remove(&key);
+        self.doubted.remove(&key);
+        let extra = self.extras.remove(&key);
+        self.extras_bytes -= extra.map_or(0, |extra| extra.len());
     }
 
     /// Forgets tombstones that no believed event time can be before any more, and the oldest
@@ -580,12 +642,6 @@ pub fn ingress_of(key: &Key) -> Ingress {
         Key::Ilm(label, origin) => Ingress { label: Some(label), origin },
         Key::Service(label, _) => Ingress { label: Some(label), origin: Origin::Service },
     }
-}
-
-fn packed_key(key: &Key) -> Packed {
-    let mut packed = Packed::new();
-    pack::put_key(&mut packed, key);
-    packed
 }
 
 fn withdrawal(key: &Key, fec: Fec) -> Mapping {

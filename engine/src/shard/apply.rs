@@ -5,9 +5,9 @@
 //! Law:  a sequence is applied once; what could not be read leaves a gap.
 //! Not:  what a mapping does to a table (storage `table`).
 
-use storage::mapping::{Operation, TimeSource};
+use storage::mapping::{Mapping, TimeSource};
 use storage::row::{Basis, Cause, Flags, InputMode, Position, Reason, SessionEvent, Stamp};
-use storage::table::{Applied, Arrival};
+use storage::table::Arrival;
 use storage::time::Micros;
 
 use super::Shard;
@@ -170,22 +170,21 @@ impl Shard {
         let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
         let shown = unit.snapshot != SnapshotMark::None || inferred;
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
-        let mut arrival = Arrival { position: place, collection_time: time, basis: Basis::Live };
-        let (mut changes, mut odd) = (0, OddCounts::default());
-        let builder = self.commit.builder();
+        let basis = if shown { Basis::Snapshot } else { Basis::Live };
+        let mut arrival = Arrival { position: place, collection_time: time, basis };
         for mapping in &mut unit.mappings {
             if mapping.time_source == TimeSource::Collector {
                 mapping.event_time = time;
             }
-            let withdraws = mapping.operation == Operation::None;
-            arrival.basis = if shown && !withdraws { Basis::Snapshot } else { Basis::Live };
-            if let Applied::Change(stamp) = session.state.apply(mapping, &arrival) {
-                builder.change(&stamp, mapping);
-                odd.count(&stamp);
-                arrival.position.index += 1;
-                changes += 1;
-            }
         }
+        let mut odd = OddCounts::default();
+        let builder = self.commit.builder();
+        let on_change = &mut |stamp: &Stamp, mapping: &Mapping| {
+            builder.change(stamp, mapping);
+            odd.count(stamp);
+        };
+        let Unit { mappings, .. } = &*unit;
+        let changes = session.state.apply_all(&mut self.round, mappings, &mut arrival, on_change);
         self.recount(session);
         self.commit.change_rows += changes;
         let count = unit.mappings.len() as u64;

@@ -8,15 +8,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
 use crate::mapping::{
     Branches, Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
     RouteDistinguisher, RouterId,
 };
 
-/// Packed bytes of one key or value: most fit without allocation (an ILM entry takes about 20).
-pub(super) type Packed = SmallVec<[u8; 128]>;
+/// Packed bytes of one mapping: on the stack as long as they are few (an LDP entry takes about 20).
+#[derive(Clone, Debug)]
+pub(super) struct Packed {
+    inline: [u8; INLINE_BYTES],
+    /// Bytes in `inline`; beyond its end once all of them are in `long`.
+    length: usize,
+    long: Vec<u8>,
+}
+
+/// Three branches of three labels each, and a VPN FEC of IPv6, still fit.
+const INLINE_BYTES: usize = 128;
 
 // Kinds of keys.
 const FTN: u8 = 0;
@@ -32,6 +40,8 @@ const FEC_IP: u8 = 1;
 const FEC_VRF: u8 = 2;
 const FEC_VSI: u8 = 3;
 const FEC_AC: u8 = 4;
+/// A prefix of IPv4 in the global table, without its family: by far the most.
+const FEC_IP4: u8 = 5;
 const FEC_MORE: u8 = 0x80;
 
 // The first byte of a branch: labels in the stack, kind of next hop, whether a weight follows.
@@ -39,110 +49,228 @@ const STACK_MASK: u8 = 0x1f;
 const STACK_LONG: usize = 0x1f;
 const HOP_FEC: u8 = 0 << 5;
 const HOP_RECURSIVE: u8 = 1 << 5;
-const HOP_ADDRESS: u8 = 2 << 5;
+const HOP_IP6: u8 = 2 << 5;
+const HOP_IP4: u8 = 3 << 5;
 const HOP_MASK: u8 = 3 << 5;
 const WEIGHT: u8 = 0x80;
 
-/// Appends the key.
+/// A length of this or more takes a second byte.
+const LENGTH_LONG: usize = 0x80;
+
+impl Packed {
+    pub(super) fn new() -> Packed {
+        Packed { inline: [0; INLINE_BYTES], length: 0, long: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.length = 0;
+        self.long.clear();
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.inline.get(..self.length).unwrap_or(&self.long)
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let room = self.inline.get_mut(self.length..).and_then(|rest| rest.first_chunk_mut());
+        match room {
+            Some(room) => {
+                *room = bytes;
+                self.length += N;
+            }
+            None => self.put_long(&bytes),
+        }
+    }
+
+    #[cold]
+    fn put_long(&mut self, bytes: &[u8]) {
+        if let Some(inline) = self.inline.get(..self.length) {
+            self.long.clear();
+            self.long.extend_from_slice(inline);
+            self.length = usize::MAX;
+        }
+        self.long.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        if self.length <= INLINE_BYTES { self.length } else { self.long.len() }
+    }
+
+    /// Writes the length of everything behind `at` into the byte there.
+    fn put_length_at(&mut self, at: usize) {
+        let length = self.len() - at - 1;
+        match self.inline.get_mut(at) {
+            Some(byte) if length < LENGTH_LONG && self.length <= INLINE_BYTES => {
+                *byte = length as u8;
+            }
+            _ => self.put_long_length_at(at, length),
+        }
+    }
+
+    #[cold]
+    fn put_long_length_at(&mut self, at: usize, length: usize) {
+        let value = self.bytes()[at + 1..].to_vec();
+        self.put_long(&[]);
+        self.long.truncate(at);
+        self.put_number(length as u64);
+        self.long.extend_from_slice(&value);
+    }
+
+    /// Appends a number, seven bits to a byte.
+    pub(super) fn put_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put([number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.put([number as u8]);
+    }
+}
+
+/// Packs a mapping: its key behind its length, then its value behind its own. Returns where the key
+/// ends.
+pub(super) fn put_mapping(out: &mut Packed, mapping: &Mapping) -> usize {
+    out.clear();
+    let is_ilm = match (mapping.ingress.label, mapping.ingress.origin) {
+        // Nearly all keys are of these two kinds; what is put is what `put_key` would put.
+        (Some(label), Origin::Platform) => {
+            let [a, b, c] = label_bytes(label);
+            out.put([4, ILM_PLATFORM, a, b, c]);
+            true
+        }
+        (None, _) if let Some([a, b, c, d, length]) = prefix4(&mapping.fec) => {
+            out.put([7, FTN, FEC_IP4, a, b, c, d, length]);
+            false
+        }
+        _ => {
+            let key = mapping.key();
+            put_key(out, &key);
+            matches!(key, Key::Ilm(..))
+        }
+    };
+    let key_end = out.len();
+    put_value(out, mapping, is_ilm);
+    key_end
+}
+
+/// Packs a key alone, behind its length.
 pub(super) fn put_key(out: &mut Packed, key: &Key) {
+    let at = out.len();
+    out.put([0]);
     match key {
         Key::Ftn(fec) => {
-            out.push(FTN);
+            out.put([FTN]);
             put_fec(out, fec);
         }
         Key::Service(label, fec) => {
-            out.push(SERVICE);
-            put_label(out, *label);
+            let [a, b, c] = label_bytes(*label);
+            out.put([SERVICE, a, b, c]);
             put_fec(out, fec);
         }
         Key::Ilm(label, origin) => {
+            let [a, b, c] = label_bytes(*label);
             let kind = match origin {
                 Origin::Untagged => ILM_UNTAGGED,
                 Origin::Service => ILM_SERVICE,
                 Origin::Platform => ILM_PLATFORM,
                 Origin::Interface(_) => ILM_INTERFACE,
             };
-            out.push(kind);
-            put_label(out, *label);
+            out.put([kind, a, b, c]);
             if let Origin::Interface(router) = origin {
                 put_address(out, router.0);
             }
         }
     }
+    out.put_length_at(at);
 }
 
-/// Appends the value: everything that an entry says and its key does not.
-pub(super) fn put_value(out: &mut Packed, key: &Key, mapping: &Mapping) {
-    let operation = Operation::ALL.iter().position(|one| *one == mapping.operation);
-    out.push(operation.unwrap_or_default() as u8);
-    if matches!(key, Key::Ilm(..)) {
+/// Appends the value behind its length: everything that an entry says and its key does not, which
+/// of an ILM entry is the FEC too.
+fn put_value(out: &mut Packed, mapping: &Mapping, is_ilm: bool) {
+    let at = out.len();
+    out.put([0, mapping.operation as u8]);
+    if is_ilm {
         put_fec(out, &mapping.fec);
     }
-    put_number(out, mapping.branches.len() as u64);
-    mapping.branches.iter().for_each(|branch| put_branch(out, branch));
-}
-
-/// Appends a number, seven bits to a byte.
-pub(super) fn put_number(out: &mut Packed, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
+    let branches = mapping.branches.as_slice();
+    out.put_number(branches.len() as u64);
+    for branch in branches {
+        match (branch.stack.as_slice(), branch.next_hop, branch.weight) {
+            // Nearly all branches are such; what is put is what `put_branch` would put.
+            ([label], NextHop::Address(IpAddr::V4(address)), None) => {
+                let ([a, b, c], [d, e, f, g]) = (label_bytes(*label), address.octets());
+                out.put([1 | HOP_IP4, a, b, c, d, e, f, g]);
+            }
+            _ => put_branch(out, branch),
+        }
     }
-    out.push(number as u8);
+    out.put_length_at(at);
 }
 
-fn put_label(out: &mut Packed, label: Label) {
+/// Address and length of a prefix of IPv4 in the global table.
+fn prefix4(fec: &Fec) -> Option<[u8; 5]> {
+    let Fec::Ip { prefix: IpNet::V4(prefix), table: 0 } = fec else { return None };
+    let [a, b, c, d] = prefix.addr().octets();
+    Some([a, b, c, d, prefix.prefix_len()])
+}
+
+fn label_bytes(label: Label) -> [u8; 3] {
     let [_, a, b, c] = label.value().to_be_bytes();
-    out.extend_from_slice(&[a, b, c]);
+    [a, b, c]
 }
 
 fn put_address(out: &mut Packed, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            out.push(4);
-            out.extend_from_slice(&address.octets());
+            let [a, b, c, d] = address.octets();
+            out.put([4, a, b, c, d]);
         }
         IpAddr::V6(address) => {
-            out.push(6);
-            out.extend_from_slice(&address.octets());
+            out.put([6]);
+            out.put(address.octets());
         }
     }
 }
 
 fn put_prefix(out: &mut Packed, prefix: &IpNet) {
     put_address(out, prefix.addr());
-    out.push(prefix.prefix_len());
+    out.put([prefix.prefix_len()]);
 }
 
 fn put_fec(out: &mut Packed, fec: &Fec) {
+    if let Some([a, b, c, d, length]) = prefix4(fec) {
+        return out.put([FEC_IP4, a, b, c, d, length]);
+    }
     match fec {
-        Fec::Unknown => out.push(FEC_UNKNOWN),
+        Fec::Unknown => out.put([FEC_UNKNOWN]),
         Fec::Ip { prefix, table: 0 } => {
-            out.push(FEC_IP);
+            out.put([FEC_IP]);
             put_prefix(out, prefix);
         }
         Fec::Ip { prefix, table } => {
-            out.push(FEC_IP | FEC_MORE);
+            out.put([FEC_IP | FEC_MORE]);
             put_prefix(out, prefix);
-            put_number(out, u64::from(*table));
+            out.put_number(u64::from(*table));
         }
         Fec::Vrf { loopback, rd, prefix } => {
-            out.push(FEC_VRF | if prefix.is_some() { FEC_MORE } else { 0 });
+            out.put([FEC_VRF | if prefix.is_some() { FEC_MORE } else { 0 }]);
             put_address(out, *loopback);
-            out.extend_from_slice(&rd.0);
+            out.put(rd.0);
             if let Some(prefix) = prefix {
                 put_prefix(out, prefix);
             }
         }
         Fec::Vsi { loopback, pw_id } => {
-            out.push(FEC_VSI);
+            out.put([FEC_VSI]);
             put_address(out, *loopback);
-            put_number(out, u64::from(*pw_id));
+            out.put_number(u64::from(*pw_id));
         }
         Fec::Ac { loopback, pw_id } => {
-            out.push(FEC_AC);
+            out.put([FEC_AC]);
             put_address(out, *loopback);
-            put_number(out, u64::from(*pw_id));
+            out.put_number(u64::from(*pw_id));
         }
     }
 }
@@ -151,20 +279,23 @@ fn put_branch(out: &mut Packed, branch: &Nhlfe) {
     let hop = match branch.next_hop {
         NextHop::Fec => HOP_FEC,
         NextHop::Recursive => HOP_RECURSIVE,
-        NextHop::Address(_) => HOP_ADDRESS,
+        NextHop::Address(IpAddr::V4(_)) => HOP_IP4,
+        NextHop::Address(IpAddr::V6(_)) => HOP_IP6,
     };
     let length = branch.stack.len();
     let weight = if branch.weight.is_some() { WEIGHT } else { 0 };
-    out.push(length.min(STACK_LONG) as u8 | hop | weight);
+    out.put([length.min(STACK_LONG) as u8 | hop | weight]);
     if length >= STACK_LONG {
-        put_number(out, length as u64);
+        out.put_number(length as u64);
     }
-    branch.stack.iter().for_each(|label| put_label(out, *label));
-    if let NextHop::Address(address) = branch.next_hop {
-        put_address(out, address);
+    branch.stack.iter().for_each(|label| out.put(label_bytes(*label)));
+    match branch.next_hop {
+        NextHop::Address(IpAddr::V4(address)) => out.put(address.octets()),
+        NextHop::Address(IpAddr::V6(address)) => out.put(address.octets()),
+        NextHop::Fec | NextHop::Recursive => {}
     }
     if let Some(weight) = branch.weight {
-        put_number(out, u64::from(weight));
+        out.put_number(u64::from(weight));
     }
 }
 
@@ -237,6 +368,11 @@ impl<'a> Reader<'a> {
         let kind = self.byte();
         let more = kind & FEC_MORE != 0;
         match kind & !FEC_MORE {
+            FEC_IP4 => {
+                let address = Ipv4Addr::from(self.array::<4>());
+                let prefix = IpNet::new(address.into(), self.byte());
+                Fec::Ip { prefix: prefix.expect("it was packed from a prefix"), table: 0 }
+            }
             FEC_IP => {
                 let prefix = self.prefix();
                 Fec::Ip { prefix, table: if more { self.narrow() } else { 0 } }
@@ -292,7 +428,8 @@ impl<'a> Reader<'a> {
         let next_hop = match first & HOP_MASK {
             HOP_FEC => NextHop::Fec,
             HOP_RECURSIVE => NextHop::Recursive,
-            _ => NextHop::Address(self.address()),
+            HOP_IP4 => NextHop::Address(Ipv4Addr::from(self.array::<4>()).into()),
+            _ => NextHop::Address(Ipv6Addr::from(self.array::<16>()).into()),
         };
         let weight = (first & WEIGHT != 0).then(|| self.narrow());
         Nhlfe { stack, next_hop, weight }
@@ -370,24 +507,38 @@ mod tests {
         })
     }
 
-    fn packed(mapping: &Mapping) -> (Packed, Packed) {
-        let (mut key, mut value) = (Packed::new(), Packed::new());
-        put_key(&mut key, &mapping.key());
-        put_value(&mut value, &mapping.key(), mapping);
-        (key, value)
+    /// The same without the ways for what nearly all mappings are.
+    fn packed_plainly(mapping: &Mapping) -> Packed {
+        let mut packed = Packed::new();
+        put_key(&mut packed, &mapping.key());
+        let at = packed.len();
+        packed.put([0, mapping.operation as u8]);
+        if matches!(mapping.key(), Key::Ilm(..)) {
+            put_fec(&mut packed, &mapping.fec);
+        }
+        packed.put_number(mapping.branches.len() as u64);
+        mapping.branches.iter().for_each(|branch| put_branch(&mut packed, branch));
+        packed.put_length_at(at);
+        packed
     }
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back(mapping in mapping()) {
-            let (packed_key, packed_value) = packed(&mapping);
-            let mut reader = Reader::new(&packed_key);
+        fn what_is_packed_comes_back(mapping in mapping(), other in mapping()) {
+            let mut packed = Packed::new();
+            // Used again, the room behaves as if it were new.
+            put_mapping(&mut packed, &other);
+            let key_end = put_mapping(&mut packed, &mapping);
+            let mut reader = Reader::new(packed.bytes());
+            prop_assert_eq!(reader.number() as usize, key_end - 1);
             let key = reader.key();
-            prop_assert_eq!((key, reader.left()), (mapping.key(), 0));
-            let mut reader = Reader::new(&packed_value);
+            prop_assert_eq!(key, mapping.key());
+            prop_assert_eq!(reader.number() as usize, reader.left());
             let (operation, fec, branches) = reader.value(&key);
             prop_assert_eq!((operation, fec), (mapping.operation, mapping.fec));
-            prop_assert_eq!((branches, reader.left()), (mapping.branches, 0));
+            prop_assert_eq!((&branches, reader.left()), (&mapping.branches, 0));
+            let plainly = packed_plainly(&mapping);
+            prop_assert_eq!(packed.bytes(), plainly.bytes());
         }
     }
 }

@@ -290,6 +290,23 @@ fn an_entry_that_was_taken_out_is_not_found_where_it_was() {
     assert_eq!((added.kind, table.len()), (ChangeKind::Added, 3));
 }
 
+#[test]
+fn what_a_frame_altered_and_alters_back_is_no_confirmation() {
+    let mut table = RouterTable::new(router());
+    for label in [100, 101] {
+        table.apply(&swap(label, 200, BASE_US), &arrival(0, BASE_US, Basis::Live));
+    }
+    // The last is found as it was, behind the one before it, before the first has altered it.
+    let frame = [(101, 201), (100, 200), (101, 200)].map(|(label, out)| swap(label, out, BASE_US));
+    let mut kinds = Vec::new();
+    let mut at = arrival(1, BASE_US, Basis::Live);
+    table.apply_all(&mut Round::default(), &frame, &mut at, &mut |stamp, mapping| {
+        kinds.push((stamp.kind, mapping.key()));
+    });
+    let altered = (ChangeKind::Altered, frame[0].key());
+    assert_eq!(kinds, [altered, altered]);
+}
+
 #[derive(Clone, Debug)]
 enum Action {
     Say { key: u8, value: u8, event_us: i64, snapshot: bool },
@@ -331,6 +348,37 @@ fn mapping_of(key: u8, value: u8, event_us: i64) -> Mapping {
         _ => mapping.ingress.origin = Origin::Service,
     }
     mapping
+}
+
+/// Frames of known and new keys, some twice in a frame, with one to three branches so that entries
+/// move; and whether each is part of a snapshot.
+fn frames() -> impl Strategy<Value = Vec<(Vec<Mapping>, bool)>> {
+    let event = prop_oneof![8 => Just(0), 1 => -50..50_i64];
+    let mapping =
+        (0..120_u8, 0..3_u8, 1..4_usize, event).prop_map(|(key, value, branches, event_us)| {
+            let mut mapping = mapping_of(key, value, BASE_US + event_us);
+            match (key % 16, value) {
+                (0, 0) => {
+                    mapping.operation = Operation::None;
+                    mapping.branches.clear();
+                }
+                (1, 0) => mapping.extra = Some("<a/>".into()),
+                _ => {
+                    let branch = mapping.branches[0].clone();
+                    mapping.branches.resize(branches, branch);
+                }
+            }
+            mapping
+        });
+    // In the order of before, as routers send their tables again, or in any.
+    let frame = (prop::collection::vec(mapping, 0..150), any::<bool>(), any::<bool>());
+    let frame = frame.prop_map(|(mut frame, in_order, shown)| {
+        if in_order {
+            frame.sort_by_key(|mapping| mapping.key());
+        }
+        (frame, shown)
+    });
+    prop::collection::vec(frame, 1..8)
 }
 
 /// Runs the actions; returns the table, every row it gave, and what the model says must stand.
@@ -400,6 +448,38 @@ proptest! {
             answers(&replayed).iter().map(|(key, entry)| (*key, value(&entry.0))).collect();
         let expected: BTreeMap<Key, _> = said.iter().map(|(key, last)| (*key, value(last))).collect();
         prop_assert_eq!(stands, expected);
+    }
+
+    #[test]
+    fn a_frame_changes_what_its_mappings_one_by_one_would(frames in frames()) {
+        let (mut whole, mut single) = (RouterTable::new(router()), RouterTable::new(router()));
+        let mut round = Round::default();
+        for (number, (frame, shown)) in frames.iter().enumerate() {
+            let at_us = BASE_US + number as i64;
+            let basis = if *shown { Basis::Snapshot } else { Basis::Live };
+            whole.begin_snapshot(Some(Micros(at_us - 5)));
+            single.begin_snapshot(Some(Micros(at_us - 5)));
+            let mut rows = Vec::new();
+            let mut at = arrival(0, at_us, basis);
+            let changes = whole.apply_all(&mut round, frame, &mut at, &mut |stamp, mapping| {
+                rows.push((*stamp, mapping.clone()));
+            });
+            prop_assert_eq!(changes, rows.len() as u64);
+            prop_assert_eq!((at.basis, at.position.index), (basis, rows.len() as u32));
+            let mut expected = Vec::new();
+            for mapping in frame {
+                let withdraws = mapping.operation == Operation::None;
+                let basis = if withdraws { Basis::Live } else { basis };
+                let at = arrival(expected.len() as u32, at_us, basis);
+                if let Applied::Change(stamp) = single.apply(mapping, &at) {
+                    expected.push((stamp, mapping.clone()));
+                }
+            }
+            prop_assert_eq!(rows, expected);
+            prop_assert_eq!(answers(&whole), answers(&single));
+            let counts = complete(&mut whole, false, at_us).0;
+            prop_assert_eq!(counts, complete(&mut single, false, at_us).0);
+        }
     }
 
     #[test]
