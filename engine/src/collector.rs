@@ -25,8 +25,10 @@ use crate::io::choice::{ChoiceError, Driver, choose};
 use crate::io::clock::Clock;
 use crate::io::disk::{Disk, Room};
 use crate::io::epoll::EpollDriver;
+use crate::io::gate::{Capacity, Places};
 use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, ListenError, listen};
+use crate::io::uring::Offered;
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
 use crate::metrics::{Metric, Publication};
@@ -167,6 +169,7 @@ impl Collector {
         }
         let start = Start {
             driver,
+            capacity: capacity_of(&settings, driver, descriptors, shards),
             clock,
             data: settings.data.clone(),
             policy: Arc::new(policy),
@@ -289,6 +292,7 @@ impl Collector {
 /// Everything that the shard threads are made of.
 struct Start {
     driver: Driver,
+    capacity: Capacity,
     clock: Clock,
     data: PathBuf,
     policy: Arc<Policy>,
@@ -313,6 +317,7 @@ impl Start {
             addresses.push(address);
             mailboxes.push(mailbox);
         }
+        let places = Places::new(self.capacity, addresses.clone());
         let (ready_sender, ready) = bounded(count);
         let mut threads = Vec::with_capacity(count);
         for (index, (listener, mailbox)) in sockets.into_iter().zip(mailboxes).enumerate() {
@@ -337,7 +342,7 @@ impl Start {
                     balance_due_us: 0,
                 },
                 cpu: self.cpus.get(index).copied(),
-                connections_max: share_of(settings.connections_max, count),
+                places: Arc::clone(&places),
             };
             let (ready, ended) = (ready_sender.clone(), ended.clone());
             let thread = std::thread::Builder::new()
@@ -367,7 +372,7 @@ struct ShardThread {
     links: Links,
     machine: ShardMachine,
     cpu: Option<usize>,
-    connections_max: usize,
+    places: Arc<Places>,
 }
 
 /// Either driver, made on the thread that runs it.
@@ -382,13 +387,12 @@ impl ShardThread {
         if let Some(cpu) = self.cpu {
             pin_thread(cpu);
         }
-        let most = self.connections_max;
         let turning = match self.driver {
             Driver::Uring(offered) => {
-                UringDriver::new(offered, self.listener, most, self.links, self.clock)
+                UringDriver::new(offered, self.listener, self.places, self.links, self.clock)
                     .map(|driver| Turning::Uring(Box::new(driver)))
             }
-            Driver::Epoll => EpollDriver::new(self.listener, most, self.links, self.clock)
+            Driver::Epoll => EpollDriver::new(self.listener, self.places, self.links, self.clock)
                 .map(|driver| Turning::Epoll(Box::new(driver))),
         };
         // The start waits for this word; it is gone only when another shard has failed.
@@ -472,6 +476,7 @@ impl Machine for ShardMachine {
         let exhausted = driver.buffers_exhausted - before.buffers_exhausted;
         counters.add(Metric::BuffersExhausted, exhausted);
         counters.add(Metric::ReceiveRounds, driver.receive_rounds - before.receive_rounds);
+        counters.set(Metric::AcceptLimited, u64::from(driver.accept_limited));
         counters.add(Metric::SendsAbandoned, driver.sends_abandoned - before.sends_abandoned);
         self.publication.publish(self.index, counters, now.wall);
     }
@@ -486,17 +491,21 @@ fn dead_peer(settings: &Settings) -> DeadPeer {
     }
 }
 
+/// How many connections there is room for; says so, because it depends on the host.
+fn capacity_of(settings: &Settings, driver: Driver, descriptors: u64, shards: usize) -> Capacity {
+    let direct = matches!(driver, Driver::Uring(Offered { direct: true, .. }));
+    let capacity = Capacity::new(settings.connections_max, descriptors, shards, direct);
+    let Capacity { connections, direct, .. } = capacity;
+    tracing::info!(connections, descriptors, direct_per_shard = direct, "room for connections");
+    capacity
+}
+
 /// The `shards` setting; 0 is one per CPU that this process may use.
 fn shard_count(settings: &Settings) -> usize {
     match settings.shards {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         shards => shards,
     }
-}
-
-/// A shard's share of a limit on the whole process.
-fn share_of(limit: u64, shards: usize) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX).div_ceil(shards.max(1))
 }
 
 /// The CPU of each shard; empty = the scheduler decides. A lone shard gains nothing from a pin,

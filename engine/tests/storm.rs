@@ -1,6 +1,7 @@
 //! More at once than the collector can digest, and more connections than it may hold.
 
-use std::net::IpAddr;
+use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, TcpStream};
 
 use crate::process::{Process, Way, assert_sound, message, states};
 use crate::sender::{Fate, Router, Session, connect_from, swap};
@@ -74,6 +75,46 @@ fn pressure_ends_at_the_tcp_window() {
     }
 }
 
+/// The peer has neither sent a FIN nor reset the connection.
+fn assert_open(stream: &TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    let error = (&mut &*stream).read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn no_more_connections_than_connections_max_are_held_by_all_shards_together() {
+    for way in Way::all() {
+        eprintln!("--- {way:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let settings = "shards = 2\nconnections_max = 10\n";
+        let mut process = Process::start_limited(way, &data, settings, 64);
+        let connect = |index: u8| connect_from(IpAddr::from([127, 0, 4, index]), process.listen);
+        let mut idle: Vec<_> = (1..=30).map(|index| connect(index).unwrap()).collect();
+        let line = process.line(|line| message(line).starts_with("accepting no connections"));
+        assert_eq!(line["fields"]["limit"], "connections_max (10)", "{line}");
+        assert!(line["fields"]["fix"].as_str().unwrap().contains("connections_max"), "{line}");
+        let accepted = "stormdrain_connections_accepted_total";
+        let closed = "stormdrain_connections_closed_total";
+        process.await_metric(accepted, "", |accepted| accepted == 10);
+        idle.iter().for_each(assert_open);
+        while let Some(one) = idle.pop() {
+            drop(one);
+            let gone = 30 - idle.len() as u64;
+            // Whoever leaves makes room on whichever shard a peer waits, the kernel's queue of
+            // the other shard included.
+            process.await_metric(closed, "", |closed| closed >= gone.saturating_sub(20));
+            let held = process.metric(accepted, "").saturating_sub(process.metric(closed, ""));
+            assert!(held <= 10, "{held} connections");
+        }
+        process.await_metric(accepted, "", |accepted| accepted == 30);
+        process.await_metric(closed, "", |closed| closed == 30);
+        process.await_metric("stormdrain_accept_limited", "", |limited| limited == 0);
+        assert!(process.terminate().success());
+    }
+}
+
 #[test]
 fn at_the_limit_of_descriptors_routers_wait_and_lose_nothing() {
     for way in Way::all() {
@@ -87,6 +128,8 @@ fn at_the_limit_of_descriptors_routers_wait_and_lose_nothing() {
         let limit = line["fields"]["limit"].as_str().unwrap();
         assert!(limit.contains("RLIMIT_NOFILE") && limit.contains("48"), "{line}");
         assert!(line["fields"]["fix"].as_str().unwrap().contains("LimitNOFILE"), "{line}");
+        assert_eq!(process.metric("stormdrain_accept_limited", ""), 1);
+        idle.iter().for_each(assert_open);
 
         // The kernel has the connection, the collector not yet.
         let mut router = Router::new(1);

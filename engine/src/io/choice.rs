@@ -98,7 +98,8 @@ fn obstacle(error: &io::Error) -> Option<(&'static str, &'static str)> {
 mod tests {
     use super::*;
 
-    const OFFERED: Offered = Offered { deferred: true, receive_cap: true };
+    const OFFERED: Offered =
+        Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
 
     fn failing(errno: Errno) -> impl FnOnce() -> io::Result<Offered> {
         move || Err(errno.into())

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -16,11 +17,12 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use socket2::Socket;
 
 use crate::io::clock::Clock;
+use crate::io::gate::{AcceptGate, Places, accept_is_exhausted};
 use crate::io::links::{DriverCounters, Links, Machine};
 use crate::io::slots::Slots;
 use crate::io::sockets::{
-    AcceptGate, LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US, UNSENT_BYTES_MAX,
-    accept_is_exhausted, digest_for_a_while, end_of_receive, peer_of, reset_on_close, time_until,
+    LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US, UNSENT_BYTES_MAX,
+    digest_for_a_while, end_of_receive, peer_of, reset_on_close, time_until,
 };
 use crate::io::{Completion, ConnectionId, Now, Op};
 
@@ -65,7 +67,7 @@ impl EpollDriver {
     /// A driver of the connections that `listener` brings.
     pub fn new(
         listener: Socket,
-        connections_max: usize,
+        places: Arc<Places>,
         links: Links,
         clock: Clock,
     ) -> io::Result<EpollDriver> {
@@ -75,7 +77,7 @@ impl EpollDriver {
         Ok(EpollDriver {
             epoll,
             listener,
-            gate: AcceptGate::new(connections_max),
+            gate: AcceptGate::new(places),
             links,
             clock,
             connections: Slots::new(),
@@ -104,6 +106,7 @@ impl EpollDriver {
             }
             more = digest_for_a_while(&self.clock, machine);
             self.counters.turns += 1;
+            self.counters.accept_limited = self.gate.is_limited();
             machine.publish(now, &self.counters);
             if let Some(failure) = machine.failure() {
                 return Err(failure);
@@ -156,6 +159,8 @@ impl EpollDriver {
                 while self.links.deliver_one(now, machine) {
                     self.perform_all(now, machine)?;
                 }
+                self.gate.look_again();
+                self.listen_as_wanted()?;
             }
             id => return self.connection_ready(now, ConnectionId(id), event, machine),
         }
@@ -164,26 +169,30 @@ impl EpollDriver {
 
     fn accept<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
-            if !self.gate.is_open() {
+            if !self.gate.is_open() || self.gate.keep(now, 1) == 0 {
                 break;
             }
             match self.listener.accept() {
                 Ok((socket, address)) => {
+                    self.gate.entered();
                     socket.set_nonblocking(true)?;
-                    let Some(peer) = peer_of(&address) else { continue };
+                    let peer = peer_of(&address);
                     let connection = self.connections.insert(Connection::new(socket));
-                    self.gate.entered(now);
                     machine.handle(now, Completion::Accepted { connection, peer });
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.gate.unused();
+                    break;
+                }
                 Err(error) if accept_is_exhausted(&error) => {
+                    self.gate.unused();
                     self.counters.accept_failures += 1;
                     self.gate.exhausted(now, &error);
                     let errno = error.raw_os_error().unwrap_or_default();
                     machine.handle(now, Completion::AcceptFailed { errno });
                 }
                 // The peer has gone while it waited, or a firewall has refused it: the next one.
-                Err(_) => continue,
+                Err(_) => self.gate.unused(),
             }
             self.perform_all(now, machine)?;
         }

@@ -50,6 +50,8 @@ pub struct DriverCounters {
     pub receive_rounds: u64,
     /// Connections given up because the router read none of its acks.
     pub sends_abandoned: u64,
+    /// Whether a limit forbids to accept connections now.
+    pub accept_limited: bool,
 }
 
 /// Kept by a thread that others rely on: its panic stops the process, in builds that unwind too.
@@ -71,6 +73,8 @@ pub enum Post {
     Told(Message),
     /// From the shard's disk thread.
     Log(LogAnswer),
+    /// A place for a connection is free that this shard may have missed.
+    Room,
     /// End in order.
     Stop,
 }
@@ -183,6 +187,8 @@ impl Links {
             Some(Post::Told(message)) => machine.handle(now, Completion::Told { message }),
             Some(Post::Log(answer)) => machine.handle(now, answer.completion()),
             Some(Post::Stop) => machine.stop(now),
+            // For the driver's gate, which looks again after every delivery.
+            Some(Post::Room) => {}
             None => return false,
         }
         true

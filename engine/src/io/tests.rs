@@ -19,10 +19,11 @@ use storage::time::Hour;
 use crate::io::clock::Clock;
 use crate::io::disk::Disk;
 use crate::io::epoll::EpollDriver;
+use crate::io::gate::{Capacity, Places};
 use crate::io::links::{Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, listen};
 use crate::io::uring::driver::UringDriver;
-use crate::io::uring::probe;
+use crate::io::uring::{Offered, probe};
 use crate::io::{Completion, ConnectionId, Now, Op};
 
 const PAUSE_US: u64 = 100_000;
@@ -36,6 +37,7 @@ enum Heard {
     ReadWhilePaused(usize),
     ReadUntilDrained(usize),
     Abandoned(u64),
+    Limited(bool),
 }
 
 #[derive(Default)]
@@ -57,7 +59,9 @@ struct Scripted {
     committing: VecDeque<ConnectionId>,
     drained: bool,
     abandoned: u64,
+    limited: bool,
     stopping: bool,
+    turns_since_stop: u32,
     heard: Sender<Heard>,
 }
 
@@ -158,7 +162,7 @@ impl Machine for Scripted {
     }
 
     fn poll_timeout(&self) -> Option<u64> {
-        self.resume.map(|(at, ..)| at)
+        if self.stopping { Some(0) } else { self.resume.map(|(at, ..)| at) }
     }
 
     fn stop(&mut self, _now: Now) {
@@ -172,7 +176,9 @@ impl Machine for Scripted {
     }
 
     fn stopped(&self) -> bool {
-        self.stopping && self.peers.is_empty()
+        // A turn in which nothing is ready comes at once now, unless it is never told of.
+        let has_been_idle = self.drained || self.turns_since_stop > 3;
+        self.stopping && self.peers.is_empty() && has_been_idle
     }
 
     fn failure(&self) -> Option<std::io::Error> {
@@ -180,9 +186,14 @@ impl Machine for Scripted {
     }
 
     fn publish(&mut self, _now: Now, driver: &DriverCounters) {
+        self.turns_since_stop += u32::from(self.stopping && self.peers.is_empty());
         if driver.sends_abandoned > self.abandoned {
             self.abandoned = driver.sends_abandoned;
             self.tell(Heard::Abandoned(self.abandoned));
+        }
+        if driver.accept_limited != self.limited {
+            self.limited = driver.accept_limited;
+            self.tell(Heard::Limited(self.limited));
         }
     }
 }
@@ -196,8 +207,12 @@ struct Running {
     data: tempfile::TempDir,
 }
 
+/// The drivers under test: epoll; the ring; the ring with direct descriptors; the ring with
+/// nothing that came after Linux 6.0.
+const DRIVERS: [&str; 4] = ["epoll", "uring", "direct", "old"];
+
 impl Running {
-    fn start(name: &'static str) -> Running {
+    fn start(name: &'static str, connections: usize) -> Running {
         let dead = DeadPeer {
             keepalive_idle: Duration::from_secs(30),
             keepalive_interval: Duration::from_secs(10),
@@ -221,21 +236,27 @@ impl Running {
                 committing: VecDeque::new(),
                 drained: false,
                 abandoned: 0,
+                limited: false,
                 stopping: false,
+                turns_since_stop: 0,
                 heard: sender,
             };
             let clock = Clock::start();
-            match name {
-                "epoll" => {
-                    EpollDriver::new(listener, 1000, links, clock).unwrap().run(&mut machine)
-                }
-                _ => {
-                    let driver = UringDriver::new(probe().unwrap(), listener, 1000, links, clock);
-                    driver.unwrap().run(&mut machine)
-                }
+            let direct = (name == "direct").then(|| u32::try_from(connections + 1).unwrap());
+            let capacity = Capacity { connections, short_of_descriptors: false, direct };
+            let places = Places::new(capacity, links.shards.clone());
+            if name == "epoll" {
+                EpollDriver::new(listener, places, links, clock).unwrap().run(&mut machine)
+            } else {
+                let offered = match name {
+                    "old" => OLD,
+                    _ => probe().unwrap(),
+                };
+                let driver = UringDriver::new(offered, listener, places, links, clock);
+                driver.unwrap().run(&mut machine)
             }
             .unwrap();
-            assert!(machine.drained, "an idle turn is told");
+            assert!(machine.drained, "{name}: an idle turn is told");
         });
         let address = listeners.address;
         Running { name, address, shard, heard, thread: Some(thread), data }
@@ -263,12 +284,20 @@ impl Running {
     }
 }
 
-/// Both drivers, the ring where this host lets us have one.
+const OLD: Offered =
+    Offered { deferred: false, receive_cap: false, accept_at_once: false, direct: false };
+
+/// Every driver, the ring where this host lets us have one.
 fn each(test: impl Fn(Running)) {
-    test(Running::start("epoll"));
-    match probe() {
-        Ok(_) => test(Running::start("uring")),
-        Err(error) => eprintln!("no io_uring here: {error}"),
+    each_with(1000, test);
+}
+
+fn each_with(connections: usize, test: impl Fn(Running)) {
+    for name in DRIVERS {
+        match probe() {
+            Err(error) if name != "epoll" => eprintln!("no io_uring here: {error}"),
+            _ => test(Running::start(name, connections)),
+        }
     }
 }
 
@@ -369,6 +398,33 @@ fn a_commit_is_answered_by_the_disk_thread() {
         let path = storage::log::log_path(running.data.path(), HOUR, 0);
         assert_eq!(std::fs::read(path).unwrap(), b"committed");
         drop(client);
+        running.stop();
+    });
+}
+
+#[test]
+fn at_the_limit_peers_wait_unharmed_and_get_in_when_one_leaves() {
+    each_with(10, |running| {
+        let mut clients: VecDeque<_> = (0..30).map(|_| running.connect(b'E')).collect();
+        let (mut accepted, mut limited) = (0, false);
+        let mut hear_until = |wanted: &dyn Fn(i32, bool) -> bool| {
+            while !wanted(accepted, limited) {
+                match running.hear(|_| true) {
+                    Heard::Accepted(_) => accepted += 1,
+                    Heard::Limited(is) => limited = is,
+                    _ => {}
+                }
+            }
+            accepted
+        };
+        hear_until(&|accepted, limited| accepted >= 10 && limited);
+        for gone in 0..30 {
+            // Whoever was accepted first is answered in full: it had not been closed.
+            let accepted = hear_until(&|accepted, _| accepted >= 30.min(gone + 10));
+            assert!(accepted <= gone + 10, "{}: {accepted} at once", running.name);
+            send_and_check(clients.pop_front().expect("thirty came"), b'E', 1000);
+        }
+        hear_until(&|_, limited| !limited);
         running.stop();
     });
 }

@@ -1,6 +1,6 @@
 //! The ring: io_uring behind an interface that is safe to use, for one shard's sockets.
 //!
-//! In:   wishes of `uring::driver`: accept, receive, send, wait for a hang-up, cancel.
+//! In:   wishes of `uring::driver`: accept, receive, send, wait, shut, close, cancel.
 //! Out:  `Done`, one per completion, with the memory that the kernel has given back.
 //! Law:  memory the kernel may write to or read from belongs to the ring until its completion.
 //! Not:  what to do next (`driver`); log writes never share this ring, they would starve.
@@ -14,14 +14,19 @@ use std::cell::UnsafeCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem::ManuallyDrop;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{
+    BufRingEntry, CancelBuilder, DestinationSlot, Fd, Fixed, SubmitArgs, Timespec,
+};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::{SockAddr, SockAddrStorage, Socket};
+
+use crate::io::sockets::reset_on_close;
 
 /// Requests that wait for the next call into the kernel; a full queue is handed over at once.
 const SUBMISSIONS: u32 = 1024;
@@ -39,6 +44,8 @@ const RECEIVE_CAP_BYTES: u32 = 32 << 10;
 /// Accepts in flight, each with an address of its own: a multishot accept shares one address
 /// among all, and the peers' addresses would be lost.
 pub const ACCEPTS: u16 = 64;
+/// Receives that may be asked for again at once after they found no buffer: each may take two.
+pub const HUNGRY_FED_MAX: usize = BUFFERS as usize / 2;
 
 /// Kind of a request, in the upper byte of its user data; the rest names slot or index.
 const KIND_SHIFT: u32 = 56;
@@ -48,6 +55,30 @@ const SEND: u64 = 3;
 const HANG_UP: u64 = 4;
 const BELL: u64 = 5;
 const CANCEL: u64 = 6;
+const PEERS: u64 = 7;
+const SHUT: u64 = 8;
+const RESET: u64 = 9;
+const CLOSE: u64 = 10;
+
+/// A connection's socket, as its ring knows it.
+#[derive(Debug)]
+pub enum Handle {
+    /// An ordinary descriptor of the process; closed by dropping it too.
+    Descriptor(Socket),
+    /// A place in the ring's own table: no descriptor of the process, and nothing but this ring
+    /// can use it. Closed by `Ring::close`, or with the ring.
+    Direct(u32),
+}
+
+impl Handle {
+    /// What a request names: a number, and in which table it is to be looked up.
+    fn target(&self) -> (Fd, squeue::Flags) {
+        match self {
+            Handle::Descriptor(socket) => (Fd(socket.as_raw_fd()), squeue::Flags::empty()),
+            Handle::Direct(place) => (Fd(place.cast_signed()), squeue::Flags::FIXED_FILE),
+        }
+    }
+}
 
 /// A completion, with what the kernel gave back.
 #[derive(Debug)]
@@ -56,9 +87,11 @@ pub enum Done {
     Accepted {
         /// Which of `0..ACCEPTS`.
         index: u16,
-        /// The connection and its peer.
-        result: io::Result<(Socket, SockAddr)>,
+        /// The connection and its peer; EAGAIN when none waits.
+        result: io::Result<(Handle, SockAddr)>,
     },
+    /// Peers wait to be accepted.
+    PeersWait,
     /// The receive of this slot brought bytes, or ended, or both.
     Received {
         /// Slot of the connection.
@@ -82,6 +115,23 @@ pub enum Done {
         /// Slot of the connection.
         slot: u32,
     },
+    /// The sending side of this slot is shut, or could not be.
+    Shut {
+        /// Slot of the connection.
+        slot: u32,
+        /// Whether a FIN is on its way.
+        worked: bool,
+    },
+    /// The close of this slot's connection will be a reset.
+    ResetSet {
+        /// Slot of the connection.
+        slot: u32,
+    },
+    /// The connection of this slot is closed, and its descriptor free.
+    Closed {
+        /// Slot of the connection.
+        slot: u32,
+    },
     /// The mailbox's bell rang.
     Bell,
 }
@@ -100,6 +150,10 @@ pub struct Offered {
     pub deferred: bool,
     /// A cap on what one arming of a receive delivers: 6.17 and later.
     pub receive_cap: bool,
+    /// Accepts that do not wait where nobody is to be accepted: 6.10 and later.
+    pub accept_at_once: bool,
+    /// A table of direct descriptors per ring: 5.19 and later, hence wherever a ring works.
+    pub direct: bool,
 }
 
 /// Finds out whether this host lets us work, by working: sets a ring up, registers a buffer ring,
@@ -113,11 +167,12 @@ pub fn probe() -> io::Result<Offered> {
 }
 
 fn try_ring() -> io::Result<Offered> {
-    let mut offered = Offered { deferred: true, receive_cap: true };
-    let mut ring = match Ring::new(offered) {
+    let mut offered =
+        Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
+    let mut ring = match Ring::new(offered, None) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             offered.deferred = false;
-            Ring::new(offered)?
+            Ring::new(offered, None)?
         }
         ring => ring?,
     };
@@ -129,6 +184,8 @@ fn try_ring() -> io::Result<Offered> {
         }
         result => result?,
     }
+    offered.accept_at_once = ring.try_accept();
+    offered.direct = ring.ring.submitter().register_files_sparse(1).is_ok();
     Ok(offered)
 }
 
@@ -137,8 +194,12 @@ pub struct Ring {
     ring: ManuallyDrop<IoUring>,
     memory: ManuallyDrop<Memory>,
     offered: Offered,
+    /// Whether connections are accepted into the ring's own table.
+    direct: bool,
     /// Completions taken from the ring and not yet looked at.
     taken: VecDeque<cqueue::Entry>,
+    /// What was done to ordinary descriptors without the kernel's ring, told like the rest.
+    at_once: VecDeque<Done>,
     /// Requests that have not had their last completion.
     in_flight: usize,
 }
@@ -168,8 +229,10 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring of this thread, with its buffers registered.
-    pub fn new(offered: Offered) -> io::Result<Ring> {
+    /// A ring of this thread, with its buffers registered; with a table of so many direct
+    /// descriptors, connections are accepted into it. Errors: what the kernel said; `EMFILE` when
+    /// the table is larger than the soft limit of descriptors, which bounds each ring's table.
+    pub fn new(offered: Offered, direct: Option<u32>) -> io::Result<Ring> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETIONS).setup_submit_all();
         builder.setup_taskrun_flag();
@@ -179,6 +242,9 @@ impl Ring {
             builder.setup_coop_taskrun();
         }
         let ring = builder.build(SUBMISSIONS)?;
+        if let Some(places) = direct {
+            ring.submitter().register_files_sparse(places)?;
+        }
         let slots = (0..ACCEPTS).map(|_| UnsafeCell::new(AcceptSlot::empty())).collect();
         let mut memory = Memory {
             buffers: Buffers::new(),
@@ -199,12 +265,23 @@ impl Ring {
             ring: ManuallyDrop::new(ring),
             memory: ManuallyDrop::new(memory),
             offered,
+            direct: direct.is_some(),
             taken: VecDeque::new(),
+            at_once: VecDeque::new(),
             in_flight: 0,
         })
     }
 
-    /// Takes one connection; `index` must be free (each is, until its `Done::Accepted`).
+    /// Says when peers wait to be accepted; once per call.
+    pub fn watch_listener(&mut self, listener: &Socket) {
+        let events = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(Fd(listener.as_raw_fd()), events).build();
+        self.push(entry, PEERS << KIND_SHIFT);
+    }
+
+    /// Takes one connection, `EAGAIN` where none waits and this kernel can say so; `index` must
+    /// be free (each is, until its `Done::Accepted`). With a table, a place in it must be free
+    /// too: the kernel would close a peer that it has accepted and has no place for.
     pub fn accept(&mut self, listener: &Socket, index: u16) {
         let slot = self.memory.accepts[usize::from(index)].get();
         // SAFETY: the slot is free, so nobody else refers to it; only fields' addresses are taken
@@ -213,15 +290,27 @@ impl Ring {
             *slot = AcceptSlot::empty();
             ((&raw mut (*slot).address).cast(), &raw mut (*slot).length)
         };
-        let entry = opcode::Accept::new(Fd(listener.as_raw_fd()), address, length)
-            .flags(libc::SOCK_CLOEXEC)
-            .build();
+        let accept = opcode::Accept::new(Fd(listener.as_raw_fd()), address, length);
+        let mut entry = if self.direct {
+            accept.file_index(Some(DestinationSlot::auto_target())).build()
+        } else {
+            accept.flags(libc::SOCK_CLOEXEC).build()
+        };
+        if self.offered.accept_at_once {
+            accept_at_once(&mut entry);
+        }
         self.push(entry, ACCEPT << KIND_SHIFT | u64::from(index));
     }
 
-    /// Delivers what comes on this socket until `more` is false.
-    pub fn receive(&mut self, socket: &Socket, slot: u32) {
-        let mut entry = opcode::RecvMulti::new(Fd(socket.as_raw_fd()), BUFFER_GROUP).build();
+    /// Whether an accept ends at once where nobody waits.
+    pub fn accepts_at_once(&self) -> bool {
+        self.offered.accept_at_once
+    }
+
+    /// Delivers what comes on this connection until `more` is false.
+    pub fn receive(&mut self, handle: &Handle, slot: u32) {
+        let (target, flags) = handle.target();
+        let mut entry = opcode::RecvMulti::new(target, BUFFER_GROUP).build().flags(flags);
         if self.offered.receive_cap {
             cap_receive(&mut entry);
         }
@@ -229,11 +318,13 @@ impl Ring {
     }
 
     /// Sends these bytes; one send per slot at a time.
-    pub fn send(&mut self, socket: &Socket, slot: u32, bytes: Vec<u8>) {
+    pub fn send(&mut self, handle: &Handle, slot: u32, bytes: Vec<u8>) {
+        let (target, flags) = handle.target();
         let length = u32::try_from(bytes.len()).expect("acks are cut off far below 4 GiB");
-        let entry = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), length)
+        let entry = opcode::Send::new(target, bytes.as_ptr(), length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
+            .build()
+            .flags(flags);
         // The vector itself may move in the map; the bytes that the kernel reads do not.
         let before = self.memory.sends.insert(slot, bytes);
         assert!(before.is_none(), "one send per connection at a time");
@@ -241,10 +332,64 @@ impl Ring {
     }
 
     /// Says when the peer has hung up.
-    pub fn watch_hang_up(&mut self, socket: &Socket, slot: u32) {
+    pub fn watch_hang_up(&mut self, handle: &Handle, slot: u32) {
+        let (target, flags) = handle.target();
         let events = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
-        let entry = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events).build();
+        let entry = opcode::PollAdd::new(target, events).build().flags(flags);
         self.push(entry, HANG_UP << KIND_SHIFT | u64::from(slot));
+    }
+
+    /// Sends a FIN after what was sent (`Done::Shut`).
+    pub fn shut(&mut self, handle: &Handle, slot: u32) {
+        match handle {
+            Handle::Descriptor(socket) => {
+                let worked = socket.shutdown(std::net::Shutdown::Write).is_ok();
+                self.at_once.push_back(Done::Shut { slot, worked });
+            }
+            Handle::Direct(_) => {
+                let (target, flags) = handle.target();
+                let entry = opcode::Shutdown::new(target, libc::SHUT_WR).build().flags(flags);
+                self.push(entry, SHUT << KIND_SHIFT | u64::from(slot));
+            }
+        }
+    }
+
+    /// Makes the coming close a reset (`Done::ResetSet`).
+    pub fn reset_on_close(&mut self, handle: &Handle, slot: u32) {
+        /// What SO_LINGER is set to; the kernel reads it until the completion, hence static.
+        static AT_ONCE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        match handle {
+            Handle::Descriptor(socket) => {
+                reset_on_close(socket);
+                self.at_once.push_back(Done::ResetSet { slot });
+            }
+            Handle::Direct(_) => {
+                let (target, flags) = handle.target();
+                let entry = opcode::SetSockOpt::new(
+                    target,
+                    libc::SOL_SOCKET as u32,
+                    libc::SO_LINGER as u32,
+                    (&raw const AT_ONCE).cast(),
+                    size_of::<libc::linger>() as u32,
+                );
+                // Before Linux 6.7 it fails, and the peer gets a FIN, which ends it just as well.
+                self.push(entry.build().flags(flags), RESET << KIND_SHIFT | u64::from(slot));
+            }
+        }
+    }
+
+    /// Closes the connection (`Done::Closed`); no other request of the slot may be in flight.
+    pub fn close(&mut self, handle: Handle, slot: u32) {
+        match handle {
+            Handle::Descriptor(socket) => {
+                drop(socket);
+                self.at_once.push_back(Done::Closed { slot });
+            }
+            Handle::Direct(place) => {
+                let entry = opcode::Close::new(Fixed(place)).build();
+                self.push(entry, CLOSE << KIND_SHIFT | u64::from(slot));
+            }
+        }
     }
 
     /// Says when the bell rings; once per call.
@@ -265,11 +410,6 @@ impl Ring {
         for kind in [RECEIVE, SEND, HANG_UP] {
             self.cancel(kind << KIND_SHIFT | u64::from(slot));
         }
-    }
-
-    /// Cancels the accept of this index; it still has its completion.
-    pub fn cancel_accept(&mut self, index: u16) {
-        self.cancel(ACCEPT << KIND_SHIFT | u64::from(index));
     }
 
     fn cancel(&mut self, user_data: u64) {
@@ -293,7 +433,8 @@ impl Ring {
     /// Hands everything over to the kernel and waits that long for a completion, not at all if
     /// there is one already.
     pub fn enter(&mut self, wait: Duration) -> io::Result<()> {
-        let idle = self.taken.is_empty() && self.ring.completion().is_empty();
+        let idle =
+            self.at_once.is_empty() && self.taken.is_empty() && self.ring.completion().is_empty();
         let result = if wait.is_zero() || !idle {
             self.enter_without_waiting()
         } else {
@@ -322,11 +463,17 @@ impl Ring {
         let submissions = self.ring.submission();
         let nothing_due = submissions.is_empty() && !submissions.taskrun();
         drop(submissions);
-        nothing_due && self.taken.is_empty() && self.ring.completion().is_empty()
+        nothing_due
+            && self.at_once.is_empty()
+            && self.taken.is_empty()
+            && self.ring.completion().is_empty()
     }
 
     /// The next completion, of those that are there.
     pub fn take_next(&mut self) -> Option<Done> {
+        if let Some(done) = self.at_once.pop_front() {
+            return Some(done);
+        }
         loop {
             if self.taken.is_empty() {
                 self.take();
@@ -361,6 +508,10 @@ impl Ring {
                 Some(Done::Sent { slot: operand, result, bytes })
             }
             HANG_UP => Some(Done::HungUp { slot: operand }),
+            PEERS => Some(Done::PeersWait),
+            SHUT => Some(Done::Shut { slot: operand, worked: result.is_ok() }),
+            RESET => Some(Done::ResetSet { slot: operand }),
+            CLOSE => Some(Done::Closed { slot: operand }),
             BELL => Some(Done::Bell),
             _ => None,
         }
@@ -369,16 +520,21 @@ impl Ring {
     fn accepted(&mut self, index: u16, result: Result<usize, i32>) -> Done {
         let slot = self.memory.accepts[usize::from(index)].get();
         let result = match result {
-            Ok(descriptor) => {
-                // SAFETY: the kernel has made this descriptor for us, and told nobody else.
-                let socket = unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) };
+            Ok(number) => {
+                let handle = if self.direct {
+                    Handle::Direct(number as u32)
+                } else {
+                    // SAFETY: the kernel has made this descriptor for us, and told nobody else.
+                    let descriptor = unsafe { OwnedFd::from_raw_fd(number as RawFd) };
+                    Handle::Descriptor(Socket::from(descriptor))
+                };
                 // SAFETY: the accept is complete, so the slot is ours again; the kernel has
                 // written `length` bytes of address, never more than the storage has.
                 let address = unsafe {
                     let slot = std::mem::replace(&mut *slot, AcceptSlot::empty());
                     SockAddr::new(slot.address, slot.length)
                 };
-                Ok((Socket::from(socket), address))
+                Ok((handle, address))
             }
             Err(errno) => Err(io::Error::from_raw_os_error(errno)),
         };
@@ -417,7 +573,7 @@ impl Ring {
     fn try_receive(&mut self) -> io::Result<()> {
         let (near, far) = std::os::unix::net::UnixStream::pair()?;
         io::Write::write_all(&mut &far, b"ring")?;
-        let near = Socket::from(OwnedFd::from(near));
+        let near = Handle::Descriptor(Socket::from(OwnedFd::from(near)));
         self.receive(&near, 0);
         self.enter(Duration::from_secs(1))?;
         match self.take_next() {
@@ -432,6 +588,25 @@ impl Ring {
             }
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    /// Whether an accept says EAGAIN, rather than EINVAL, where nobody waits.
+    fn try_accept(&mut self) -> bool {
+        let Ok(listener) = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else {
+            return false;
+        };
+        self.accept(&Socket::from(listener), 0);
+        for _ in 0..ANSWERS_MAX {
+            match self.take_next() {
+                Some(Done::Accepted { result: Err(error), .. }) => {
+                    return error.raw_os_error() == Some(libc::EAGAIN);
+                }
+                Some(_) => {}
+                None if self.enter(Duration::from_secs(1)).is_err() => return false,
+                None => {}
+            }
+        }
+        false
     }
 
     /// Cancels everything and takes every completion; whether all came.
@@ -466,6 +641,21 @@ impl Drop for Ring {
                 ManuallyDrop::drop(&mut self.memory);
             }
         }
+    }
+}
+
+/// Answers and waits after which a trial has failed; those of the trial before may come first.
+const ANSWERS_MAX: usize = 10;
+
+/// Sets IORING_ACCEPT_DONTWAIT in the field `ioprio`, which the crate has no name for either.
+fn accept_at_once(entry: &mut squeue::Entry) {
+    const IOPRIO: usize = 2;
+    const ACCEPT_DONTWAIT: u16 = 1 << 1;
+    // SAFETY: as in `cap_receive`; `ioprio` is the u16 at byte 2, and an accept's flags of the
+    // ring go there.
+    unsafe {
+        let field = (&raw mut *entry).cast::<u8>().add(IOPRIO).cast::<u16>();
+        field.write_unaligned(ACCEPT_DONTWAIT);
     }
 }
 

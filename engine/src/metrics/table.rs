@@ -78,6 +78,9 @@ metrics! {
         "Times that no connection could be taken: a limit of the process or the host.";
     AcceptPauses Counter "accept_pauses_total"
         "Times that taking connections was paused at a limit.";
+    AcceptLimited State "accept_limited"
+        "1 while connections wait at a limit (connections_max, RLIMIT_NOFILE, the table of a ring, \
+         kernel memory); the log line names it and what lifts it.";
     SessionsBegun Counter "sessions_begun_total"
         "Sessions whose router is known (initiation rows).";
     SessionsEnded Counter "sessions_ended_total"

@@ -8,20 +8,20 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::Shutdown;
 use socket2::{SockAddr, Socket};
 use storage::row::Reason;
 
 use crate::io::clock::Clock;
+use crate::io::gate::{AcceptGate, Places, accept_is_exhausted};
 use crate::io::links::{DriverCounters, Links, Machine};
 use crate::io::slots::{Slots, index_of};
 use crate::io::sockets::{
-    AcceptGate, LINGER_US, TURN_US, UNSENT_BYTES_MAX, accept_is_exhausted, digest_for_a_while,
-    end_of_receive, peer_of, reset_on_close, time_until,
+    LINGER_US, TURN_US, UNSENT_BYTES_MAX, digest_for_a_while, end_of_receive, peer_of, time_until,
 };
-use crate::io::uring::{ACCEPTS, Done, Filled, Offered, Ring};
+use crate::io::uring::{ACCEPTS, Done, Filled, HUNGRY_FED_MAX, Handle, Offered, Ring};
 use crate::io::{Completion, ConnectionId, Now, Op};
 
 /// Completions between two looks at the clock.
@@ -34,27 +34,42 @@ pub struct UringDriver {
     ring: Ring,
     listener: Socket,
     gate: AcceptGate,
-    /// Accepts in flight, by index.
-    accepting: [bool; ACCEPTS as usize],
+    accepts: Accepts,
     links: Links,
     clock: Clock,
     connections: Slots<Connection>,
     /// Closing connections that wait for the peer's FIN, with their deadline; all wait as long.
     lingering: VecDeque<(u64, ConnectionId)>,
     /// Connections whose receive found no free buffer.
-    hungry: Vec<ConnectionId>,
+    hungry: VecDeque<ConnectionId>,
     counters: DriverCounters,
+}
+
+/// What is under way to take connections: first a wait until peers are there, then rounds of
+/// accepts, each twice as large as the one before, until one finds nobody.
+#[derive(Debug)]
+struct Accepts {
+    /// A wait for peers is in flight.
+    watching: bool,
+    /// Peers were there when last looked.
+    peers_wait: bool,
+    in_flight: u16,
+    /// How many the next round may have.
+    round: u16,
 }
 
 #[derive(Debug)]
 struct Connection {
-    socket: Socket,
+    /// `None` once it is being closed.
+    handle: Option<Handle>,
     /// The shard wants bytes.
     receiving: bool,
     /// A receive is in flight; likewise a send, and a wait for the peer to hang up.
     armed: bool,
     sending: bool,
     watching: bool,
+    /// Orders in flight: to send a FIN, to reset at the close.
+    ending: u8,
     /// The end of the stream has been told.
     ended: bool,
     unsent: Vec<u8>,
@@ -68,27 +83,27 @@ struct Connection {
 
 impl UringDriver {
     /// A driver of the connections that `listener` brings. To be made on the thread that runs it.
+    /// Errors: what the kernel said when the ring was set up.
     pub fn new(
         offered: Offered,
         listener: Socket,
-        connections_max: usize,
+        places: Arc<Places>,
         links: Links,
         clock: Clock,
     ) -> io::Result<UringDriver> {
-        // A ring waits by itself; a non-blocking socket would make it answer EAGAIN instead.
-        listener.set_nonblocking(false)?;
-        let mut ring = Ring::new(offered)?;
+        let gate = AcceptGate::new(places);
+        let mut ring = Ring::new(offered, gate.direct())?;
         ring.watch_bell(links.mailbox.bell_raw());
         Ok(UringDriver {
             ring,
             listener,
-            gate: AcceptGate::new(connections_max),
-            accepting: [false; ACCEPTS as usize],
+            gate,
+            accepts: Accepts { watching: false, peers_wait: false, in_flight: 0, round: 1 },
             links,
             clock,
             connections: Slots::new(),
             lingering: VecDeque::new(),
-            hungry: Vec::new(),
+            hungry: VecDeque::new(),
             counters: DriverCounters::default(),
         })
     }
@@ -101,16 +116,18 @@ impl UringDriver {
             if machine.stopped() && self.connections.is_empty() {
                 return Ok(());
             }
-            let wait = if more { Duration::ZERO } else { self.wait_at_most(machine) };
+            let busy = more || !self.hungry.is_empty();
+            let wait = if busy { Duration::ZERO } else { self.wait_at_most(machine) };
             self.ring.enter(wait)?;
             let drained = self.drain(machine)?;
             let now = self.clock.now();
-            self.run_timers(now, machine);
+            self.run_timers(now);
             if drained {
                 machine.handle(now, Completion::Drained);
             }
             more = digest_for_a_while(&self.clock, machine);
             self.counters.turns += 1;
+            self.counters.accept_limited = self.gate.is_limited();
             machine.publish(now, &self.counters);
             if let Some(failure) = machine.failure() {
                 return Err(failure);
@@ -159,22 +176,35 @@ impl UringDriver {
 
     fn complete<M: Machine>(&mut self, now: Now, done: Done, machine: &mut M) {
         match done {
-            Done::Accepted { index, result } => {
-                self.accepting[usize::from(index)] = false;
+            Done::PeersWait => {
+                self.accepts.watching = false;
+                self.accepts.peers_wait = true;
+                self.accept_as_wanted(now);
+            }
+            Done::Accepted { result, .. } => {
                 self.accepted(now, result, machine);
-                self.accept_as_wanted();
+                self.accept_as_wanted(now);
             }
             Done::Received { slot, result, more } => {
                 self.received(now, slot, result, more, machine);
             }
             Done::Sent { slot, result, bytes } => self.sent(now, slot, result, bytes, machine),
-            Done::HungUp { slot } => {
-                let Some(id) = self.connections.id_at(slot) else { return };
-                if let Some(connection) = self.connections.get_mut(id) {
-                    connection.watching = false;
-                    connection.over = true;
-                }
-                self.continue_close(now, id, machine);
+            Done::HungUp { slot } => self.ended(slot, |connection| {
+                connection.watching = false;
+                connection.over = true;
+            }),
+            Done::Shut { slot, worked } => self.ended(slot, |connection| {
+                connection.ending -= 1;
+                connection.over |= !worked || connection.ended;
+                connection.fin_sent = true;
+            }),
+            Done::ResetSet { slot } => self.ended(slot, |connection| connection.ending -= 1),
+            Done::Closed { slot } => {
+                let id = self.connections.id_at(slot).expect("a slot that closes is in use");
+                drop(self.connections.remove(id));
+                machine.handle(now, Completion::Closed { connection: id });
+                self.gate.left();
+                self.accept_as_wanted(now);
             }
             Done::Bell => {
                 self.ring.watch_bell(self.links.mailbox.bell_raw());
@@ -182,22 +212,38 @@ impl UringDriver {
                 while self.links.deliver_one(now, machine) {
                     self.perform_all(now, machine);
                 }
+                self.gate.look_again();
+                self.accept_as_wanted(now);
             }
         }
+    }
+
+    /// Notes that a request of this slot has ended, and goes on with its close.
+    fn ended(&mut self, slot: u32, note: impl FnOnce(&mut Connection)) {
+        let Some(id) = self.connections.id_at(slot) else { return };
+        if let Some(connection) = self.connections.get_mut(id) {
+            note(connection);
+        }
+        self.continue_close(id);
     }
 
     fn accepted<M: Machine>(
         &mut self,
         now: Now,
-        result: io::Result<(Socket, SockAddr)>,
+        result: io::Result<(Handle, SockAddr)>,
         machine: &mut M,
     ) {
+        self.accepts.in_flight -= 1;
         match result {
-            Ok((socket, address)) => {
-                let Some(peer) = peer_of(&address) else { return };
-                let connection = self.connections.insert(Connection::new(socket));
-                self.gate.entered(now);
+            Ok((handle, address)) => {
+                let connection = self.connections.insert(Connection::new(handle));
+                self.gate.entered();
+                let peer = peer_of(&address);
                 machine.handle(now, Completion::Accepted { connection, peer });
+                return;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.accepts.peers_wait = false;
             }
             Err(error) if accept_is_exhausted(&error) => {
                 self.counters.accept_failures += 1;
@@ -208,20 +254,35 @@ impl UringDriver {
             // Cancelled, or the peer has gone while it waited, or a firewall has refused it.
             Err(_) => {}
         }
+        self.gate.unused();
     }
 
-    /// Keeps accepts in flight while connections are wanted, and none while they are not.
-    fn accept_as_wanted(&mut self) {
-        let open = self.gate.is_open();
-        let closed_now = self.gate.change() == Some(false);
-        for index in 0..ACCEPTS {
-            let accepting = &mut self.accepting[usize::from(index)];
-            if open && !*accepting {
-                *accepting = true;
-                self.ring.accept(&self.listener, index);
-            } else if closed_now && *accepting {
-                self.ring.cancel_accept(index);
+    /// Has a round of accepts in flight while peers wait and there is room for them, and looks
+    /// out for peers when none wait.
+    fn accept_as_wanted(&mut self, now: Now) {
+        let accepts = &mut self.accepts;
+        if accepts.in_flight > 0 || !self.gate.is_open() {
+            return;
+        }
+        if !accepts.peers_wait {
+            accepts.round = 1;
+            if !accepts.watching {
+                accepts.watching = true;
+                self.ring.watch_listener(&self.listener);
             }
+            return;
+        }
+        let kept = self.gate.keep(now, usize::from(accepts.round));
+        let count = u16::try_from(kept).expect("no more than asked for");
+        accepts.in_flight = count;
+        if self.ring.accepts_at_once() {
+            accepts.round = (accepts.round * 2).min(ACCEPTS);
+        } else {
+            // It would wait for the next peer, and hold a place meanwhile.
+            accepts.peers_wait = false;
+        }
+        for index in 0..count {
+            self.ring.accept(&self.listener, index);
         }
     }
 
@@ -248,7 +309,7 @@ impl UringDriver {
             }
             Err(libc::ENOBUFS) => {
                 self.counters.buffers_exhausted += 1;
-                self.hungry.push(id);
+                self.hungry.push_back(id);
                 return;
             }
             Err(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => {}
@@ -260,24 +321,34 @@ impl UringDriver {
             _ => {}
         }
         self.arm(id);
-        self.continue_close(now, id, machine);
+        self.continue_close(id);
     }
 
-    /// Asks again for those that found no buffer: by now buffers have been given back.
+    /// Asks again for those that found no buffer: by now buffers have been given back. For no
+    /// more of them than there are buffers, or most would only be told the same again.
     fn feed_the_hungry(&mut self) {
-        for id in std::mem::take(&mut self.hungry) {
-            self.arm(id);
+        let mut fed = 0;
+        while fed < HUNGRY_FED_MAX
+            && let Some(id) = self.hungry.pop_front()
+        {
+            fed += usize::from(self.arm(id));
         }
     }
 
-    /// Has a receive in flight exactly if the shard wants bytes and some may come.
-    fn arm(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
+    /// Has a receive in flight exactly if the shard wants bytes and some may come; whether one was
+    /// asked for now.
+    fn arm(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         let wanted = connection.receiving && !connection.ended && !connection.closing;
-        if wanted && !connection.armed {
+        if let Some(handle) = &connection.handle
+            && wanted
+            && !connection.armed
+        {
             connection.armed = true;
-            self.ring.receive(&connection.socket, index_of(id));
+            self.ring.receive(handle, index_of(id));
+            return true;
         }
+        false
     }
 
     /// Does what the machine wants, until it wants nothing.
@@ -293,12 +364,10 @@ impl UringDriver {
         match op {
             Op::Accept => {
                 self.gate.wanted(true);
-                self.accept_as_wanted();
+                self.accept_as_wanted(now);
             }
-            Op::PauseAccept => {
-                self.gate.wanted(false);
-                self.accept_as_wanted();
-            }
+            // Accepts in flight end at once; a wait for peers may stay, nothing follows from it.
+            Op::PauseAccept => self.gate.wanted(false),
             Op::Receive { connection: id } => {
                 if let Some(connection) = self.connections.get_mut(id) {
                     connection.receiving = true;
@@ -313,7 +382,7 @@ impl UringDriver {
                 }
             }
             Op::Send { connection, bytes } => self.send(now, connection, &bytes, machine),
-            Op::Close { connection, reset } => self.close(now, connection, reset, machine),
+            Op::Close { connection, reset } => self.close(now, connection, reset),
             other => unreachable!("{other:?} is performed by the links"),
         }
     }
@@ -324,10 +393,13 @@ impl UringDriver {
             return;
         }
         connection.unsent.extend_from_slice(bytes);
-        if !connection.sending && !connection.unsent.is_empty() {
+        if let Some(handle) = &connection.handle
+            && !connection.sending
+            && !connection.unsent.is_empty()
+        {
             connection.sending = true;
             let bytes = std::mem::take(&mut connection.unsent);
-            self.ring.send(&connection.socket, index_of(id), bytes);
+            self.ring.send(handle, index_of(id), bytes);
         } else if connection.unsent.len() > UNSENT_BYTES_MAX {
             self.abandon(now, id, machine);
         }
@@ -354,7 +426,7 @@ impl UringDriver {
             // The receiving side says how the connection ended.
             Err(_) => connection.unsent.clear(),
         }
-        self.continue_close(now, id, machine);
+        self.continue_close(id);
     }
 
     /// A router that asked for acks and reads none is lost: its acks would grow without end.
@@ -371,12 +443,15 @@ impl UringDriver {
         }
     }
 
-    fn close<M: Machine>(&mut self, now: Now, id: ConnectionId, reset: bool, machine: &mut M) {
+    fn close(&mut self, now: Now, id: ConnectionId, reset: bool) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.closing = true;
         if reset {
-            reset_on_close(&connection.socket);
             connection.over = true;
+            if let Some(handle) = &connection.handle {
+                connection.ending += 1;
+                self.ring.reset_on_close(handle, index_of(id));
+            }
             self.ring.cancel_slot(index_of(id));
         } else {
             if connection.armed {
@@ -384,36 +459,35 @@ impl UringDriver {
             }
             self.lingering.push_back((now.monotonic_us + LINGER_US, id));
         }
-        self.continue_close(now, id, machine);
+        self.continue_close(id);
     }
 
     /// Sends the rest, then FIN, then waits for the peer's FIN: closing with bytes unread would
     /// reset the connection and take acks under way with it. Nothing more is read.
-    fn continue_close<M: Machine>(&mut self, now: Now, id: ConnectionId, machine: &mut M) {
+    fn continue_close(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !connection.closing {
             return;
         }
+        let Some(handle) = &connection.handle else { return };
         let all_sent = connection.unsent.is_empty() && !connection.sending;
-        if !connection.over && !connection.fin_sent && all_sent {
-            connection.fin_sent = true;
-            let shut = rustix::net::shutdown(&connection.socket, Shutdown::Write);
-            connection.over = shut.is_err() || connection.ended;
-            if !connection.over {
+        if !connection.over && connection.ending == 0 && all_sent {
+            if !connection.fin_sent {
+                connection.ending += 1;
+                self.ring.shut(handle, index_of(id));
+            } else if !connection.watching {
                 connection.watching = true;
-                self.ring.watch_hang_up(&connection.socket, index_of(id));
+                self.ring.watch_hang_up(handle, index_of(id));
             }
         }
         let in_flight = connection.armed || connection.sending || connection.watching;
-        if connection.over && !in_flight {
-            drop(self.connections.remove(id));
-            machine.handle(now, Completion::Closed { connection: id });
-            self.gate.left();
-            self.accept_as_wanted();
+        if connection.over && !in_flight && connection.ending == 0 {
+            let handle = connection.handle.take().expect("it was there just now");
+            self.ring.close(handle, index_of(id));
         }
     }
 
-    fn run_timers<M: Machine>(&mut self, now: Now, machine: &mut M) {
+    fn run_timers(&mut self, now: Now) {
         while let Some((deadline, id)) = self.lingering.front().copied() {
             if deadline > now.monotonic_us {
                 break;
@@ -422,23 +496,24 @@ impl UringDriver {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.over = true;
                 self.ring.cancel_slot(index_of(id));
-                self.continue_close(now, id, machine);
+                self.continue_close(id);
             }
         }
         if self.gate.retry_is_due(now) {
-            self.accept_as_wanted();
+            self.accept_as_wanted(now);
         }
     }
 }
 
 impl Connection {
-    fn new(socket: Socket) -> Connection {
+    fn new(handle: Handle) -> Connection {
         Connection {
-            socket,
+            handle: Some(handle),
             receiving: false,
             armed: false,
             sending: false,
             watching: false,
+            ending: 0,
             ended: false,
             unsent: Vec::new(),
             abandoned: false,
