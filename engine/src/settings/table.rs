@@ -211,8 +211,10 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "connections_max",
         group: Group::Process,
-        help: "Connections that the process holds at once. Beyond it none are taken until one \
-               closes; those that wait stay in the kernel's queue.",
+        help: "Connections that the process holds at once, all shards together. Beyond it none \
+               are taken until one closes; those that wait stay in the kernel's queue. If it is \
+               more than RLIMIT_NOFILE carries, each ring holds up to that limit by direct \
+               descriptors; epoll holds fewer, and says so.",
         allowed: "1 to 10000000",
         set: |settings, text| within(&mut settings.connections_max, text, 1, 10_000_000),
         get: |settings| settings.connections_max.to_string(),
