@@ -6,6 +6,7 @@
 //! Not:  where a document ends in a stream of them (`boundary`).
 
 pub mod value;
+mod digits;
 pub mod draft;
 pub mod scan;
 pub mod markup;

@@ -22,7 +22,7 @@ pub const EXTRA_BYTES_MAX: usize = 4_096;
 pub const REJECTED_MAX: usize = 1 << 16;
 /// Bytes in memory that a document may become, per byte that it may be long: an ingress label of
 /// 40 bytes repeats a mapping of any size, so the length alone would not bound the memory.
-const EXPANSION_MAX: usize = 4;
+pub const EXPANSION_MAX: usize = 4;
 
 /// Why a part of a mapping cannot stand.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,23 @@
 //! Out:  its mappings in the unit; or `false`, and then `read` has to judge the document.
 //! Law:  whatever is not canonical byte for byte, or not right, is left to `read`; none is guessed.
 //! Not:  rejections: a document with anything to reject is never finished here.
+//!
+//! Between two values a document always says the same, so whole literals are compared, each with
+//! a few wide loads, and a value ends where its own reader ends. Text is not checked to be UTF-8:
+//! nothing but ASCII passes here.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use smallvec::SmallVec;
 use storage::mapping::{
-    Branches, Fec, Ingress, Label, Mapping, Nhlfe, Operation, Origin, RouteDistinguisher,
-    TimeSource,
+    Branches, Fec, Ingress, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
+    RouteDistinguisher, STACK_LABELS_MAX, TimeSource,
 };
 use storage::time::Micros;
 
-use super::draft::{Budget, EXTRA_BYTES_MAX, check};
+use super::digits::{self, Seconds};
+use super::draft::{EXPANSION_MAX, EXTRA_BYTES_MAX, check};
 use super::{NAMESPACE, value};
 use crate::wire::{SnapshotMark, Unit, WireLimits};
 
@@ -20,201 +29,385 @@ const CANONICAL_DEPTH: usize = 4;
 /// Attributes of one canonical element: type, loopback, rd and prefix of a `fec`.
 const CANONICAL_ATTRIBUTES: usize = 4;
 
+/// The shortest canonical mapping, and the shortest branch.
+const MAPPING_BYTES_MIN: usize = b"<mapping timestamp=\"0\"><fec type=\"unknown\"/>\
+    <ingress label=\"0\" origin=\"service\"/><operation type=\"none\"/></mapping>"
+    .len();
+const BRANCH_BYTES_MIN: usize = b"<nhlfe label=\"\" next-hop=\"fec\"/>".len();
+// So no document needs to be counted here against the memory that it may become.
+const _: () = assert!(size_of::<Mapping>() <= EXPANSION_MAX * MAPPING_BYTES_MIN);
+const _: () = assert!(size_of::<Nhlfe>() <= EXPANSION_MAX * BRANCH_BYTES_MIN);
+
 /// Reads the document if all of it is canonical. After `false` the unit holds parts of it.
 pub fn scan(text: &[u8], limits: &WireLimits, unit: &mut Unit) -> bool {
-    // Limits below the canonical shape are `read`'s to enforce.
-    if limits.xml_depth_max < CANONICAL_DEPTH || limits.xml_attributes_max < CANONICAL_ATTRIBUTES {
+    // Limits below the canonical shape, and a document beyond its own, are `read`'s to enforce.
+    if limits.xml_depth_max < CANONICAL_DEPTH
+        || limits.xml_attributes_max < CANONICAL_ATTRIBUTES
+        || limits.inflated_bytes_max < text.len()
+    {
         return false;
     }
-    // One pass over the document, at some ten bytes per nanosecond, saves one per value.
-    let Ok(rest) = std::str::from_utf8(text) else { return false };
-    Scanner { rest, budget: Budget::new(limits) }.document(unit).is_some()
+    let mut scanner = Scanner { rest: text, seconds: Seconds::new() };
+    scanner.document(unit).is_some()
 }
 
+/// A mapping of which nothing has been read.
+const NOTHING: Mapping = Mapping {
+    fec: Fec::Unknown,
+    ingress: Ingress::UNTAGGED,
+    operation: Operation::None,
+    branches: Branches::new_const(),
+    event_time: Micros(0),
+    time_source: TimeSource::Router,
+    extra: None,
+};
+
 struct Scanner<'t> {
-    rest: &'t str,
-    budget: Budget,
+    rest: &'t [u8],
+    seconds: Seconds,
 }
 
 impl<'t> Scanner<'t> {
     fn document(&mut self, unit: &mut Unit) -> Option<()> {
         // Optional, and in this one spelling.
-        self.eat("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
+        self.eat(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
         self.space();
-        self.expect("<label-mappings xmlns=\"")?;
-        self.expect(NAMESPACE)?;
-        self.expect("\"")?;
-        if self.eat(" router-id=\"") {
+        self.expect(b"<label-mappings xmlns=\"")?;
+        self.rest = self.rest.strip_prefix(NAMESPACE.as_bytes())?;
+        self.expect(b"\"")?;
+        if self.eat(b" router-id=\"") {
             unit.router = Some(value::router(self.value()?)?);
         }
-        if self.eat(" snapshot=\"") {
+        if self.eat(b" snapshot=\"") {
             unit.snapshot = snapshot(self.value()?)?;
         }
-        self.expect(">")?;
-        loop {
+        self.expect(b">")?;
+        self.space();
+        while self.eat(b"<mapping timestamp=\"") {
+            self.mapping(unit.mappings.push_mut(NOTHING))?;
             self.space();
-            if !self.eat("<mapping timestamp=\"") {
-                break;
-            }
-            let mapping = self.mapping()?;
-            self.budget.take(&mapping).then_some(())?;
-            unit.mappings.push(mapping);
         }
-        self.expect("</label-mappings>")?;
+        self.expect(b"</label-mappings>")?;
         self.space();
         self.rest.is_empty().then_some(())
     }
 
-    fn mapping(&mut self) -> Option<Mapping> {
-        let event_time = self.time()?;
-        self.expect(">")?;
-        self.space();
-        let fec = self.fec()?;
-        self.space();
-        let ingress = self.ingress()?;
-        self.space();
-        let (operation, mut branches) = self.operation()?;
-        self.space();
-        let extra = self.options()?;
-        self.expect("</mapping>")?;
-        check(ingress, operation, &branches).ok()?;
-        if operation == Operation::None {
-            branches.clear();
-        } else if branches.len() > 1 {
-            branches.sort_unstable();
+    /// A mapping behind the opening of its time. Each part is written where it stays.
+    #[inline(always)]
+    fn mapping(&mut self, mapping: &mut Mapping) -> Option<()> {
+        mapping.event_time = self.time()?;
+        self.fec(&mut mapping.fec)?;
+        mapping.ingress = self.ingress()?;
+        let (operation, has_branches) = self.operation()?;
+        mapping.operation = operation;
+        if has_branches {
+            self.branches(&mut mapping.branches)?;
         }
-        let time_source = TimeSource::Router;
-        Some(Mapping { fec, ingress, operation, branches, event_time, time_source, extra })
+        if !self.eat(b"</mapping>") {
+            mapping.extra = self.options()?;
+        }
+        check(mapping.ingress, operation, &mapping.branches).ok()?;
+        if operation == Operation::None {
+            mapping.branches.clear();
+        } else if mapping.branches.len() > 1 {
+            mapping.sort_branches();
+        }
+        Some(())
     }
 
+    #[inline(always)]
     fn time(&mut self) -> Option<Micros> {
+        if let Some(window) = self.rest.first_chunk()
+            && let Some(time) = self.seconds.instant(window)
+        {
+            self.skip(digits::INSTANT_WINDOW_BYTES);
+            return Some(time);
+        }
         value::time(self.value()?)
     }
 
-    fn fec(&mut self) -> Option<Fec> {
-        self.expect("<fec type=\"")?;
-        let fec = match self.value()? {
-            "ip" => {
-                let prefix = value::prefix(self.attribute(" prefix=\"")?)?;
-                let table = self.attribute(" table=\"").map_or(Some(0), value::number)?;
-                Fec::Ip { prefix, table }
-            }
-            "vrf" => {
-                let loopback = value::address(self.attribute(" loopback=\"")?)?;
-                let rd: RouteDistinguisher = self.attribute(" rd=\"")?.parse().ok()?;
-                let prefix = match self.attribute(" prefix=\"") {
-                    Some(text) => Some(value::prefix(text)?),
-                    None => None,
-                };
-                Fec::Vrf { loopback, rd, prefix }
-            }
-            kind @ ("vsi" | "ac") => {
-                let loopback = value::address(self.attribute(" loopback=\"")?)?;
-                let pw_id = value::number(self.attribute(" pw-id=\"")?)?;
-                match kind {
-                    "vsi" => Fec::Vsi { loopback, pw_id },
-                    _ => Fec::Ac { loopback, pw_id },
-                }
-            }
-            "unknown" => Fec::Unknown,
-            _ => return None,
-        };
-        self.expect("/>")?;
-        Some(fec)
+    #[inline(always)]
+    fn fec(&mut self, fec: &mut Fec) -> Option<()> {
+        if self.eat(b"><fec type=\"ip\" prefix=\"") {
+            return self.fec_ip(fec);
+        }
+        self.expect_spaced(b"><fec type=\"", 1)?;
+        if self.eat(b"ip\" prefix=\"") {
+            return self.fec_ip(fec);
+        }
+        *fec = self.fec_other()?;
+        Some(())
     }
 
+    #[inline(always)]
+    fn fec_ip(&mut self, fec: &mut Fec) -> Option<()> {
+        match self.quad_prefix() {
+            Some(prefix) => *fec = Fec::Ip { prefix: IpNet::V4(prefix), table: 0 },
+            None => *fec = Fec::Ip { prefix: value::prefix(self.value()?)?, table: 0 },
+        }
+        if self.eat(b" table=\"")
+            && let Fec::Ip { table, .. } = fec
+        {
+            *table = value::number(self.value()?)?;
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn fec_other(&mut self) -> Option<Fec> {
+        if self.eat(b"vrf\" loopback=\"") {
+            let loopback = self.address()?;
+            self.expect(b" rd=\"")?;
+            let rd: RouteDistinguisher = self.value()?.parse().ok()?;
+            let prefix = if self.eat(b" prefix=\"") { Some(self.prefix()?) } else { None };
+            return Some(Fec::Vrf { loopback, rd, prefix });
+        }
+        if self.eat(b"vsi\" loopback=\"") {
+            let loopback = self.address()?;
+            return Some(Fec::Vsi { loopback, pw_id: self.pw_id()? });
+        }
+        if self.eat(b"ac\" loopback=\"") {
+            let loopback = self.address()?;
+            return Some(Fec::Ac { loopback, pw_id: self.pw_id()? });
+        }
+        self.eat(b"unknown\"").then_some(Fec::Unknown)
+    }
+
+    #[inline(always)]
+    fn pw_id(&mut self) -> Option<u32> {
+        self.expect(b" pw-id=\"")?;
+        value::number(self.value()?)
+    }
+
+    /// From behind the FEC to the type of the operation.
+    #[inline(always)]
     fn ingress(&mut self) -> Option<Ingress> {
-        let label: Option<Label> = value::label(self.attribute("<ingress label=\"")?)?;
-        let origin: Origin = value::origin(self.attribute(" origin=\"")?)?;
-        self.expect("/>")?;
+        self.expect_spaced(b"/><ingress label=\"", 2)?;
+        if self.eat(b"-1\" origin=\"untagged\"/><operation type=\"") {
+            return Some(Ingress::UNTAGGED);
+        }
+        let label = if self.eat(b"-1") { None } else { Some(self.label()?) };
+        if self.eat(b"\" origin=\"platform\"/><operation type=\"") {
+            return Some(Ingress { label, origin: Origin::Platform });
+        }
+        self.expect(b"\" origin=\"")?;
+        let origin = value::origin(self.value()?)?;
+        self.expect_spaced(b"/><operation type=\"", 2)?;
         Some(Ingress { label, origin })
     }
 
-    fn operation(&mut self) -> Option<(Operation, Branches)> {
-        let operation = value::operation(self.attribute("<operation type=\"")?)?;
-        let mut branches = Branches::new();
-        if self.eat("/>") {
-            return Some((operation, branches));
+    /// The type of the operation, and whether a branch or the end of the branches follows.
+    #[inline(always)]
+    fn operation(&mut self) -> Option<(Operation, bool)> {
+        if self.eat(b"swap\">") {
+            return Some((Operation::Swap, true));
         }
-        self.expect(">")?;
-        loop {
+        if self.eat(b"push\">") {
+            return Some((Operation::Push, true));
+        }
+        let operation = value::operation(self.value()?)?;
+        if self.eat(b"/>") {
             self.space();
-            let Some(label) = self.attribute("<nhlfe label=\"") else { break };
-            let stack = value::stack(label).ok()?;
-            let next_hop = value::next_hop(self.attribute(" next-hop=\"")?)?;
-            let weight = match self.attribute(" weight=\"") {
-                Some(text) => Some(value::number(text)?),
-                None => None,
-            };
-            self.expect("/>")?;
-            branches.push(Nhlfe { stack, next_hop, weight });
+            return Some((operation, false));
         }
-        self.expect("</operation>")?;
-        Some((operation, branches))
+        self.expect(b">")?;
+        Some((operation, true))
     }
 
-    /// Options behind the operation, kept as they are written.
-    fn options(&mut self) -> Option<Option<Box<str>>> {
-        let mut extra = String::new();
-        loop {
-            let from = self.rest;
-            if !self.eat("<option name=\"") {
-                break;
+    /// The branches and the end of the operation.
+    #[inline(always)]
+    fn branches(&mut self, branches: &mut Branches) -> Option<()> {
+        self.space();
+        while self.eat(b"<nhlfe label=\"") {
+            let (stack, weight) = (self.stack()?, None);
+            match self.quad() {
+                Some(address) => {
+                    let next_hop = NextHop::Address(IpAddr::V4(address));
+                    branches.push(Nhlfe { stack, next_hop, weight });
+                }
+                None => {
+                    let next_hop = value::next_hop(self.value()?)?;
+                    branches.push(Nhlfe { stack, next_hop, weight });
+                }
             }
-            self.value()?;
-            self.expect(">")?;
-            let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !b"<>&]".contains(byte);
-            let length = self.rest.bytes().take_while(|byte| is_plain(byte)).count();
-            self.rest = self.rest.get(length..)?;
-            self.expect("</option>")?;
-            extra.push_str(from.get(..from.len() - self.rest.len())?);
-            if extra.len() > EXTRA_BYTES_MAX {
+            if !self.eat(b"/>") {
+                self.expect(b" weight=\"")?;
+                branches.last_mut()?.weight = Some(value::number(self.value()?)?);
+                self.expect(b"/>")?;
+            }
+            self.space();
+        }
+        self.expect(b"</operation>")?;
+        self.space();
+        Some(())
+    }
+
+    /// The labels of one branch, up to its next hop.
+    #[inline(always)]
+    fn stack(&mut self) -> Option<LabelStack> {
+        if self.eat(b"-1\" next-hop=\"") {
+            return Some(LabelStack::new());
+        }
+        let first = self.label()?;
+        let mut stack = SmallVec::from_buf_and_len([first; 3], 1);
+        while !self.eat(b"\" next-hop=\"") {
+            self.expect(b" ")?;
+            stack.push(self.label()?);
+            if stack.len() > STACK_LABELS_MAX {
                 return None;
             }
-            self.space();
         }
-        Some((!extra.is_empty()).then(|| extra.into_boxed_str()))
+        Some(stack)
     }
 
-    /// The value behind `opening`, if that stands here.
-    #[inline]
-    fn attribute(&mut self, opening: &str) -> Option<&'t str> {
-        if self.eat(opening) { self.value() } else { None }
+    #[inline(always)]
+    fn label(&mut self) -> Option<Label> {
+        let (number, length) = digits::number(self.rest.first_chunk()?)?;
+        self.skip(length);
+        Label::new(number)
+    }
+
+    #[inline(always)]
+    fn address(&mut self) -> Option<IpAddr> {
+        match self.quad() {
+            Some(address) => Some(IpAddr::V4(address)),
+            None => value::address(self.value()?),
+        }
+    }
+
+    /// A dotted quad and the quote behind it, or nothing is taken.
+    #[inline(always)]
+    fn quad(&mut self) -> Option<Ipv4Addr> {
+        let (address, length) = digits::quad(self.rest.first_chunk()?)?;
+        (self.rest.get(length) == Some(&b'"')).then(|| self.skip(length + 1))?;
+        Some(address)
+    }
+
+    #[inline(always)]
+    fn prefix(&mut self) -> Option<IpNet> {
+        match self.quad_prefix() {
+            Some(prefix) => Some(IpNet::V4(prefix)),
+            None => value::prefix(self.value()?),
+        }
+    }
+
+    /// A dotted quad, a length and the quote behind them, or nothing is taken.
+    #[inline(always)]
+    fn quad_prefix(&mut self) -> Option<Ipv4Net> {
+        let (address, quad_bytes) = digits::quad(self.rest.first_chunk()?)?;
+        let (digits, length_bytes) = match self.rest.get(quad_bytes..)?.first_chunk()? {
+            [b'/', ten, one, b'"'] => ([ten ^ b'0', one ^ b'0'], 4),
+            [b'/', one, b'"', _] => ([0, one ^ b'0'], 3),
+            _ => return None,
+        };
+        if digits[0] > 9 || digits[1] > 9 {
+            return None;
+        }
+        let length = digits[0] * 10 + digits[1];
+        let mask = u32::MAX.checked_shl(32_u32.checked_sub(u32::from(length))?).unwrap_or(0);
+        let masked = Ipv4Addr::from_bits(address.to_bits() & mask);
+        self.skip(quad_bytes + length_bytes);
+        Ipv4Net::new(masked, length).ok()
+    }
+
+    /// Options behind the operation, kept as they are written, and the end of the mapping.
+    fn options(&mut self) -> Option<Option<Box<str>>> {
+        let (extra, rest) = options(self.rest)?;
+        self.rest = rest;
+        Some(extra)
     }
 
     /// Text up to the closing quote, which is consumed too: printable ASCII without markup.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> Option<&'t str> {
-        let is_plain =
-            |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'<' | b'&');
-        let length = self.rest.bytes().position(|byte| !is_plain(byte))?;
-        let text = self.rest.get(..length)?;
-        self.rest = self.rest.get(length..)?.strip_prefix('"')?;
+        let (text, rest) = quoted(self.rest)?;
+        self.rest = rest;
         Some(text)
     }
 
-    #[inline]
+    #[inline(always)]
     fn space(&mut self) {
-        let is_space = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-        let length = self.rest.bytes().take_while(|byte| is_space(*byte)).count();
-        self.rest = self.rest.get(length..).unwrap_or_default();
+        self.rest = trim_space(self.rest);
     }
 
-    #[inline]
-    fn eat(&mut self, literal: &str) -> bool {
-        match self.rest.strip_prefix(literal) {
-            Some(rest) => {
+    /// Whether the literal stands here; then it is taken.
+    #[inline(always)]
+    fn eat<const N: usize>(&mut self, literal: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk::<N>() {
+            Some((found, rest)) if found == literal => {
                 self.rest = rest;
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 
-    #[inline]
-    fn expect(&mut self, literal: &str) -> Option<()> {
+    #[inline(always)]
+    fn expect<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
         self.eat(literal).then_some(())
     }
+
+    /// The literal, with or without white space at `gap`.
+    #[inline(always)]
+    fn expect_spaced<const N: usize>(&mut self, literal: &[u8; N], gap: usize) -> Option<()> {
+        if !self.eat(literal) {
+            self.rest = spaced(self.rest, literal, gap)?;
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, length: usize) {
+        self.rest = self.rest.get(length..).unwrap_or_default();
+    }
+}
+
+// What is rare takes the rest and gives it back, so that the scanner itself can stay in registers.
+
+/// What follows a literal that has white space at `gap`.
+#[cold]
+fn spaced<'t>(rest: &'t [u8], literal: &[u8], gap: usize) -> Option<&'t [u8]> {
+    let (before, behind) = literal.split_at_checked(gap)?;
+    trim_space(rest.strip_prefix(before)?).strip_prefix(behind)
+}
+
+/// Text up to the closing quote, printable ASCII without markup, and what follows the quote.
+fn quoted(rest: &[u8]) -> Option<(&str, &[u8])> {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'<' | b'&');
+    let length = rest.iter().position(|byte| !is_plain(*byte))?;
+    let (text, behind) = rest.split_at_checked(length)?;
+    Some((std::str::from_utf8(text).ok()?, behind.strip_prefix(b"\"")?))
+}
+
+/// Options, verbatim, and what follows the end of their mapping.
+#[cold]
+fn options(text: &[u8]) -> Option<(Option<Box<str>>, &[u8])> {
+    let mut extra = String::new();
+    let mut rest = text;
+    while let Some(value) = rest.strip_prefix(b"<option name=\"") {
+        let (_, behind) = quoted(value)?;
+        let behind = behind.strip_prefix(b">")?;
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !b"<>&]".contains(byte);
+        let length = behind.iter().take_while(|byte| is_plain(byte)).count();
+        let end = behind.get(length..)?.strip_prefix(b"</option>")?;
+        let written = rest.get(..rest.len() - end.len())?;
+        extra.push_str(std::str::from_utf8(written).ok()?);
+        if extra.len() > EXTRA_BYTES_MAX {
+            return None;
+        }
+        rest = trim_space(end);
+    }
+    let rest = rest.strip_prefix(b"</mapping>")?;
+    Some(((!extra.is_empty()).then(|| extra.into_boxed_str()), rest))
+}
+
+/// What follows the white space of XML.
+#[inline(always)]
+fn trim_space(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\r' | b'\n', rest @ ..] = text {
+        text = rest;
+    }
+    text
 }
 
 /// What the `snapshot` attribute of the root element says.
