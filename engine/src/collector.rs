@@ -63,10 +63,16 @@ pub enum StartError {
         source: io::Error,
     },
     /// What recovery found cannot be made durable.
-    #[error("cannot write the log of {data}: {source}", data = data.display())]
+    #[error(
+        "cannot write the log of {data}, which lies on {room}: {source}; what recovery found must \
+         be durable before a router may connect",
+        data = data.display()
+    )]
     Write {
         /// The data folder.
         data: PathBuf,
+        /// What its file system has left.
+        room: Room,
         /// What the kernel said.
         source: io::Error,
     },

@@ -241,10 +241,12 @@ impl std::fmt::Display for Seconds {
 }
 
 /// Upper bounds of a histogram's buckets: 100 µs, where a sync on a fast disk begins, to 10 s,
-/// where nobody waits any more.
-const BOUNDS_US: [u64; 16] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+/// where nobody waits any more. Close together where commits of a healthy host lie: below the
+/// default interval of 20 ms for the disk alone, up to twice of it with the wait for the batch.
+const BOUNDS_US: [u64; 26] = [
+    100, 250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 7_500, 10_000, 15_000, 20_000, 25_000,
+    30_000, 35_000, 40_000, 50_000, 75_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
 ];
 /// Per cause: rejections, bytes, mappings.
 const CAUSE_VALUES: usize = 3;
@@ -302,7 +304,7 @@ mod tests {
             "stormdrain_received_bytes_total{shard=\"1\"} 40\n",
             "stormdrain_rejected_bytes_total{cause=\"frame-checksum\",shard=\"1\"} 17\n",
             "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"0.0001\"} 1\n",
-            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"0.0025\"} 2\n",
+            "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"0.002\"} 2\n",
             "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"10\"} 2\n",
             "stormdrain_commit_seconds_bucket{shard=\"1\",le=\"+Inf\"} 3\n",
             "stormdrain_commit_seconds_sum{shard=\"1\"} 99.0021\n",

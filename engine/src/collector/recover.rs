@@ -44,8 +44,10 @@ pub(super) fn recover(
         let mut block = Vec::new();
         recovered.rows.iter().for_each(|row| builder.session(row));
         builder.finish(&mut block);
-        disk::append_now(data, 0, now.hour(), &block)
-            .map_err(|source| StartError::Write { data: data.to_owned(), source })?;
+        disk::append_now(data, 0, now.hour(), &block).map_err(|source| {
+            let (data, room) = (data.to_owned(), disk::Room::at(data));
+            StartError::Write { data, room, source }
+        })?;
     }
     tracing::info!(routers = recovered.routers.len(), lost_sessions, "recovered");
     Ok((recovered.routers, configured))

@@ -152,7 +152,7 @@ impl Commit {
     }
 
     /// Bytes that wait for the batch in flight to end.
-    fn waiting_bytes(&self) -> usize {
+    pub(super) fn waiting_bytes(&self) -> usize {
         self.sealed.len() + self.builder.bytes()
     }
 }

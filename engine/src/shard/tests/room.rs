@@ -119,3 +119,36 @@ fn the_next_hours_file_is_made_ahead_once_by_a_shard_that_writes() {
     bench.turn();
     assert_eq!(bench.prepared.len(), 1, "nothing was written in that hour");
 }
+
+#[test]
+fn a_slow_commit_is_digested_behind_until_so_much_collects_and_no_further() {
+    const BATCH_BYTES: usize = 8_192;
+    let mut bench = Bench::with(|settings| {
+        settings.block_bytes_max = 1_024;
+        settings.batch_bytes_max = BATCH_BYTES;
+    });
+    bench.sync_at_once = false;
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.settle();
+    assert!(bench.sync_asked, "the commit that is slow");
+    let framed = |bench: &mut Bench| bench.shard.counters().get(Metric::MappingsFramed);
+    let mut most = 0;
+    for sequence in 1..=300 {
+        let label = 16 + sequence as u32 * 20;
+        let mappings: Vec<Mapping> = (0..20).map(|at| mapping(label + at, label)).collect();
+        bench.send(id, &frame(sequence, false, &mappings));
+        most = most.max(bench.shard.commit.waiting_bytes());
+    }
+    let digested = framed(&mut bench);
+    assert!((100..5_000).contains(&digested), "{digested} of 6,000 digested");
+    assert!((BATCH_BYTES..BATCH_BYTES + 1_024).contains(&most), "{most} bytes collected");
+    for _ in 0..100 {
+        bench.turn();
+        if bench.sync_asked {
+            bench.sync();
+        }
+        bench.pass(bench.shard.settings.commit_interval_us);
+    }
+    assert_eq!((framed(&mut bench), bench.acked[&id]), (6_000, 300));
+}
