@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
+use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 
 /// One entry of the list that a run without a name prints.
 pub(crate) struct Bench {
@@ -27,7 +28,43 @@ pub(crate) struct Bench {
 }
 
 /// Every bench, in the order in which the byte travels.
-pub(crate) const BENCHES: &[Bench] = &[];
+pub(crate) const BENCHES: &[Bench] = &[
+    Bench {
+        name: "decode",
+        about: "inflate, parse, table and append on one core, beside inflate alone",
+        run: decode::run,
+    },
+    Bench {
+        name: "decode-shard",
+        about: "the same through the whole shard: surge, sessions, books, commits",
+        run: decode_shard::run,
+    },
+    Bench {
+        name: "table",
+        about: "memory of an entry at 34,000 routers x 2,000 entries",
+        run: table::run,
+    },
+    Bench {
+        name: "log-size",
+        about: "bytes of a change in the hot log, in a storm and in a trickle",
+        run: log_size::run,
+    },
+    Bench {
+        name: "end-to-end",
+        about: "durable mappings in a second over loopback, beside bare inflate",
+        run: end_to_end::run,
+    },
+    Bench {
+        name: "connections",
+        about: "the rate at 17,000 connections beside that at 100",
+        run: connections::run,
+    },
+    Bench {
+        name: "commit",
+        about: "how long a router waits for its ack at half of the load",
+        run: commit::run,
+    },
+];
 
 /// Why a bench could not come to an end.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +117,9 @@ impl BenchError {
     }
 }
 
+/// Below this share of the full size nothing costly is done beside the figures.
+const SMALL: f64 = 0.01;
+
 /// One run of the program: what is wanted, how large, and where it is said.
 pub(crate) struct Run {
     report: Report,
@@ -107,6 +147,11 @@ impl Run {
     /// A size of the full run, as small as this run is, but at least `least`.
     pub(crate) fn scaled(&self, full: usize, least: usize) -> usize {
         ((full as f64 * self.scale) as usize).max(least)
+    }
+
+    /// Whether the run is so small that only its working is of interest.
+    pub(crate) fn is_small(&self) -> bool {
+        self.scale < SMALL
     }
 
     /// An empty folder on the file system that the run was given; removed when it is dropped.

@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 
 /// What a reader of a figure has to know of the machine, one fact per line.
 pub(crate) fn description(data: &Path) -> String {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpus = cpus();
     let model = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
     let memory = line_of("/proc/meminfo", "MemTotal").unwrap_or_else(unknown);
     let kernel = read("/proc/sys/kernel/osrelease").unwrap_or_else(unknown);
@@ -35,6 +35,11 @@ pub(crate) fn description(data: &Path) -> String {
     );
     let _ = writeln!(text, "commit: {}", commit().unwrap_or_else(unknown));
     text
+}
+
+/// CPUs that this process may use.
+pub(crate) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn unknown() -> String {
@@ -87,6 +92,13 @@ pub(crate) fn cpu_of(process: u32) -> Duration {
     ticks_of(ticks)
 }
 
+/// Resident memory of this process; 0 where it is not known.
+pub(crate) fn resident_bytes() -> u64 {
+    let pages = read("/proc/self/statm").unwrap_or_default();
+    let pages = pages.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
 fn ticks_of(ticks: u64) -> Duration {
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_secs_f64(ticks as f64 / per_second as f64)
@@ -125,8 +137,7 @@ impl Watch {
     /// What happened since, of the same processes.
     pub(crate) fn end(&self, others: &[u32]) -> String {
         let now = total();
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let capacity = self.began.elapsed().as_secs_f64() * cpus as f64;
+        let capacity = self.began.elapsed().as_secs_f64() * cpus() as f64;
         let busy = now.busy.saturating_sub(self.total.busy);
         let own = own(others).saturating_sub(self.own);
         let foreign = busy.saturating_sub(own).as_secs_f64() / capacity * 100.0;

@@ -5,14 +5,21 @@
 //! Law:  0 done, 1 something was lost or `verify` found a fault, 2 usage, 3 the host refused.
 //! Not:  the collector; what is measured is its own code, or its own process.
 
-#![allow(dead_code, reason = "the benches that use these parts follow")]
-
 mod report;
 mod host;
 mod bench;
 mod corpus;
 mod process;
 mod collector;
+mod flood;
+mod idle_driver;
+mod decode;
+mod decode_shard;
+mod table;
+mod log_size;
+mod end_to_end;
+mod connections;
+mod commit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

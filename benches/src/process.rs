@@ -13,13 +13,18 @@ use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::BenchError;
-use crate::{collector, host};
+use crate::{collector, decode, flood, host, table};
 
 /// Plays a role to its end; the words that come in are lines of standard input.
 type Play = fn(&[String]) -> Result<(), BenchError>;
 
 /// Every role, by its name.
-const ROLES: &[(&str, Play)] = &[(collector::ROLE, collector::play)];
+const ROLES: &[(&str, Play)] = &[
+    (collector::ROLE, collector::play),
+    (flood::ROLE, flood::play),
+    (decode::ROLE, decode::play),
+    (table::ROLE, table::play),
+];
 
 /// First word of the answer of a role that failed.
 const ERROR: &str = "error ";
@@ -87,6 +92,20 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     let mut only = CpuSet::new();
     only.set(cpu);
     Ok(sched_setaffinity(None, &only)?)
+}
+
+/// Does `work` on a thread that stays on one CPU; the pin ends with it.
+pub(crate) fn on_cpu<T: Send>(
+    cpu: usize,
+    work: impl FnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            pin(cpu)?;
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// A process of the bench. Killed when it is dropped.

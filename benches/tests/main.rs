@@ -28,3 +28,54 @@ fn wrong_words_are_2() {
         assert!(text.contains(word), "{arguments:?}: {text}");
     }
 }
+
+/// Runs one bench at its smallest; its figures, by name.
+fn small(name: &str) -> Vec<(String, f64)> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().to_str().expect("a path in UTF-8");
+    let output = benches(&[name, "--scale", "0.001", "--data", data]);
+    let text = String::from_utf8(output.stdout).expect("lines in UTF-8");
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("FAULT"), "{text}");
+    let figures = text.lines().filter_map(|line| line.strip_prefix("RATIO "));
+    let figures = figures.map(|line| {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap_or_default().to_owned();
+        let numbers: Vec<f64> = words.flat_map(str::parse).collect();
+        assert_eq!(numbers.len(), 3, "{line}");
+        (name, numbers[0])
+    });
+    let skipped = text.lines().filter(|line| line.starts_with("SKIPPED "));
+    skipped.for_each(|line| eprintln!("NOT RUN: {line}"));
+    figures.collect()
+}
+
+#[test]
+fn decode_has_a_figure_for_every_length_of_a_frame() {
+    let figures = small("decode");
+    let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+    for length in ["1", "10", "100", "1000"] {
+        assert!(names.contains(&&*format!("decode/change/{length}")), "{names:?}");
+        assert!(names.contains(&&*format!("decode/snapshot/{length}")), "{names:?}");
+    }
+    assert!(figures.iter().all(|(_, value)| *value > 0.0 && *value < 1.0), "{figures:?}");
+}
+
+#[test]
+fn the_whole_shard_digests_what_it_is_given() {
+    assert_eq!(small("decode-shard").len(), 4);
+}
+
+#[test]
+fn memory_and_disk_are_measured_per_entry() {
+    assert_eq!(small("table").len(), 1);
+    let figures = small("log-size");
+    assert!(figures.len() == 2 && figures.iter().all(|(_, bytes)| *bytes > 5.0), "{figures:?}");
+}
+
+#[test]
+fn what_is_sent_over_sockets_is_durable() {
+    assert_eq!(small("end-to-end/100").len(), 1);
+    small("connections");
+    assert_eq!(small("commit").len(), 1);
+}

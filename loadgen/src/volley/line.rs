@@ -14,6 +14,7 @@ use engine::wire::frame::{
     Codec, FrameEncoder, FrameFlags, FrameType, HEADER_BYTES, Header, decode_ack,
 };
 use engine::wire::hello::write_hello;
+use smallvec::SmallVec;
 use storage::time::Micros;
 
 use super::{Outcome, Speaker, VolleySettings};
@@ -23,6 +24,11 @@ use crate::workload::Frame;
 
 /// Name and version in hello.
 const AGENT: &str = concat!("stormgen-volley/", env!("CARGO_PKG_VERSION"));
+
+/// Frames that one write takes at most: a system call per small frame would measure the sender.
+const FRAMES_AT_ONCE: usize = 64;
+/// Bytes that one write takes at most: a socket's buffer.
+const WRITE_BYTES_MAX: usize = 256 << 10;
 
 /// What became of an attempt to write or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +59,6 @@ pub(super) struct Line {
     queue: VecDeque<Queued>,
     /// Bytes of the first queued frame that are written.
     written: usize,
-    /// Header of the first queued frame, with its sequence.
-    header: [u8; HEADER_BYTES],
     blocked: bool,
     unacked: VecDeque<Unacked>,
     /// The beginning of an ack.
@@ -72,7 +76,6 @@ impl Line {
             over: false,
             queue: VecDeque::new(),
             written: 0,
-            header: [0; HEADER_BYTES],
             blocked: false,
             unacked: VecDeque::new(),
             heard: Vec::new(),
@@ -174,20 +177,8 @@ impl Line {
         outcome: &mut Outcome,
     ) -> Step {
         self.blocked = false;
-        while let (Some(first), Some(stream)) = (self.queue.front(), self.stream.as_mut()) {
-            if limit_bytes == 0 {
-                return Step::Fine;
-            }
-            let frame = &pool[first.frame as usize];
-            if self.written == 0 {
-                self.header = numbered(frame, first.sequence);
-            }
-            let head = self.header.get(self.written..).unwrap_or(&[]);
-            let body = &frame.bytes[HEADER_BYTES.max(self.written)..];
-            let head = &head[..head.len().min(limit_bytes)];
-            let body = &body[..body.len().min(limit_bytes - head.len())];
-            let result = stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]);
-            let count = match result {
+        while !self.queue.is_empty() && limit_bytes > 0 {
+            let count = match self.write_once(limit_bytes, pool) {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked = true;
@@ -197,16 +188,46 @@ impl Line {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return Step::Broken,
             };
-            self.written += count;
             limit_bytes = limit_bytes.saturating_sub(count);
             outcome.bytes += count as u64;
-            if self.written == frame.bytes.len() {
-                let now = clock.now();
+            self.written += count;
+            let now = clock.now();
+            while let Some(first) = self.queue.front() {
+                let frame = &pool[first.frame as usize];
+                if self.written < frame.bytes.len() {
+                    break;
+                }
+                self.written -= frame.bytes.len();
                 self.moved = now;
                 self.frame_is_written(frame, now, settings, outcome);
             }
         }
         Step::Fine
+    }
+
+    /// One write of the first frames that are queued, headers with their sequences between them.
+    fn write_once(&mut self, limit_bytes: usize, pool: &[Frame]) -> std::io::Result<usize> {
+        let Some(stream) = self.stream.as_mut() else { return Err(ErrorKind::NotConnected.into()) };
+        let mut headers = [[0; HEADER_BYTES]; FRAMES_AT_ONCE];
+        let mut left = limit_bytes.min(WRITE_BYTES_MAX);
+        let mut skip = self.written;
+        let mut slices: SmallVec<[IoSlice<'_>; 2 * FRAMES_AT_ONCE]> = SmallVec::new();
+        for (queued, header) in self.queue.iter().zip(&mut headers) {
+            let frame = &pool[queued.frame as usize];
+            *header = numbered(frame, queued.sequence);
+            let head = header.get(skip..).unwrap_or(&[]);
+            let body = &frame.bytes[HEADER_BYTES.max(skip)..];
+            skip = 0;
+            for part in [head, body] {
+                let part = &part[..part.len().min(left)];
+                left -= part.len();
+                slices.push(IoSlice::new(part));
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        stream.write_vectored(&slices)
     }
 
     fn frame_is_written(
@@ -216,7 +237,6 @@ impl Line {
         settings: &VolleySettings,
         outcome: &mut Outcome,
     ) {
-        self.written = 0;
         let Some(Queued { frame: place, sequence, due }) = self.queue.pop_front() else { return };
         outcome.frame_is_written(frame.mappings, due, now);
         if settings.acks {

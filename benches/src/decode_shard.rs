@@ -1,0 +1,116 @@
+//! Decode through the whole shard: surge, sessions, books and commits included, kernel left out.
+//!
+//! In:   the corpus; tables of 3,000 routers with 2,000 entries each, visited in turn.
+//! Out:  `decode-shard/change/N`: bare inflate ÷ everything that a shard does with the bytes.
+//! Law:  both halves of a ratio are measured in turn on the same bytes; each frame is used once.
+//! Not:  stages (`decode`), sockets and disks (`end_to_end`).
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use engine::io::Now;
+use engine::metrics::Metric;
+use engine::settings::Settings;
+
+use crate::bench::{BenchError, Run};
+use crate::corpus;
+use crate::decode::resident::{Batch, Resident, START, Size};
+use crate::decode::{ENTRIES, FACES, FRAMES, Kind, PER_FRAME, ROUNDS, ROUTERS, SEED};
+use crate::idle_driver::IdleDriver;
+use crate::process;
+use crate::report::{median, spread};
+
+/// Frames that are drained before the shard digests: what a turn of a busy loop brings.
+const FRAMES_OF_A_TURN: usize = 16;
+
+/// Measures.
+pub(crate) fn run(run: &mut Run) -> Result<(), BenchError> {
+    process::on_cpu(0, || measure_all(run))
+}
+
+fn measure_all(run: &mut Run) -> Result<(), BenchError> {
+    let size = Size {
+        routers: run.scaled(ROUTERS, 20),
+        entries: run.scaled(ENTRIES, 1_000),
+        faces: run.scaled(FACES, 10),
+    };
+    let mut resident = Resident::new(SEED, size);
+    let states = resident.take_states();
+    let parked: BTreeMap<_, _> =
+        states.into_iter().map(|state| (state.router, Box::new(state))).collect();
+    let now = Now { wall: START, monotonic_us: 0 };
+    let mut driver = IdleDriver::new(&Settings::default(), parked, None, now);
+    for number in 0..size.routers {
+        let router = corpus::router(number);
+        driver.accept(number, router)?;
+        driver.receive(number, &corpus::hello(router, START, false, false));
+        driver.turn()?;
+    }
+    for (per_frame, frames) in PER_FRAME.into_iter().zip(FRAMES) {
+        let name = format!("decode-shard/change/{per_frame}");
+        if run.wants(&name) {
+            let frames = run.scaled(frames, 4);
+            measure(run, &mut resident, &mut driver, per_frame, frames, &name)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    run: &mut Run,
+    resident: &mut Resident,
+    driver: &mut IdleDriver,
+    per_frame: usize,
+    frames: usize,
+    name: &str,
+) -> Result<(), BenchError> {
+    let (mut ratios, mut inflates, mut wholes) = (Vec::new(), Vec::new(), Vec::new());
+    let changes_before = driver.count(Metric::Changes);
+    let mut offered = 0;
+    for round in 0..ROUNDS {
+        let batch = resident.batch(Kind::Change, frames, per_frame);
+        let per_mapping =
+            |began: Instant| began.elapsed().as_nanos() as f64 / batch.mappings as f64;
+        let (mut inflate, mut whole) = (0.0, 0.0);
+        for half in 0..2 {
+            let began = Instant::now();
+            if (half + round) % 2 == 0 {
+                resident.inflate(&batch);
+                inflate = per_mapping(began);
+            } else {
+                feed(driver, &batch)?;
+                whole = per_mapping(began);
+            }
+        }
+        ratios.push(inflate / whole);
+        inflates.push(inflate);
+        wholes.push(whole);
+        offered += batch.mappings;
+    }
+    driver.settle()?;
+    let changes = driver.count(Metric::Changes) - changes_before;
+    if driver.count(Metric::MappingsFramed) == 0 || changes > offered {
+        run.fault(format!("{offered} mappings were offered, {changes} are change rows"))?;
+    }
+    let share = changes as f64 / offered as f64 * 100.0;
+    run.note(format!("{share:.2} % are change rows; rounds: {}", spread(&ratios)))?;
+    let (inflate, whole) = (median(&inflates), median(&wholes));
+    run.note(format!("medians: {inflate:.1} / {whole:.1} ns"))?;
+    let unit = "ns per mapping: bare inflate / all of the shard";
+    run.figure(name, median(&ratios) * whole, whole, unit)
+}
+
+/// Gives the frames to the shard, some at a time, at the times at which it takes them.
+fn feed(driver: &mut IdleDriver, batch: &Batch) -> Result<(), BenchError> {
+    let began = Instant::now();
+    let start = driver.now.monotonic_us;
+    for frames in batch.frames().chunks(FRAMES_OF_A_TURN) {
+        let passed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        driver.pass((start + passed_us).saturating_sub(driver.now.monotonic_us));
+        for (router, bytes) in frames.iter().map(|frame| batch.frame(frame)) {
+            driver.receive(router, bytes);
+        }
+        driver.turn()?;
+    }
+    Ok(())
+}
