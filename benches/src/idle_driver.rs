@@ -30,7 +30,6 @@ pub(crate) struct IdleDriver {
     /// The time of whatever is given next.
     pub(crate) now: Now,
     folder: Option<PathBuf>,
-    file: Option<File>,
     log_bytes: u64,
 }
 
@@ -45,7 +44,7 @@ impl IdleDriver {
         let registry = Arc::new(Registry::new(routers));
         let policy = Arc::new(Policy::new(settings));
         let shard = Shard::new(ShardSettings::new(settings, 0, 1), registry, policy);
-        IdleDriver { shard, now, folder, file: None, log_bytes: 0 }
+        IdleDriver { shard, now, folder, log_bytes: 0 }
     }
 
     /// The connection of this number, from the router's own address.
@@ -109,17 +108,14 @@ impl IdleDriver {
 
     fn act(&mut self, op: Op) -> io::Result<()> {
         match op {
-            Op::LogOpen { hour } => {
-                self.file = self.open(hour)?;
-                self.shard.handle(self.now, Completion::LogOpened { hour, length: 0 });
-            }
-            Op::LogWrite { bytes } => {
+            Op::LogCommit { hour, bytes } => {
                 self.log_bytes += bytes.len() as u64;
-                if let Some(file) = &mut self.file {
+                if let Some(mut file) = self.open(hour)? {
                     file.write_all(&bytes)?;
                 }
+                let length = self.log_bytes;
+                self.shard.handle(self.now, Completion::LogSynced { length });
             }
-            Op::LogSync => self.shard.handle(self.now, Completion::LogSynced),
             Op::Close { connection, .. } => {
                 self.shard.handle(self.now, Completion::Closed { connection });
             }

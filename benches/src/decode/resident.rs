@@ -15,8 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use storage::log::BlockBuilder;
 use storage::mapping::Mapping;
 use storage::router::RouterState;
-use storage::row::{Basis, Position};
-use storage::table::{Applied, Arrival};
+use storage::row::{Basis, Position, Stamp};
+use storage::table::{Arrival, Round};
 use storage::time::Micros;
 
 use super::Kind;
@@ -88,6 +88,7 @@ pub(crate) struct Resident {
     inflated: Vec<u8>,
     tools: Tools,
     unit: Unit,
+    round: Round,
     builder: BlockBuilder,
     block: Vec<u8>,
     rows: u64,
@@ -115,6 +116,7 @@ impl Resident {
             inflated: Vec::new(),
             tools,
             unit,
+            round: Round::default(),
             builder: BlockBuilder::new(0),
             block: Vec::new(),
             rows: 0,
@@ -216,15 +218,14 @@ impl Resident {
             let shown = self.unit.snapshot != SnapshotMark::None;
             let basis = if shown { Basis::Snapshot } else { Basis::Live };
             let mut arrival = Arrival { position, collection_time: self.now, basis };
-            for mapping in &self.unit.mappings {
-                if let Applied::Change(stamp) = state.apply(mapping, &arrival) {
-                    if append {
-                        self.builder.change(&stamp, mapping);
-                    }
-                    arrival.position.index += 1;
-                    done.changes += 1;
+            let builder = &mut self.builder;
+            let on_change = &mut |stamp: &Stamp, mapping: &Mapping| {
+                if append {
+                    builder.change(stamp, mapping);
                 }
-            }
+            };
+            let mappings = &self.unit.mappings;
+            done.changes += state.apply_all(&mut self.round, mappings, &mut arrival, on_change);
             self.now = self.now.offset(1);
             if self.builder.bytes() >= BLOCK_BYTES {
                 self.block.clear();
@@ -259,10 +260,6 @@ fn router(number: usize, table: &[Mapping], tools: &mut Tools, unit: &mut Unit) 
     let mut state = RouterState::new(id);
     let position = Position { generation: 1, sequence: 1, index: 0 };
     let mut arrival = Arrival { position, collection_time: START, basis: Basis::Snapshot };
-    for mapping in table {
-        // Every entry is new: what it says is known.
-        let _ = state.apply(mapping, &arrival);
-        arrival.position.index += 1;
-    }
+    state.apply_all(&mut Round::default(), table, &mut arrival, &mut |_, _| {});
     Router { state, decoder, sequence: 1 }
 }
