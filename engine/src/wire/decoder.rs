@@ -331,8 +331,7 @@ fn open<'t>(
         }
         Some(Codec::Zlib) => {
             let Tools { inflater, scratch, limits } = tools;
-            inflater.inflate(payload, declared_bytes, limits, scratch)?;
-            Ok(scratch)
+            inflater.inflate(payload, declared_bytes, limits, scratch)
         }
         None => {
             let detail = format_args!("expected codec 0 or 1, found {}", header.codec_code);

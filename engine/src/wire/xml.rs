@@ -46,3 +46,5 @@ fn forget(unit: &mut Unit) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod odd;

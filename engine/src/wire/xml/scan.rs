@@ -19,7 +19,7 @@ use storage::mapping::{
 };
 use storage::time::Micros;
 
-use super::digits::{self, Seconds};
+use super::digits::{self, KnownQuads, Seconds};
 use super::draft::{EXPANSION_MAX, EXTRA_BYTES_MAX, check};
 use super::{NAMESPACE, value};
 use crate::wire::{SnapshotMark, Unit, WireLimits};
@@ -47,7 +47,7 @@ pub fn scan(text: &[u8], limits: &WireLimits, unit: &mut Unit) -> bool {
     {
         return false;
     }
-    let mut scanner = Scanner { rest: text, seconds: Seconds::new() };
+    let mut scanner = Scanner { rest: text, seconds: Seconds::new(), hops: KnownQuads::new() };
     scanner.document(unit).is_some()
 }
 
@@ -65,6 +65,8 @@ const NOTHING: Mapping = Mapping {
 struct Scanner<'t> {
     rest: &'t [u8],
     seconds: Seconds,
+    /// Next hops.
+    hops: KnownQuads,
 }
 
 impl<'t> Scanner<'t> {
@@ -82,14 +84,18 @@ impl<'t> Scanner<'t> {
             unit.snapshot = snapshot(self.value()?)?;
         }
         self.expect(b">")?;
-        self.space();
-        while self.eat(b"<mapping timestamp=\"") {
+        while self.eat(b"\n<mapping timestamp=\"") || self.next_mapping() {
             self.mapping(unit.mappings.push_mut(NOTHING))?;
-            self.space();
         }
         self.expect(b"</label-mappings>")?;
         self.space();
         self.rest.is_empty().then_some(())
+    }
+
+    /// Opens a mapping behind any white space.
+    fn next_mapping(&mut self) -> bool {
+        self.space();
+        self.eat(b"<mapping timestamp=\"")
     }
 
     /// A mapping behind the opening of its time. Each part is written where it stays.
@@ -98,13 +104,10 @@ impl<'t> Scanner<'t> {
         mapping.event_time = self.time()?;
         self.fec(&mut mapping.fec)?;
         mapping.ingress = self.ingress()?;
-        let (operation, has_branches) = self.operation()?;
+        let (operation, mut is_open) = self.operation(mapping)?;
         mapping.operation = operation;
-        if has_branches {
-            self.branches(&mut mapping.branches)?;
-        }
-        if !self.eat(b"</mapping>") {
-            mapping.extra = self.options()?;
+        while is_open {
+            is_open = self.branch(mapping)?;
         }
         check(mapping.ingress, operation, &mapping.branches).ok()?;
         if operation == Operation::None {
@@ -196,49 +199,71 @@ impl<'t> Scanner<'t> {
         Some(Ingress { label, origin })
     }
 
-    /// The type of the operation, and whether a branch or the end of the branches follows.
+    /// The operation's type, and whether a branch was opened; otherwise the mapping is over.
     #[inline(always)]
-    fn operation(&mut self) -> Option<(Operation, bool)> {
-        if self.eat(b"swap\">") {
+    fn operation(&mut self, mapping: &mut Mapping) -> Option<(Operation, bool)> {
+        if self.eat(b"swap\"><nhlfe label=\"") {
             return Some((Operation::Swap, true));
         }
-        if self.eat(b"push\">") {
+        if self.eat(b"push\"><nhlfe label=\"") {
             return Some((Operation::Push, true));
         }
         let operation = value::operation(self.value()?)?;
-        if self.eat(b"/>") {
-            self.space();
-            return Some((operation, false));
-        }
-        self.expect(b">")?;
-        Some((operation, true))
+        let is_open = if self.eat(b"/>") {
+            self.end(mapping)?;
+            false
+        } else {
+            self.expect(b">")?;
+            self.more(mapping)?
+        };
+        Some((operation, is_open))
     }
 
-    /// The branches and the end of the operation.
+    /// One branch behind its opening, and whether another one was opened behind it; otherwise the
+    /// mapping is over.
     #[inline(always)]
-    fn branches(&mut self, branches: &mut Branches) -> Option<()> {
+    fn branch(&mut self, mapping: &mut Mapping) -> Option<bool> {
+        let (stack, weight) = (self.stack()?, None);
+        match self.hop() {
+            Some(address) => {
+                let next_hop = NextHop::Address(IpAddr::V4(address));
+                mapping.branches.push(Nhlfe { stack, next_hop, weight });
+            }
+            None => {
+                let next_hop = value::next_hop(self.value()?)?;
+                mapping.branches.push(Nhlfe { stack, next_hop, weight });
+            }
+        }
+        if self.eat(b"/></operation></mapping>") {
+            return Some(false);
+        }
+        if self.eat(b" weight=\"") {
+            let weight = value::number(self.value()?)?;
+            mapping.branches.last_mut()?.weight = Some(weight);
+        }
+        self.expect(b"/>")?;
+        self.more(mapping)
+    }
+
+    /// Opens another branch, or ends the operation and the mapping.
+    #[inline(always)]
+    fn more(&mut self, mapping: &mut Mapping) -> Option<bool> {
         self.space();
-        while self.eat(b"<nhlfe label=\"") {
-            let (stack, weight) = (self.stack()?, None);
-            match self.quad() {
-                Some(address) => {
-                    let next_hop = NextHop::Address(IpAddr::V4(address));
-                    branches.push(Nhlfe { stack, next_hop, weight });
-                }
-                None => {
-                    let next_hop = value::next_hop(self.value()?)?;
-                    branches.push(Nhlfe { stack, next_hop, weight });
-                }
-            }
-            if !self.eat(b"/>") {
-                self.expect(b" weight=\"")?;
-                branches.last_mut()?.weight = Some(value::number(self.value()?)?);
-                self.expect(b"/>")?;
-            }
-            self.space();
+        if self.eat(b"<nhlfe label=\"") {
+            return Some(true);
         }
         self.expect(b"</operation>")?;
+        self.end(mapping)?;
+        Some(false)
+    }
+
+    /// What may stand behind an operation, and the end of the mapping.
+    #[inline(always)]
+    fn end(&mut self, mapping: &mut Mapping) -> Option<()> {
         self.space();
+        if !self.eat(b"</mapping>") {
+            (mapping.extra, self.rest) = options(self.rest)?;
+        }
         Some(())
     }
 
@@ -273,6 +298,14 @@ impl<'t> Scanner<'t> {
             Some(address) => Some(IpAddr::V4(address)),
             None => value::address(self.value()?),
         }
+    }
+
+    /// The dotted quad of a next hop and the quote behind it, or nothing is taken.
+    #[inline(always)]
+    fn hop(&mut self) -> Option<Ipv4Addr> {
+        let (address, length) = self.hops.quoted(self.rest.first_chunk()?)?;
+        self.skip(length + 1);
+        Some(address)
     }
 
     /// A dotted quad and the quote behind it, or nothing is taken.
@@ -310,13 +343,6 @@ impl<'t> Scanner<'t> {
         Ipv4Net::new(masked, length).ok()
     }
 
-    /// Options behind the operation, kept as they are written, and the end of the mapping.
-    fn options(&mut self) -> Option<Option<Box<str>>> {
-        let (extra, rest) = options(self.rest)?;
-        self.rest = rest;
-        Some(extra)
-    }
-
     /// Text up to the closing quote, which is consumed too: printable ASCII without markup.
     #[inline(always)]
     fn value(&mut self) -> Option<&'t str> {
@@ -334,7 +360,7 @@ impl<'t> Scanner<'t> {
     #[inline(always)]
     fn eat<const N: usize>(&mut self, literal: &[u8; N]) -> bool {
         match self.rest.split_first_chunk::<N>() {
-            Some((found, rest)) if found == literal => {
+            Some((found, rest)) if is_same(found, literal) => {
                 self.rest = rest;
                 true
             }
@@ -363,6 +389,14 @@ impl<'t> Scanner<'t> {
 }
 
 // What is rare takes the rest and gives it back, so that the scanner itself can stay in registers.
+
+/// Whether two literals are the same, in loads of sixteen bytes whatever their length.
+#[inline(always)]
+fn is_same<const N: usize>(found: &[u8; N], literal: &[u8; N]) -> bool {
+    // Longer ones would be compared by a call.
+    let at = N.min(32);
+    found[..at] == literal[..at] && found[at..] == literal[at..]
+}
 
 /// What follows a literal that has white space at `gap`.
 #[cold]
