@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine::collector::{StartError, StopError};
 use engine::settings::SettingError;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
+use crate::{burst, burst_tight, restart_storm, rotation, trickle};
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 
 /// One entry of the list that a run without a name prints.
@@ -64,6 +66,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         about: "how long a router waits for its ack at half of the load",
         run: commit::run,
     },
+    burst::BENCH,
+    burst_tight::BENCH,
+    restart_storm::BENCH,
+    trickle::BENCH,
+    rotation::BENCH,
 ];
 
 /// Why a bench could not come to an end.
@@ -152,6 +159,11 @@ impl Run {
     /// Whether the run is so small that only its working is of interest.
     pub(crate) fn is_small(&self) -> bool {
         self.scale < SMALL
+    }
+
+    /// A time of the full run, as short as this run is small, but at least a second.
+    pub(crate) fn brief(&self, full: Duration) -> Duration {
+        full.mul_f64(self.scale).max(Duration::from_secs(1).min(full))
     }
 
     /// An empty folder on the file system that the run was given; removed when it is dropped.

@@ -11,9 +11,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::collector::Collector;
+use engine::io::clock::Clock;
 use engine::metrics::{METRICS, Metric};
 use engine::settings::Settings;
 use storage::log::{VerifyReport, verify};
+use storage::time::Micros;
 
 use crate::bench::{BenchError, Run};
 use crate::process::{self, Process};
@@ -23,17 +25,27 @@ pub(crate) const ROLE: &str = "collector";
 /// Between two looks at a counter that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Runs a collector with `name=value` settings; `cpu=N` keeps all of it on one CPU.
+/// Runs a collector with `name=value` settings; `cpu=N` keeps all of it on one CPU, and
+/// `short_hour_ms=N` gives it a clock that shows the last N ms of one hour after another.
 pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
     let mut settings = Settings { http: None, ..Settings::default() };
+    let mut clock = Clock::start();
     for argument in arguments {
         let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
         match name {
             "cpu" => process::pin(process::number(ROLE, arguments, "cpu")?)?,
+            "short_hour_ms" => {
+                let part = process::number(ROLE, arguments, "short_hour_ms")?;
+                let hour = clock.now().wall.hour();
+                clock = Clock::with_short_hours(hour, Duration::from_millis(part as u64));
+            }
             _ => settings.set(name, value)?,
         }
     }
-    let collector = Collector::start(settings)?;
+    // A wall time at which the clock began: multiples of its hour after it are ends of hours.
+    let origin =
+        Clock::start().now().wall.offset(-i64::try_from(clock.now().monotonic_us).unwrap_or(0));
+    let collector = Collector::start_at(settings, clock)?;
     let (address, driver) = (collector.listen_address(), collector.driver().name());
     process::answer(&format!("listening {address} {driver}"))?;
     for word in process::words() {
@@ -43,6 +55,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
                 let values = METRICS.iter().map(|it| format!("{}={}", it.name, total(it.metric)));
                 process::answer(&values.collect::<Vec<_>>().join(" "))?;
             }
+            "origin" => process::answer(&origin.0.to_string())?,
             _ => break,
         }
     }
@@ -84,6 +97,13 @@ impl CollectorProcess {
         let pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
         let values = pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
         Ok(Counts { values: values.collect() })
+    }
+
+    /// When its clock began.
+    pub(crate) fn origin(&mut self) -> Result<Micros, BenchError> {
+        let line = self.process.ask("origin")?;
+        let origin = line.parse().map_err(|_| BenchError::Process { role: ROLE, told: line });
+        Ok(Micros(origin?))
     }
 
     /// Looks until `done` holds; the counts then, and when it was. `None` when it does not hold

@@ -99,6 +99,23 @@ pub(crate) fn resident_bytes() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
+/// Processor time of the threads that a process has now, exactly: their scheduler's own count.
+pub(crate) fn cpu_of_threads(process: u32) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Duration::ZERO };
+    let of = |path: &Path| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.flatten().filter_map(|thread| of(&thread.path())).sum())
+}
+
+/// The most memory that a process has had resident since its start, bytes; 0 when it is gone.
+pub(crate) fn memory_peak(process: u32) -> u64 {
+    let text = line_of(&format!("/proc/{process}/status"), "VmHWM").unwrap_or_default();
+    let kibibytes = text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) << 10
+}
+
 fn ticks_of(ticks: u64) -> Duration {
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_secs_f64(ticks as f64 / per_second as f64)

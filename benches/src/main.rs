@@ -20,6 +20,12 @@ mod log_size;
 mod end_to_end;
 mod connections;
 mod commit;
+mod storm;
+mod burst;
+mod burst_tight;
+mod restart_storm;
+mod trickle;
+mod rotation;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

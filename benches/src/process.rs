@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::BenchError;
+use crate::storm::{namespace, reader, speakers};
 use crate::{collector, decode, flood, host, table};
 
 /// Plays a role to its end; the words that come in are lines of standard input.
@@ -24,6 +25,9 @@ const ROLES: &[(&str, Play)] = &[
     (flood::ROLE, flood::play),
     (decode::ROLE, decode::play),
     (table::ROLE, table::play),
+    (namespace::ROLE, namespace::play),
+    (speakers::ROLE, speakers::play),
+    (reader::ROLE, reader::play),
 ];
 
 /// First word of the answer of a role that failed.

@@ -1,5 +1,7 @@
 //! The program as a user meets it: its list, its exit codes, and every bench at its smallest.
 
+mod storm;
+
 use std::process::{Command, Output};
 
 fn benches(arguments: &[&str]) -> Output {

@@ -165,6 +165,12 @@ impl Volley {
         self.outcome.frames_unsent += (shots.len() - next) as u64;
     }
 
+    /// From now on writes so many bytes at once, the lines in turn; `None` = as much as the socket
+    /// takes.
+    pub fn write_crumbs(&mut self, crumb_bytes: Option<usize>) {
+        self.settings.crumb_bytes = crumb_bytes;
+    }
+
     /// Serves acks and ends until `until`; nothing new is sent.
     pub fn rest(&mut self, pool: &[Frame], until: Micros) {
         while self.clock.now() < until {
