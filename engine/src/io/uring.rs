@@ -11,7 +11,7 @@ pub mod driver;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::Ipv4Addr;
@@ -89,6 +89,8 @@ pub enum Done {
         index: u16,
         /// The connection and its peer; EAGAIN when none waits.
         result: io::Result<(Handle, SockAddr)>,
+        /// Whether more peers waited behind this one.
+        more_wait: bool,
     },
     /// Peers wait to be accepted.
     PeersWait,
@@ -209,8 +211,8 @@ pub struct Ring {
 struct Memory {
     buffers: Buffers,
     accepts: Box<[UnsafeCell<AcceptSlot>]>,
-    /// Bytes being sent, by slot.
-    sends: BTreeMap<u32, Vec<u8>>,
+    /// Bytes being sent, by slot; empty where none are.
+    sends: Vec<Vec<u8>>,
     bell: Box<UnsafeCell<[u8; 8]>>,
 }
 
@@ -249,7 +251,7 @@ impl Ring {
         let mut memory = Memory {
             buffers: Buffers::new(),
             accepts: slots,
-            sends: BTreeMap::new(),
+            sends: Vec::new(),
             bell: Box::new(UnsafeCell::new([0; 8])),
         };
         let entries = memory.buffers.entries.as_ptr() as u64;
@@ -325,9 +327,13 @@ impl Ring {
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build()
             .flags(flags);
-        // The vector itself may move in the map; the bytes that the kernel reads do not.
-        let before = self.memory.sends.insert(slot, bytes);
-        assert!(before.is_none(), "one send per connection at a time");
+        let sends = &mut self.memory.sends;
+        if sends.len() <= slot as usize {
+            sends.resize_with(slot as usize + 1, Vec::new);
+        }
+        // The vector itself may move with the others; the bytes that the kernel reads do not.
+        let before = std::mem::replace(&mut sends[slot as usize], bytes);
+        assert!(before.is_empty(), "one send per connection at a time");
         self.push(entry, SEND << KIND_SHIFT | u64::from(slot));
     }
 
@@ -497,14 +503,18 @@ impl Ring {
         let (kind, operand) = (entry.user_data() >> KIND_SHIFT, entry.user_data() as u32);
         let result = usize::try_from(entry.result()).map_err(|_| -entry.result());
         match kind {
-            ACCEPT => Some(self.accepted(operand as u16, result)),
+            ACCEPT => {
+                let more_wait = cqueue::sock_nonempty(entry.flags());
+                let result = self.accepted(operand as u16, result);
+                Some(Done::Accepted { index: operand as u16, result, more_wait })
+            }
             RECEIVE => {
                 let buffer = cqueue::buffer_select(entry.flags());
                 let result = result.map(|count| self.filled(buffer, count));
                 Some(Done::Received { slot: operand, result, more })
             }
             SEND => {
-                let bytes = self.memory.sends.remove(&operand).unwrap_or_default();
+                let bytes = std::mem::take(&mut self.memory.sends[operand as usize]);
                 Some(Done::Sent { slot: operand, result, bytes })
             }
             HANG_UP => Some(Done::HungUp { slot: operand }),
@@ -517,9 +527,13 @@ impl Ring {
         }
     }
 
-    fn accepted(&mut self, index: u16, result: Result<usize, i32>) -> Done {
+    fn accepted(
+        &mut self,
+        index: u16,
+        result: Result<usize, i32>,
+    ) -> io::Result<(Handle, SockAddr)> {
         let slot = self.memory.accepts[usize::from(index)].get();
-        let result = match result {
+        match result {
             Ok(number) => {
                 let handle = if self.direct {
                     Handle::Direct(number as u32)
@@ -537,8 +551,7 @@ impl Ring {
                 Ok((handle, address))
             }
             Err(errno) => Err(io::Error::from_raw_os_error(errno)),
-        };
-        Done::Accepted { index, result }
+        }
     }
 
     fn filled(&mut self, buffer: Option<u16>, count: usize) -> Option<Filled> {

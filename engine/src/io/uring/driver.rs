@@ -46,7 +46,7 @@ pub struct UringDriver {
 }
 
 /// What is under way to take connections: first a wait until peers are there, then rounds of
-/// accepts, each twice as large as the one before, until one finds nobody.
+/// accepts, each twice as large as the one before, until nobody waits behind the last.
 #[derive(Debug)]
 struct Accepts {
     /// A wait for peers is in flight.
@@ -181,7 +181,9 @@ impl UringDriver {
                 self.accepts.peers_wait = true;
                 self.accept_as_wanted(now);
             }
-            Done::Accepted { result, .. } => {
+            Done::Accepted { result, more_wait, .. } => {
+                // The last of a round knows. If it failed, the next look says who waits.
+                self.accepts.peers_wait = more_wait;
                 self.accepted(now, result, machine);
                 self.accept_as_wanted(now);
             }
@@ -242,16 +244,13 @@ impl UringDriver {
                 machine.handle(now, Completion::Accepted { connection, peer });
                 return;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.accepts.peers_wait = false;
-            }
             Err(error) if accept_is_exhausted(&error) => {
                 self.counters.accept_failures += 1;
                 self.gate.exhausted(now, &error);
                 let errno = error.raw_os_error().unwrap_or_default();
                 machine.handle(now, Completion::AcceptFailed { errno });
             }
-            // Cancelled, or the peer has gone while it waited, or a firewall has refused it.
+            // Nobody waited, or the peer has gone while it did, or a firewall has refused it.
             Err(_) => {}
         }
         self.gate.unused();
@@ -275,11 +274,9 @@ impl UringDriver {
         let kept = self.gate.keep(now, usize::from(accepts.round));
         let count = u16::try_from(kept).expect("no more than asked for");
         accepts.in_flight = count;
+        // Elsewhere an accept too many would wait for the next peer, and hold a place meanwhile.
         if self.ring.accepts_at_once() {
             accepts.round = (accepts.round * 2).min(ACCEPTS);
-        } else {
-            // It would wait for the next peer, and hold a place meanwhile.
-            accepts.peers_wait = false;
         }
         for index in 0..count {
             self.ring.accept(&self.listener, index);
