@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::io::{Completion, ConnectionId, Now, Op};
+use engine::memory::{Budget, Memory};
 use engine::metrics::Metric;
 use engine::policy::Policy;
 use engine::registry::Registry;
@@ -43,7 +44,12 @@ impl IdleDriver {
     ) -> IdleDriver {
         let registry = Arc::new(Registry::new(routers));
         let policy = Arc::new(Policy::new(settings));
-        let shard = Shard::new(ShardSettings::new(settings, 0, 1), registry, policy);
+        // Nothing is paused or refused here: what is measured is the digesting.
+        let budget = Budget::of_surge(1 << 40);
+        let memory = Arc::new(Memory::new(budget));
+        memory.park(registry.parked_bytes());
+        let settings = ShardSettings::new(settings, 0, &budget);
+        let shard = Shard::new(settings, registry, memory, policy);
         IdleDriver { shard, now, folder, log_bytes: 0 }
     }
 

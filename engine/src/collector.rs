@@ -31,6 +31,7 @@ use crate::io::listener::{DeadPeer, ListenError, listen};
 use crate::io::uring::Offered;
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
+use crate::memory::{Budget, BudgetError, Memory};
 use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The driver that was asked for cannot be had.
     #[error("{0}")]
     Driver(#[from] ChoiceError),
+    /// The budget does not hold what must be there.
+    #[error("{0}")]
+    Memory(#[from] BudgetError),
     /// The HTTP side cannot listen.
     #[error("http address {address}: {source}; give another --http, or off")]
     Http {
@@ -90,7 +94,10 @@ impl StartError {
     /// Whether another setting would have helped: exit code 2 instead of 3.
     pub fn is_setting(&self) -> bool {
         match self {
-            StartError::Listen(_) | StartError::Driver(_) | StartError::Http { .. } => true,
+            StartError::Listen(_)
+            | StartError::Driver(_)
+            | StartError::Memory(_)
+            | StartError::Http { .. } => true,
             StartError::Log(LogError::Locked { .. }) => true,
             StartError::Log(_) | StartError::Write { .. } | StartError::Resource { .. } => false,
         }
@@ -158,7 +165,11 @@ impl Collector {
     }
 
     /// The same, at the times of a clock that is given: what happens once an hour is measured so.
-    pub fn start_at(settings: Settings, clock: Clock) -> Result<Collector, StartError> {
+    pub fn start_at(mut settings: Settings, clock: Clock) -> Result<Collector, StartError> {
+        settings.resolve_memory();
+        let shards = shard_count(&settings);
+        let budget = Budget::new(&settings, shards)?;
+        settings.connections_max = settings.connections_max.min(budget.connections_max);
         let descriptors =
             sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
         let lock = lock(&settings.data)?;
@@ -166,9 +177,11 @@ impl Collector {
         tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
         let policy = Policy::new(&settings);
         let (routers, configured) = recover(&settings.data, &policy, clock.now().wall)?;
-        let shards = shard_count(&settings);
+        let registry = Arc::new(Registry::new(routers));
+        let memory = share_memory(budget, &registry);
         let publication = Arc::new(Publication::new(shards));
         publication.set_driver(driver.name(), &reason);
+        publication.set_memory(Arc::clone(&memory));
         let listeners = listen(settings.listen, shards, &dead_peer(&settings))?;
         if let Some(error) = &listeners.unpinned {
             tracing::warn!(%error, "sources are not pinned to shards: tables will move more often");
@@ -179,7 +192,8 @@ impl Collector {
             clock,
             data: settings.data.clone(),
             policy: Arc::new(policy),
-            registry: Arc::new(Registry::new(routers)),
+            registry,
+            memory,
             publication: Arc::clone(&publication),
             cpus: cpus_to_pin(shards),
         };
@@ -303,6 +317,7 @@ struct Start {
     data: PathBuf,
     policy: Arc<Policy>,
     registry: Arc<Registry>,
+    memory: Arc<Memory>,
     publication: Arc<Publication>,
     cpus: Vec<usize>,
 }
@@ -338,8 +353,9 @@ impl Start {
                 links: Links { mailbox, shards: addresses.clone(), disk },
                 machine: ShardMachine {
                     shard: Shard::new(
-                        ShardSettings::new(settings, index, count),
+                        ShardSettings::new(settings, index, self.memory.budget()),
                         Arc::clone(&self.registry),
+                        Arc::clone(&self.memory),
                         Arc::clone(&self.policy),
                     ),
                     index,
@@ -349,6 +365,7 @@ impl Start {
                 },
                 cpu: self.cpus.get(index).copied(),
                 places: Arc::clone(&places),
+                buffers: buffers_of(self.memory.budget()),
             };
             let (ready, ended) = (ready_sender.clone(), ended.clone());
             let thread = std::thread::Builder::new()
@@ -379,6 +396,8 @@ struct ShardThread {
     machine: ShardMachine,
     cpu: Option<usize>,
     places: Arc<Places>,
+    /// Receive buffers of a ring.
+    buffers: u16,
 }
 
 /// Either driver, made on the thread that runs it.
@@ -395,7 +414,8 @@ impl ShardThread {
         }
         let turning = match self.driver {
             Driver::Uring(offered) => {
-                UringDriver::new(offered, self.listener, self.places, self.links, self.clock)
+                let (buffers, listener, places) = (self.buffers, self.listener, self.places);
+                UringDriver::new(offered, buffers, listener, places, self.links, self.clock)
                     .map(|driver| Turning::Uring(Box::new(driver)))
             }
             Driver::Epoll => EpollDriver::new(self.listener, self.places, self.links, self.clock)
@@ -486,6 +506,38 @@ impl Machine for ShardMachine {
         counters.add(Metric::SendsAbandoned, driver.sends_abandoned - before.sends_abandoned);
         self.publication.publish(self.index, counters, now.wall);
     }
+}
+
+/// The budget, with what recovery has spent of it, and a line that says how it is divided.
+fn share_memory(budget: Budget, registry: &Registry) -> Arc<Memory> {
+    let memory = Memory::new(budget);
+    memory.park(registry.parked_bytes());
+    let Budget { total_bytes, table_bytes_max, connections_max, inflated_bytes_max, .. } = budget;
+    let (table_bytes, surge_bytes_max) = (memory.table_bytes(), memory.surge_bytes_max());
+    tracing::info!(
+        memory_bytes = total_bytes,
+        table_bytes_max,
+        table_bytes,
+        surge_bytes_max,
+        connections_max,
+        inflated_bytes_max,
+        "memory divided"
+    );
+    if memory.table_room() < 0 {
+        tracing::warn!(
+            table_bytes,
+            table_bytes_max,
+            fix = "raise --memory",
+            "the tables of the log take more than their reserve: new keys will be refused"
+        );
+    }
+    Arc::new(memory)
+}
+
+/// How many receive buffers a ring gets of the budget.
+fn buffers_of(budget: &Budget) -> u16 {
+    let count = budget.buffers_bytes / uring::BUFFER_BYTES as u64;
+    u16::try_from(count).unwrap_or(u16::MAX).clamp(1, uring::BUFFERS)
 }
 
 fn dead_peer(settings: &Settings) -> DeadPeer {

@@ -229,7 +229,7 @@ pub struct RunArguments {
     /// How sockets are driven: auto, uring or epoll [default: auto].
     #[arg(long, value_name = "IO")]
     io: Option<String>,
-    /// Bytes that may wait to be digested, such as 4GiB [default: 1GiB].
+    /// What the process may take, such as 4GiB; 0 = a quarter of the host's memory [default: 0].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
 }

@@ -4,6 +4,7 @@
 pub mod io;
 pub mod registry;
 pub mod wire;
+pub mod memory;
 pub mod shard;
 pub mod settings;
 pub mod policy;

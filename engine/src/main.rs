@@ -48,10 +48,11 @@ fn wall() -> Micros {
 
 /// Runs the collector until a signal ends it.
 fn run(arguments: &RunArguments) -> u8 {
-    let settings = match settings(arguments) {
+    let mut settings = match settings(arguments) {
         Ok(settings) => settings,
         Err(error) => return error.report(),
     };
+    settings.resolve_memory();
     start_log(settings.log_format);
     // Registered before the collector starts: a signal during recovery is not lost.
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {

@@ -6,11 +6,13 @@
 //! Not:  when to publish (a driver, once per turn of its loop), or serving the text (`http`).
 
 use std::fmt::Write as _;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use storage::row::Cause;
 use storage::time::Micros;
+
+use crate::memory::Memory;
 
 mod table;
 
@@ -84,6 +86,7 @@ impl Counters {
 pub struct Publication {
     shards: Vec<Cells>,
     driver: OnceLock<(&'static str, String)>,
+    memory: OnceLock<Arc<Memory>>,
 }
 
 #[derive(Debug)]
@@ -100,7 +103,11 @@ impl Publication {
             values: (0..VALUES).map(|_| AtomicU64::new(0)).collect(),
             turned: AtomicI64::new(0),
         };
-        Publication { shards: (0..shards).map(|_| cells()).collect(), driver: OnceLock::new() }
+        Publication {
+            shards: (0..shards).map(|_| cells()).collect(),
+            driver: OnceLock::new(),
+            memory: OnceLock::new(),
+        }
     }
 
     /// Publishes what a shard has counted. Called by its thread once per turn of its loop, and at
@@ -117,6 +124,11 @@ impl Publication {
     /// Says which driver won and why; the first word stands.
     pub fn set_driver(&self, driver: &'static str, reason: &str) {
         let _ = self.driver.set((driver, reason.to_owned()));
+    }
+
+    /// Says which budget the shards share; the first word stands.
+    pub fn set_memory(&self, memory: Arc<Memory>) {
+        let _ = self.memory.set(memory);
     }
 
     /// How many shards there are.
@@ -165,8 +177,26 @@ impl Publication {
                 histogram(&mut text, entry.name, shard, counters, entry.histogram);
             }
         }
+        self.budget(&mut text);
         self.about(&mut text);
         text
+    }
+
+    fn budget(&self, text: &mut String) {
+        let Some(memory) = self.memory.get() else { return };
+        let values = [
+            memory.budget().total_bytes,
+            memory.budget().table_bytes_max,
+            memory.table_bytes(),
+            memory.surge_bytes_max(),
+            memory.surge_high_bytes(),
+            u64::try_from(memory.surge_room()).unwrap_or(0),
+        ];
+        for ((name, help), value) in table::MEMORY.iter().zip(values) {
+            head(text, name, "gauge", help);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {value}");
+        }
     }
 
     fn about(&self, text: &mut String) {

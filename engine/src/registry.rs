@@ -118,6 +118,16 @@ impl Registry {
         }
     }
 
+    /// Memory that the tables take whose routers no shard has.
+    pub fn parked_bytes(&self) -> u64 {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = places.values().map(|place| match place {
+            Place::Parked(state) => state.table.bytes() as u64,
+            Place::Shard(_) => 0,
+        });
+        bytes.sum()
+    }
+
     /// How many routers are known.
     pub fn routers(&self) -> usize {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).len()

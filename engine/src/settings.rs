@@ -34,10 +34,8 @@ pub struct Settings {
     pub io: IoChoice,
     /// How log lines are written.
     pub log_format: LogFormat,
-    /// Bytes that all sessions together may have received and not yet digested.
+    /// What the process may take: tables, received bytes and fixed parts; 0 = a quarter of RAM.
     pub memory_bytes: u64,
-    /// Entries that all tables together may hold.
-    pub table_entries_max: u64,
     /// Connections that the whole process holds at once.
     pub connections_max: u64,
     /// Longest wait of a row for its commit, milliseconds.
@@ -83,8 +81,7 @@ impl Default for Settings {
             shards: 0,
             io: IoChoice::Auto,
             log_format: LogFormat::Text,
-            memory_bytes: 1 << 30,
-            table_entries_max: 200_000_000,
+            memory_bytes: 0,
             connections_max: 1_000_000,
             commit_interval_ms: 20,
             commit_bytes: 1 << 20,
@@ -172,16 +169,17 @@ impl Settings {
         }
     }
 
+    /// Puts a quarter of the memory that this process may use in the place of a budget that is not
+    /// set. Reads what the kernel says of the host and of the control group.
+    pub fn resolve_memory(&mut self) {
+        if self.memory_bytes == 0 {
+            let quarter = tuning::memory::available_bytes().map(|bytes| bytes / MEMORY_PARTS);
+            self.memory_bytes = quarter.unwrap_or(MEMORY_BYTES_UNKNOWN).max(MEMORY_BYTES_MIN);
+        }
+    }
+
     /// Relations between values that no single range can say.
     fn check_together(&self) -> Result<(), SettingError> {
-        let frame_bytes = self.wire.frame_bytes_max as u64;
-        if self.memory_bytes < frame_bytes.saturating_mul(2) {
-            return Err(SettingError::value(
-                "memory_bytes",
-                &self.memory_bytes.to_string(),
-                "at least twice frame_bytes_max: one frame that waits and one that comes in",
-            ));
-        }
         if self.http == Some(self.listen) && self.listen.port() != 0 {
             return Err(SettingError::value(
                 "http",
@@ -309,6 +307,13 @@ pub(crate) fn toml_list<T: std::fmt::Display>(values: &[T]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
+/// Of how many parts of the memory the budget is one, when it is not set: the kernel needs as much
+/// again for its receive queues, and the page cache of the log has the rest.
+const MEMORY_PARTS: u64 = 4;
+/// The budget where the kernel does not say how much memory there is.
+const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
+/// The least budget that may be set.
+pub(crate) const MEMORY_BYTES_MIN: u64 = 32 << 20;
 /// Before the name of every variable that is a setting.
 pub const VARIABLE_PREFIX: &str = "STORMDRAIN_";
 /// The pin program takes the source's hash modulo this many listeners at most.

@@ -14,6 +14,7 @@ use storage::row::{Cause, LedgerRow, Reason};
 use storage::table::Round;
 
 use crate::io::{Completion, ConnectionId, Now, Op};
+use crate::memory::{BATCH_BLOCKS_MAX, Budget, Memory};
 use crate::metrics::{Counters, Metric};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
@@ -43,9 +44,6 @@ use notice::Notices;
 use pressure::Pressure;
 use reserve::Size;
 
-/// Batches that may collect behind the one in flight before digesting pauses: 8 blocks.
-const BATCH_BLOCKS_MAX: usize = 8;
-
 /// Pause after a connection could not be taken: the limit may be another shard's, or the host's.
 const ACCEPT_AGAIN_US: u64 = 1_000_000;
 
@@ -60,10 +58,6 @@ pub struct ShardSettings {
     pub block_bytes_max: usize,
     /// Bytes of rows behind the commit in flight after which digesting pauses.
     pub batch_bytes_max: usize,
-    /// Received bytes that this shard may hold: its share of the host's budget.
-    pub surge_bytes_max: usize,
-    /// Entries that the tables of this shard may hold: its share of the host's reserve.
-    pub table_entries_max: u64,
     /// Silence after which a snapshot without an explicit end counts as over.
     pub snapshot_quiet_us: u64,
     /// How long an unconfirmed entry is kept.
@@ -81,23 +75,25 @@ pub struct ShardSettings {
 }
 
 impl ShardSettings {
-    /// The part of the settings that concerns shard `index` of `shards`.
-    pub fn new(settings: &Settings, index: usize, shards: usize) -> ShardSettings {
-        let block_bytes_max = settings.commit_bytes as usize;
+    /// The part of the settings, and of the budget, that concerns shard `index`.
+    pub fn new(settings: &Settings, index: usize, budget: &Budget) -> ShardSettings {
+        let inflated_bytes_max = usize::try_from(budget.inflated_bytes_max).unwrap_or(usize::MAX);
+        let blocks_bytes = settings.commit_bytes * BATCH_BLOCKS_MAX;
+        let batch_bytes_max = budget.batch_bytes_max.min(blocks_bytes);
+        let mut limits = settings.wire;
+        limits.inflated_bytes_max = limits.inflated_bytes_max.min(inflated_bytes_max);
         ShardSettings {
             index,
             commit_interval_us: settings.commit_interval_ms * 1_000,
-            block_bytes_max,
-            batch_bytes_max: block_bytes_max * BATCH_BLOCKS_MAX,
-            surge_bytes_max: settings.memory_bytes as usize / shards.max(1),
-            table_entries_max: settings.table_entries_max / shards.max(1) as u64,
+            block_bytes_max: settings.commit_bytes.min(batch_bytes_max / 2) as usize,
+            batch_bytes_max: batch_bytes_max as usize,
             snapshot_quiet_us: settings.snapshot_quiet_ms * 1_000,
             unconfirmed_hold_us: settings.unconfirmed_hold_s * 1_000_000,
             identify_timeout_us: settings.identify_timeout_ms * 1_000,
             identity_idle_us: settings.identity_idle_s * 1_000_000,
             sessions_per_minute_max: settings.sessions_per_minute_max,
             rejected_budget: settings.rejected_budget,
-            limits: settings.wire,
+            limits,
         }
     }
 }
@@ -131,6 +127,8 @@ pub struct Balance {
 pub struct Shard {
     settings: ShardSettings,
     registry: Arc<Registry>,
+    /// What of the host's budget is spent, by all shards together.
+    memory: Arc<Memory>,
     policy: Arc<Policy>,
     connections: BTreeMap<ConnectionId, Box<Connection>>,
     homes: BTreeMap<RouterId, Home>,
@@ -167,13 +165,19 @@ pub struct Shard {
 
 impl Shard {
     /// A shard that has not begun: the first op says so to the driver.
-    pub fn new(settings: ShardSettings, registry: Arc<Registry>, policy: Arc<Policy>) -> Shard {
+    pub fn new(
+        settings: ShardSettings,
+        registry: Arc<Registry>,
+        memory: Arc<Memory>,
+        policy: Arc<Policy>,
+    ) -> Shard {
         Shard {
             commit: Commit::new(settings.index),
             tools: Tools::new(settings.limits),
             admission: Admission::new(settings.sessions_per_minute_max),
             settings,
             registry,
+            memory,
             policy,
             connections: BTreeMap::new(),
             homes: BTreeMap::new(),
@@ -246,8 +250,8 @@ impl Shard {
     /// The monotonic time at which `digest` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<u64> {
         let timer_us = self.timers.first().map(|timer| timer.0);
-        let favour_us = self.favour_due_us().filter(|_| !self.waits_for_room());
-        timer_us.into_iter().chain(favour_us).chain(self.commit_due_us()).min()
+        let pressure_us = self.pressure_due_us().filter(|_| !self.waits_for_room());
+        timer_us.into_iter().chain(pressure_us).chain(self.commit_due_us()).min()
     }
 
     /// Begins to stop: no more accepting or reading; what was read is digested and committed,
@@ -279,6 +283,10 @@ impl Shard {
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.set(Metric::RoutersHeld, self.homes.len() as u64);
         self.counters.set(Metric::TableEntries, self.tables.entries);
+        self.counters.set(Metric::TableBytes, self.tables.bytes);
+        self.counters.set(Metric::SurgeHeldBytes, self.pressure.held_bytes() as u64);
+        self.counters.set(Metric::ReceivePaused, self.pressure.paused() as u64);
+        self.counters.set(Metric::ReceivePauseLongestMs, self.pressure.longest_us() / 1_000);
         &mut self.counters
     }
 
@@ -357,6 +365,7 @@ impl Shard {
             self.timers.insert((due_us, Timer::Identify(id)));
         }
         self.connections.insert(id, connection);
+        self.press_newcomer(id);
     }
 
     /// The driver has said which limit it was and what lifts it.
@@ -398,7 +407,7 @@ impl Shard {
         if worth {
             self.enqueue(id);
         }
-        self.press(id);
+        self.press(id, now);
     }
 
     fn receive_ended(&mut self, id: ConnectionId, reason: Reason, now: Now) {
@@ -434,6 +443,8 @@ impl Shard {
             self.commit.touch(now);
         }
         self.past.add(&connection.books.total());
+        self.surge_changed(connection.held_bytes(), 0);
+        self.leave_pressure(id, connection.paused, now);
         self.accept_again();
         self.process_freed(now);
     }
@@ -522,12 +533,14 @@ impl Shard {
             return;
         }
         for home in self.homes.values_mut() {
-            let state = match &mut home.slot {
-                Slot::Idle(state) => state,
-                Slot::Active(id) => match self.connections.get_mut(id).map(|it| &mut it.phase) {
-                    Some(Phase::Speaking(session)) => &mut session.state,
-                    _ => continue,
-                },
+            let (state, decoder_bytes) = match &mut home.slot {
+                Slot::Idle(state) => (state, 0),
+                Slot::Active(id) => {
+                    let Some(connection) = self.connections.get_mut(id) else { continue };
+                    let decoder_bytes = connection.decoder.table_bytes();
+                    let Phase::Speaking(session) = &mut connection.phase else { continue };
+                    (&mut session.state, decoder_bytes)
+                }
                 Slot::Leaving { .. } | Slot::Awaited => continue,
             };
             let oldest = state.table.unconfirmed_oldest();
@@ -538,7 +551,8 @@ impl Shard {
             let derived = state.expire_unconfirmed(hold_us, now.wall, &mut |stamp, mapping| {
                 builder.change(stamp, mapping);
             });
-            self.tables.recount(&mut home.counted, &state.table);
+            let size = Size::of(&state.table, decoder_bytes);
+            self.tables.recount(&self.memory, &mut home.counted, size);
             self.commit.change_rows += derived;
             self.past.derived += derived;
             self.counters.add(Metric::Derived, derived);

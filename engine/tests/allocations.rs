@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use engine::io::{Completion, ConnectionId, Now, Op};
+use engine::memory::{Budget, Memory};
 use engine::metrics::Metric;
 use engine::policy::Policy;
 use engine::registry::Registry;
@@ -43,9 +44,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let settings = ShardSettings::new(&Settings::default(), 0, 1);
+        let budget = Budget::of_surge(1 << 30);
+        let settings = ShardSettings::new(&Settings::default(), 0, &budget);
         let registry = Arc::new(Registry::default());
-        let shard = Shard::new(settings, registry, Arc::new(Policy::default()));
+        let memory = Arc::new(Memory::new(budget));
+        let shard = Shard::new(settings, registry, memory, Arc::new(Policy::default()));
         let now = Now { wall: START, monotonic_us: 0 };
         let mut bench = Bench { shard, now, length: 0, encoder: FrameEncoder::new(6), sequence: 0 };
         let peer: SocketAddr = ([192, 0, 2, 1], 4711).into();

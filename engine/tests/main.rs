@@ -11,5 +11,6 @@ mod sessions;
 mod bad_input;
 mod crash;
 mod storm;
+mod memory;
 mod failure;
 mod full_disk;

@@ -42,8 +42,9 @@ fn pressure_ends_at_the_tcp_window() {
         eprintln!("--- {way:?}");
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        // 2 MiB per shard, and 2.6 MB from each router: a part must wait at the senders.
-        let mut process = Process::start(way, &data, "memory_bytes = \"16MiB\"\nshards = 8\n");
+        // 3 to 6 MiB for received bytes, and 2.6 MB from each of eight routers: a part must wait at
+        // the senders.
+        let mut process = Process::start(way, &data, "memory_bytes = \"32MiB\"\nshards = 2\n");
         let mut routers: Vec<Router> = (1..=ROUTERS).map(Router::new).collect();
         let sessions: Vec<(Session, Vec<u8>)> = routers
             .iter_mut()
@@ -59,6 +60,10 @@ fn pressure_ends_at_the_tcp_window() {
             process.metric("stormdrain_receive_resumes_total", ""),
         );
         assert!(pauses > 0 && resumes > 0, "{pauses} pauses, {resumes} resumes");
+        let line = process.line(|line| message(line).starts_with("the largest sessions are not"));
+        assert!(line["fields"]["fix"].as_str().unwrap().contains("--memory"), "{line}");
+        process.await_metric("stormdrain_receive_paused", "", |count| count == 0);
+        assert!(process.metric("stormdrain_receive_pause_seconds_count", "") >= resumes);
         let mappings = u64::from(ROUTERS) * u64::from(FRAMES) * u64::from(FRAME_MAPPINGS);
         process.await_metric("stormdrain_mappings_framed_total", "", |count| count == mappings);
         assert!(process.page("/healthz").ends_with("ok\n"));

@@ -243,7 +243,7 @@ fn help_says_the_defaults_that_hold() {
         http.to_string(),
         defaults.shards.to_string(),
         defaults.io.name().to_owned(),
-        format!("{}GiB", defaults.memory_bytes >> 30),
+        defaults.memory_bytes.to_string(),
     ] {
         assert!(help.contains(&format!("[default: {default}]")), "{default}: {help}");
     }

@@ -24,6 +24,7 @@ use storage::row::Reason;
 use storage::time::{Hour, Micros};
 
 use super::{Completion, ConnectionId, Now, Op};
+use crate::memory::{Budget, Memory};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
 use crate::settings::Settings;
@@ -195,11 +196,16 @@ impl Sim {
         self.disk.sync(hour, 0);
         let parked = recovered.routers.iter().map(|(id, state)| (*id, state.clone())).collect();
         let registry = Arc::new(Registry::new(parked));
+        // Everything is for the surges here, shared by however many shards there are.
+        let mut budget = Budget::of_surge(self.settings.memory_bytes);
+        budget.shards = shards as u64;
+        let memory = Arc::new(Memory::new(budget));
+        memory.park(registry.parked_bytes());
         let policy = Arc::new(Policy::new(&self.settings));
         for index in 0..shards {
-            let settings = ShardSettings::new(&self.settings, index, shards);
+            let settings = ShardSettings::new(&self.settings, index, &budget);
             self.driven.push(Driven {
-                shard: Shard::new(settings, registry.clone(), policy.clone()),
+                shard: Shard::new(settings, registry.clone(), memory.clone(), policy.clone()),
                 accepting: false,
                 waiting: VecDeque::new(),
                 pipes: BTreeMap::new(),

@@ -252,7 +252,14 @@ impl Running {
                     "old" => OLD,
                     _ => probe().unwrap(),
                 };
-                let driver = UringDriver::new(offered, listener, places, links, clock);
+                let driver = UringDriver::new(
+                    offered,
+                    crate::io::uring::BUFFERS,
+                    listener,
+                    places,
+                    links,
+                    clock,
+                );
                 driver.unwrap().run(&mut machine)
             }
             .unwrap();

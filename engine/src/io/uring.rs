@@ -33,9 +33,10 @@ const SUBMISSIONS: u32 = 1024;
 /// Completions that the kernel may leave: one per connection may come at once, and once more.
 const COMPLETIONS: u32 = 65_536;
 /// Buffers that receives share; 1,024 x 16 KiB = 16 MiB per shard, given back after one copy.
-const BUFFERS: u16 = 1024;
+/// Fewer where memory is scarce: those that the kernel is not given are never touched.
+pub const BUFFERS: u16 = 1024;
 /// Bytes of one of them.
-const BUFFER_BYTES: usize = 16 << 10;
+pub const BUFFER_BYTES: usize = 16 << 10;
 /// Their group; the ring has no other.
 const BUFFER_GROUP: u16 = 0;
 /// Bytes that one arming of a receive may deliver: a round robin among connections that are
@@ -171,10 +172,10 @@ pub fn probe() -> io::Result<Offered> {
 fn try_ring() -> io::Result<Offered> {
     let mut offered =
         Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
-    let mut ring = match Ring::new(offered, None) {
+    let mut ring = match Ring::new(offered, None, BUFFERS) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             offered.deferred = false;
-            Ring::new(offered, None)?
+            Ring::new(offered, None, BUFFERS)?
         }
         ring => ring?,
     };
@@ -234,7 +235,7 @@ impl Ring {
     /// A ring of this thread, with its buffers registered; with a table of so many direct
     /// descriptors, connections are accepted into it. Errors: what the kernel said; `EMFILE` when
     /// the table is larger than the soft limit of descriptors, which bounds each ring's table.
-    pub fn new(offered: Offered, direct: Option<u32>) -> io::Result<Ring> {
+    pub fn new(offered: Offered, direct: Option<u32>, buffers: u16) -> io::Result<Ring> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETIONS).setup_submit_all();
         builder.setup_taskrun_flag();
@@ -260,7 +261,7 @@ impl Ring {
         unsafe {
             ring.submitter().register_buf_ring_with_flags(entries, BUFFERS, BUFFER_GROUP, 0)?;
         }
-        for buffer in 0..BUFFERS {
+        for buffer in 0..buffers.min(BUFFERS) {
             memory.buffers.give(buffer);
         }
         Ok(Ring {

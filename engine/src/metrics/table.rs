@@ -101,6 +101,12 @@ metrics! {
         "Bytes that left surge chunks; pushed minus popped wait now.";
     ReceivePauses Counter "receive_pauses_total"
         "Times that a session was no longer read because memory_bytes was spent.";
+    ReceivePaused State "receive_paused"
+        "Sessions that are not read now because memory_bytes is nearly spent, largest surge first.";
+    ReceivePauseLongestMs State "receive_pause_longest_ms"
+        "The longest time for which a session has not been read because of it, milliseconds.";
+    SurgeHeldBytes State "surge_held_bytes"
+        "Memory that received bytes take: chunks, and what streams have inflated.";
     ReceiveResumes Counter "receive_resumes_total"
         "Times that such a session was read again; pauses minus resumes are paused now.";
     Frames Counter "frames_total"
@@ -151,6 +157,8 @@ metrics! {
         "Routers whose table lives on the shard.";
     TableEntries State "table_entries"
         "Entries of those tables.";
+    TableBytes State "table_bytes"
+        "Memory that those tables take, next-hop groups of FPM included.";
     Turns Counter "turns_total"
         "Turns of the shard's loop.";
     BuffersExhausted Counter "buffers_exhausted_total"
@@ -169,6 +177,8 @@ pub enum Histogram {
     Commit,
     /// From the first row of a batch to its being durable.
     Durable,
+    /// How long a session was not read because memory was nearly spent.
+    ReceivePause,
 }
 
 /// Every histogram; the index of each is its discriminant.
@@ -182,6 +192,11 @@ pub const HISTOGRAMS: &[HistogramEntry] = &[
         histogram: Histogram::Durable,
         name: "stormdrain_durable_seconds",
         help: "From the first row of a batch to its being durable: the longest wait of an ack.",
+    },
+    HistogramEntry {
+        histogram: Histogram::ReceivePause,
+        name: "stormdrain_receive_pause_seconds",
+        help: "How long sessions were not read because memory_bytes was nearly spent.",
     },
 ];
 
@@ -205,6 +220,9 @@ pub fn page() -> String {
     }
     for entry in HISTOGRAMS {
         let _ = writeln!(page, "| `{}` | histogram | `shard` | {} |", entry.name, entry.help);
+    }
+    for (name, help) in MEMORY {
+        let _ = writeln!(page, "| `{name}` | gauge | | {help} |");
     }
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
@@ -230,6 +248,19 @@ what was popped, so that nothing is missed between two scrapes.
 | name | type | labels | meaning |
 |---|---|---|---|
 ";
+
+/// The budget of memory, and what of it is spent: one value for the whole process.
+pub(super) const MEMORY: [(&str, &str); 6] = [
+    ("stormdrain_memory_budget_bytes", "memory_bytes: what the process may take."),
+    ("stormdrain_memory_tables_max_bytes", "What all routers' tables together may take of it."),
+    ("stormdrain_memory_tables_bytes", "What they take, disconnected routers included."),
+    (
+        "stormdrain_memory_surge_max_bytes",
+        "What received bytes may take: less, the more tables do.",
+    ),
+    ("stormdrain_memory_surge_high_bytes", "The most that received bytes have taken."),
+    ("stormdrain_memory_headroom_bytes", "What received bytes may take beyond what they take now."),
+];
 
 const ABOUT: [(&str, &str, &str); 2] = [
     ("stormdrain_build_info", "`version`", "Version of the collector; always 1."),

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 
 use ipnet::IpNet;
 
-use super::{IoChoice, LogFormat, Refused, SHARDS_MAX, SettingError, Settings, toml_list};
+use super::{
+    IoChoice, LogFormat, MEMORY_BYTES_MIN, Refused, SHARDS_MAX, SettingError, Settings, toml_list,
+};
 
 /// When a new value of a setting takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,22 +193,18 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "memory_bytes",
         group: Group::Process,
-        help: "Bytes that all sessions together may have received and not yet digested. When they \
-               are spent, reading stops, the fullest sessions first, and the routers wait at their \
-               TCP windows; nothing is dropped.",
-        allowed: "16MiB to 1TiB",
-        set: |settings, text| bytes(&mut settings.memory_bytes, text, 16 << 20, 1 << 40),
+        help: "What the process may take: routers' tables, received bytes that are not digested \
+               yet, buffers. When received bytes have used their part, reading stops, the fullest \
+               sessions first, and the routers wait at their TCP windows; nothing is dropped. When \
+               tables have used three quarters, the largest grows no more: new keys are refused, \
+               with the cause `table-full` and a gap; reading goes on. 0 = a quarter of the \
+               memory of the host, or of the control group if that is less.",
+        allowed: "0, or 32MiB to 1TiB",
+        set: |settings, text| match text {
+            "0" => store(&mut settings.memory_bytes, text),
+            _ => bytes(&mut settings.memory_bytes, text, MEMORY_BYTES_MIN, 1 << 40),
+        },
         get: |settings| settings.memory_bytes.to_string(),
-    },
-    Setting {
-        name: "table_entries_max",
-        group: Group::Process,
-        help: "Entries that all routers' tables together may hold, of 128 bytes each on average \
-               (an LDP entry takes 50). Beyond it the largest table grows no more: new keys are \
-               refused, with the cause `table-full` and a gap; reading goes on.",
-        allowed: "1000 to 10000000000",
-        set: |settings, text| within(&mut settings.table_entries_max, text, 1_000, 10_000_000_000),
-        get: |settings| settings.table_entries_max.to_string(),
     },
     Setting {
         name: "connections_max",

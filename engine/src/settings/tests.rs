@@ -77,7 +77,10 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
     for (file, expected) in [
         ("shards = 257", "setting `shards` is `257`: allowed is 0 to 256; 0 = one per CPU"),
         ("shards = -1", "setting `shards` is `-1`: allowed is 0 to 256; 0 = one per CPU"),
-        ("memory_bytes = '15MiB'", "setting `memory_bytes` is `15MiB`: allowed is 16MiB to 1TiB"),
+        (
+            "memory_bytes = '15MiB'",
+            "setting `memory_bytes` is `15MiB`: allowed is 0, or 32MiB to 1TiB",
+        ),
         ("io = 'kqueue'", "setting `io` is `kqueue`: allowed is auto, uring or epoll"),
         ("data = ''", "setting `data` is ``: allowed is a path that is not empty"),
         ("sharts = 1", "setting `sharts` does not exist; is `shards` meant?"),

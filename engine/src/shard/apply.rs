@@ -166,7 +166,8 @@ impl Shard {
         time: Micros,
         now: Now,
     ) -> Flow {
-        self.refuse_growth(session, unit);
+        let decoder_bytes = connection.decoder.table_bytes();
+        self.refuse_growth(session, unit, decoder_bytes);
         let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
         let shown = unit.snapshot != SnapshotMark::None || inferred;
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
@@ -185,7 +186,7 @@ impl Shard {
         };
         let Unit { mappings, .. } = &*unit;
         let changes = session.state.apply_all(&mut self.round, mappings, &mut arrival, on_change);
-        self.recount(session);
+        self.recount(session, decoder_bytes);
         self.commit.change_rows += changes;
         let count = unit.mappings.len() as u64;
         let open = &mut connection.books.open;

@@ -18,6 +18,7 @@ use super::connection::{Claiming, Connection, Phase};
 use super::digest::Flow;
 use super::reserve::Size;
 use crate::io::{ConnectionId, Now, Op};
+use crate::memory::signed;
 use crate::metrics::Metric;
 use crate::registry::{Claim, Found, Message};
 use crate::wire::{Rejection, UnitKind};
@@ -121,7 +122,10 @@ impl Shard {
         let mut counted = Size::default();
         let slot = match self.registry.claim(router, self.settings.index) {
             Found::Yours(state) => {
-                self.tables.recount(&mut counted, &state.table);
+                // Parked, it counted for no shard.
+                self.memory.add_tables(-signed(state.table.bytes() as u64));
+                let size = Size::of(&state.table, 0);
+                self.tables.recount(&self.memory, &mut counted, size);
                 Slot::Idle(state)
             }
             // The registry names this shard, so the state is on its way here.
@@ -158,7 +162,8 @@ impl Shard {
             counted: Size::default(),
             claims: VecDeque::new(),
         });
-        self.tables.recount(&mut home.counted, &state.table);
+        let size = Size::of(&state.table, 0);
+        self.tables.recount(&self.memory, &mut home.counted, size);
         home.slot = Slot::Idle(state);
         self.process_claims(claim.router, now);
     }
@@ -167,7 +172,7 @@ impl Shard {
     pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
         self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
         let Some(mut home) = self.homes.remove(&claim.router) else { return };
-        self.tables.forget(home.counted);
+        self.tables.recount(&self.memory, &mut home.counted, Size::default());
         home.claims.retain(|waiting| waiting.connection != claim.connection);
         // Whoever else asked here asks again, at the home.
         for waiting in home.claims {
@@ -287,12 +292,12 @@ impl Shard {
             self.leaving.push(router);
             return;
         }
-        let Some(Home { slot: Slot::Leaving { state, to, .. }, counted, claims }) =
+        let Some(Home { slot: Slot::Leaving { state, to, .. }, mut counted, claims }) =
             self.homes.remove(&router)
         else {
             return;
         };
-        self.tables.forget(counted);
+        self.tables.recount(&self.memory, &mut counted, Size::default());
         self.counters.add(Metric::TablesGiven, 1);
         let message = Message::Granted { claim: to, state };
         self.ops.push_back(Op::Tell { shard: to.shard, message });

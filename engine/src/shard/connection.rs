@@ -13,6 +13,7 @@ use storage::row::{Cause, InputMode, Reason};
 use storage::time::Micros;
 
 use super::books::Books;
+use super::pressure::Pause;
 use super::surge::Surge;
 use crate::io::{ConnectionId, Now};
 use crate::wire::Unit;
@@ -42,6 +43,10 @@ pub(crate) struct Connection {
     pub(crate) units: u64,
     /// Favours (`pressure`) in a row in which its unit did not get whole.
     pub(crate) favours_wasted: u32,
+    /// Not read because of what it holds (`pressure`).
+    pub(crate) paused: Option<Pause>,
+    /// In one of the queues of those that wait for a favour.
+    pub(crate) hungry: bool,
     /// Rejected frames and mappings so far.
     pub(crate) rejected: u64,
     /// Whether the last order to the driver was to read it.
@@ -147,6 +152,8 @@ impl Connection {
             cut_short: None,
             units: 0,
             favours_wasted: 0,
+            paused: None,
+            hungry: false,
             rejected: 0,
             receiving: true,
             silent: false,
@@ -155,9 +162,14 @@ impl Connection {
         }
     }
 
-    /// Memory that received bytes take: waiting, and inflated by the decoder but not read yet.
+    /// Memory that received bytes take: waiting, inflated by the decoder but not read yet, or read
+    /// and waiting for the router's state.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.surge.held_bytes() + self.decoder.held_bytes()
+        let claiming_bytes = match &self.phase {
+            Phase::Claiming(claiming) => claiming.unit.memory_bytes(),
+            _ => 0,
+        };
+        self.surge.held_bytes() + self.decoder.held_bytes() + claiming_bytes
     }
 
     /// Whether its bytes are still to be digested.

@@ -47,12 +47,14 @@ impl Shard {
             Flow::On | Flow::Claim(_) => {}
         }
         self.surge_changed(held_before, connection.held_bytes());
+        self.count_tools();
         self.connections.insert(id, connection);
         match flow {
             Flow::On => self.enqueue(id),
             Flow::Claim(claim) => self.claim(claim, now),
             Flow::Wait | Flow::Over(_) => {}
         }
+        self.reconsider(id);
     }
 
     /// Puts a connection into the queue of those that have something to digest.

@@ -1,36 +1,68 @@
-//! Pressure: the budget of received bytes, and who is not read while it is spent.
+//! Pressure: the budget of received bytes, and who is not read while it is nearly spent.
 //!
-//! In:   what each connection holds.
-//! Out:  pauses, largest surge first, and resumptions when half of the budget is free again.
+//! In:   what each connection holds, and what is left of the budget that all shards share.
+//! Out:  pauses, largest surge first, and resumptions, smallest first, when there is room again.
 //! Law:  pressure ends at the TCP window: nothing is dropped, nothing grows beyond the budget.
-//! Not:  digesting (`digest`).
+//! Not:  the budget itself (`memory`), digesting (`digest`).
+//!
+//! A surge may be as large as the room that is left for all of them, and is read no more when it
+//! is larger. One flooder alone gets half of the budget, a hundred get a hundredth each, and what
+//! remains is room for those who have said little so far. The rule needs no word between shards
+//! but the sum: the largest surge meets the shrinking room first, wherever it is. When no room is
+//! left at all, nobody is read until there is some.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use storage::row::{Cause, Reason};
 
 use super::Shard;
 use super::connection::Phase;
+use super::surge::chunk_bytes;
 use crate::io::{ConnectionId, Now, Op};
-use crate::metrics::Metric;
+use crate::memory::{TOOLS_BYTES, signed};
+use crate::metrics::{Histogram, Metric};
 use crate::wire::Rejection;
 
-/// How long one session alone is read while the budget is spent on units that are not whole.
+/// How long one session alone is read beyond what is due to it, for its unit to get whole.
 const FAVOUR_US: u64 = 250_000;
 /// Favours in which a session may fail to make its unit whole: five seconds all for itself.
 const FAVOURS_WASTED_MAX: u32 = 20;
+/// What a connection may deliver before the shard can pause it: room for it before it is resumed.
+const GRAIN_BYTES: i64 = 32 << 10;
+/// How often a shard with paused connections looks whether others have made room.
+const LOOK_US: u64 = 2_000;
+/// The log lines about pressure come once in this time at most.
+const LINE_US: u64 = 10_000_000;
 
-/// What all connections hold together, and who waits for it to become less.
+/// What all connections of the shard hold together, and who waits for it to become less.
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     held_bytes: usize,
-    /// The budget was spent, and half of it is not free yet.
+    /// What the shard decodes with takes beyond what is reserved for it; a part of `held_bytes`.
+    tools_bytes: usize,
+    /// What of it the other shards know.
+    told_bytes: usize,
+    /// There was no room at all, and there is not much yet: nobody was read then.
     is_spent: bool,
-    /// Connections that are not read because of it, in the order in which they are favoured.
-    paused: VecDeque<ConnectionId>,
-    /// Those of them that have wasted a favour: they come behind all others.
+    /// Connections that were resumed, or came, since.
+    resumed: Vec<ConnectionId>,
+    /// Connections that are not read, smallest surge first, as large as they were when they were
+    /// looked at last.
+    paused: BTreeSet<(usize, ConnectionId)>,
+    /// The same, by the time since which they are not read.
+    waits: BTreeSet<(u64, ConnectionId)>,
+    /// Those of them that hold a part of a unit and nothing to digest, in order of their favours.
+    hungry: VecDeque<ConnectionId>,
+    /// Those that have wasted a favour: they come behind all others.
     stalled: VecDeque<ConnectionId>,
     favour: Option<Favour>,
+    longest_us: u64,
+    /// When to look whether other shards have made room.
+    look_due_us: u64,
+    /// When a log line may be written again.
+    line_due_us: u64,
+    /// Whether the log says that there is pressure.
+    is_told: bool,
 }
 
 /// The one connection that is read nevertheless, until its unit is whole.
@@ -42,61 +74,158 @@ struct Favour {
     units: u64,
 }
 
+/// That a connection is not read because of what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// What it held when it was looked at last: its place among the paused.
+    held_bytes: usize,
+    since_us: u64,
+}
+
+impl Pressure {
+    /// What the connections of this shard hold.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// How many connections are not read because of it.
+    pub(crate) fn paused(&self) -> usize {
+        self.paused.len()
+    }
+
+    /// The longest time for which a connection has not been read, those that wait now included.
+    pub(crate) fn longest_us(&self) -> u64 {
+        self.longest_us
+    }
+}
+
 impl Shard {
-    /// Accounts for a surge that grew or shrank.
+    /// Accounts for a surge that grew or shrank, and tells the other shards in steps.
     pub(crate) fn surge_changed(&mut self, before_bytes: usize, after_bytes: usize) {
-        self.pressure.held_bytes = self.pressure.held_bytes + after_bytes - before_bytes;
+        let Pressure { held_bytes, told_bytes, .. } = &mut self.pressure;
+        *held_bytes = *held_bytes + after_bytes - before_bytes;
+        if held_bytes.abs_diff(*told_bytes) as u64 >= self.memory.step_bytes() {
+            self.memory.add_surge(signed(*held_bytes as u64) - signed(*told_bytes as u64));
+            *told_bytes = *held_bytes;
+        }
     }
 
-    /// Bytes came in: when the budget is spent, stops reading the largest surges.
-    pub(crate) fn press(&mut self, grown: ConnectionId) {
-        if self.pressure.held_bytes <= self.settings.surge_bytes_max {
+    /// A slice was digested: a frame that inflated to many megabytes is not kept in memory, and
+    /// counts as long as it is.
+    pub(crate) fn count_tools(&mut self) {
+        if self.tools.scratch.capacity() > 2 * TOOLS_BYTES {
+            self.tools.scratch = Vec::new();
+        }
+        let taken_bytes = self.tools.scratch.capacity() + self.unit.memory_bytes();
+        let after = taken_bytes.saturating_sub(TOOLS_BYTES);
+        let before = std::mem::replace(&mut self.pressure.tools_bytes, after);
+        self.surge_changed(before, after);
+    }
+
+    /// What surges may still grow by: as the others have told, and as it is here.
+    fn surge_room(&self) -> i64 {
+        let Pressure { held_bytes, told_bytes, .. } = &self.pressure;
+        self.memory.surge_room() - (signed(*held_bytes as u64) - signed(*told_bytes as u64))
+    }
+
+    /// Bytes came in: a surge that is larger than the room that is left is not read any more.
+    pub(crate) fn press(&mut self, grown: ConnectionId, now: Now) {
+        let room = self.surge_room();
+        let Some(connection) = self.connections.get(&grown) else { return };
+        if signed(connection.held_bytes() as u64) < room {
             return;
         }
-        if self.pressure.is_spent {
-            // The largest are paused already; whoever grows beyond them is next.
-            self.press_one(grown);
-            return;
+        self.press_one(grown, now);
+        if room <= 0 {
+            self.press_all(now);
         }
+    }
+
+    /// No room at all: who has nothing yet would bring something too.
+    fn press_all(&mut self, now: Now) {
+        let ids = if self.pressure.is_spent {
+            std::mem::take(&mut self.pressure.resumed)
+        } else {
+            self.connections.keys().copied().collect()
+        };
         self.pressure.is_spent = true;
-        let mut sizes: Vec<(usize, ConnectionId)> = self
-            .connections
-            .values()
-            .filter(|connection| connection.receiving && connection.is_live())
-            .map(|connection| (connection.held_bytes(), connection.id))
-            .collect();
-        sizes.sort_unstable_by(|left, right| right.cmp(left));
-        let mut paused_bytes = 0;
-        for (bytes, id) in sizes {
-            if paused_bytes * 2 >= self.pressure.held_bytes {
-                break;
-            }
-            paused_bytes += bytes;
-            self.press_one(id);
+        for id in ids {
+            self.press_one(id, now);
         }
     }
 
-    fn press_one(&mut self, id: ConnectionId) {
+    fn press_one(&mut self, id: ConnectionId, now: Now) {
         let favoured = self.pressure.favour.is_some_and(|favour| favour.connection == id);
-        let digestible = self.connections.get(&id).is_some_and(|connection| connection.queued);
-        if favoured && !digestible {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if (favoured && !connection.queued) || !connection.is_live() {
             return;
         }
-        if self.pause_receive(id) {
-            self.counters.add(Metric::ReceivePauses, 1);
-            if !favoured {
-                self.pressure.paused.push_back(id);
-            }
+        self.pause_for_room(id, now);
+        self.note_hunger(id);
+    }
+
+    fn pause_for_room(&mut self, id: ConnectionId, now: Now) {
+        if !self.pause_receive(id) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pause = Pause { held_bytes: connection.held_bytes(), since_us: now.monotonic_us };
+        connection.paused = Some(pause);
+        self.counters.add(Metric::ReceivePauses, 1);
+        self.pressure.paused.insert((pause.held_bytes, id));
+        self.pressure.waits.insert((pause.since_us, id));
+        self.pressure.look_due_us = now.monotonic_us + LOOK_US;
+        self.tell_of_pressure(now);
+    }
+
+    /// A paused connection with nothing to digest lacks the rest of its unit: it waits for a
+    /// favour.
+    fn note_hunger(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.paused.is_some() && !connection.queued && !connection.hungry {
+            connection.hungry = true;
+            self.pressure.hungry.push_back(id);
         }
     }
 
-    /// When the budget is spent and nothing can be digested, all of it is units that are not whole
-    /// yet. One session at a time is read on, so that its unit gets whole and frees its bytes: the
-    /// budget is exceeded by one unit and what comes with its end. A session that does not make
-    /// use of its favours comes behind all others, and is closed in the end: what it holds is
-    /// everybody's.
+    /// A connection is not among the paused any more.
+    fn forget_pause(&mut self, id: ConnectionId, pause: Pause, now: Now) {
+        self.pressure.paused.remove(&(pause.held_bytes, id));
+        self.pressure.waits.remove(&(pause.since_us, id));
+        let waited_us = now.monotonic_us.saturating_sub(pause.since_us);
+        self.pressure.longest_us = self.pressure.longest_us.max(waited_us);
+        self.counters.observe(Histogram::ReceivePause, waited_us);
+    }
+
+    /// A connection is gone: nobody waits for it.
+    pub(crate) fn leave_pressure(&mut self, id: ConnectionId, pause: Option<Pause>, now: Now) {
+        if let Some(pause) = pause {
+            self.forget_pause(id, pause, now);
+            self.tell_of_pressure(now);
+        }
+    }
+
+    /// A slice of a connection was digested: what it holds is another amount now.
+    pub(crate) fn reconsider(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let held_bytes = connection.held_bytes();
+        let Some(pause) = &mut connection.paused else { return };
+        let held_before = std::mem::replace(&mut pause.held_bytes, held_bytes);
+        self.pressure.paused.remove(&(held_before, id));
+        self.pressure.paused.insert((held_bytes, id));
+        self.note_hunger(id);
+    }
+
+    /// A session holds a part of a unit, and is not read because there is too little room for it.
+    /// One at a time is read on, so that its unit gets whole and frees its bytes: the budget is
+    /// exceeded by one unit per shard at most. A session that does not make use of its favours
+    /// comes behind all others, and is closed in the end when there is nothing else that could
+    /// make room: what it holds is everybody's.
     pub(crate) fn favour(&mut self, now: Now) {
-        if !self.favours() {
+        if self.pressure.paused.is_empty() && self.pressure.favour.is_none() {
+            return;
+        }
+        if self.commit_is_full() {
             return;
         }
         if let Some(favour) = self.pressure.favour.take()
@@ -105,32 +234,28 @@ impl Shard {
             self.pressure.favour = Some(favour);
             return;
         }
-        for _ in 0..self.pressure.paused.len() + self.pressure.stalled.len() {
-            let paused = self.pressure.paused.pop_front();
-            let Some(id) = paused.or_else(|| self.pressure.stalled.pop_front()) else { return };
-            let Some(connection) = self.connections.get(&id) else { continue };
-            if matches!(connection.phase, Phase::Claiming(_)) {
-                // It lacks its router's state, not bytes.
-                self.pressure.stalled.push_back(id);
-                continue;
+        for _ in 0..self.pressure.hungry.len() + self.pressure.stalled.len() {
+            let hungry = self.pressure.hungry.pop_front();
+            let Some(id) = hungry.or_else(|| self.pressure.stalled.pop_front()) else { return };
+            let is_stuck = self.ready.is_empty();
+            let room = self.surge_room();
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let lacks = connection.needed.saturating_sub(connection.surge.waiting());
+            if !is_stuck && room < signed(2 * (lacks + connection.held_bytes()) as u64) {
+                // Room is being made: it need not be exceeded.
+                self.pressure.hungry.push_front(id);
+                return;
             }
+            connection.hungry = false;
+            // Its state may be what it lacks, not bytes; or it has been read again since.
+            let lacks_bytes = !connection.queued && !matches!(connection.phase, Phase::Claiming(_));
             let units = connection.units;
-            if self.resume(id, now) {
+            if connection.paused.is_some() && lacks_bytes && self.resume(id, now) {
                 let until_us = now.monotonic_us + FAVOUR_US;
                 self.pressure.favour = Some(Favour { connection: id, until_us, units });
                 return;
             }
         }
-    }
-
-    /// Whether what fills the budget waits for bytes, and for nothing else.
-    fn favours(&self) -> bool {
-        self.pressure.is_spent && self.ready.is_empty() && !self.commit_is_full()
-    }
-
-    /// When the favour under way is over, if nothing happens before.
-    pub(crate) fn favour_due_us(&self) -> Option<u64> {
-        self.pressure.favour.filter(|_| self.favours()).map(|favour| favour.until_us)
     }
 
     /// A time in which nobody was read is not of the favour.
@@ -148,24 +273,33 @@ impl Shard {
         }
         if connection.units != favour.units {
             connection.favours_wasted = 0;
-            self.pause_receive(id);
-            self.pressure.paused.push_back(id);
+            self.press(id, now);
             return false;
         }
         if now.monotonic_us < favour.until_us {
             self.resume(id, now);
             return true;
         }
-        connection.favours_wasted += 1;
-        let room_bytes = self.settings.surge_bytes_max + self.settings.limits.frame_bytes_max;
+        // While others make room, it has had its turn and not the whole budget.
+        let is_stuck = self.ready.is_empty();
+        connection.favours_wasted += u32::from(is_stuck);
         let too_often = connection.favours_wasted >= FAVOURS_WASTED_MAX;
-        if too_often || self.pressure.held_bytes > room_bytes {
+        let too_much = self.surge_room() < -self.favours_bytes_max();
+        if is_stuck && (too_often || too_much) {
             self.give_up(id, now);
-        } else {
-            self.pause_receive(id);
+            return false;
+        }
+        self.pause_for_room(id, now);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.hungry = true;
             self.pressure.stalled.push_back(id);
         }
         false
+    }
+
+    /// By how much favours may exceed the budget: one unit of each shard.
+    fn favours_bytes_max(&self) -> i64 {
+        signed(self.memory.budget().shards * self.settings.limits.frame_bytes_max as u64)
     }
 
     /// Closes a session whose unit does not get whole although it alone is read.
@@ -183,18 +317,26 @@ impl Shard {
         self.connections.insert(id, connection);
     }
 
+    /// Reads a connection again; whether it was not being read and can be.
     fn resume(&mut self, id: ConnectionId, now: Now) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let pause = connection.paused.take();
         let wanted = connection.is_live() && connection.ended.is_none();
-        if !wanted || connection.receiving || connection.silent {
-            return false;
+        let resumes = wanted && !connection.receiving && !connection.silent;
+        if resumes {
+            connection.receiving = true;
+            // A time in which it was not read is no quiet time of the router.
+            connection.heard_us = now.monotonic_us;
+            self.ask_to_receive(id);
+            self.counters.add(Metric::ReceiveResumes, 1);
+            if self.pressure.is_spent {
+                self.pressure.resumed.push(id);
+            }
         }
-        self.counters.add(Metric::ReceiveResumes, 1);
-        connection.receiving = true;
-        // A time in which it was not read is no quiet time of the router.
-        connection.heard_us = now.monotonic_us;
-        self.ask_to_receive(id);
-        true
+        if let Some(pause) = pause {
+            self.forget_pause(id, pause, now);
+        }
+        resumes
     }
 
     /// Stops reading a connection; whether it was being read.
@@ -210,17 +352,78 @@ impl Shard {
         true
     }
 
-    /// Reads everybody again once half of the budget is free.
+    /// A connection was taken: when nothing is left, it is the next to wait.
+    pub(crate) fn press_newcomer(&mut self, id: ConnectionId) {
+        if self.pressure.is_spent {
+            self.pressure.resumed.push(id);
+        }
+    }
+
+    /// Reads again whose surge fits into the room there is, smallest first, each with room for
+    /// what it may deliver. A sixteenth less than what paused it: a pause is worth its while, and
+    /// no longer than it takes to digest a sixteenth of the budget.
     pub(crate) fn release(&mut self, now: Now) {
-        let Pressure { held_bytes, is_spent, .. } = self.pressure;
-        if !is_spent || held_bytes * 2 > self.settings.surge_bytes_max {
+        if self.pressure.paused.is_empty() {
             return;
         }
-        let before = std::mem::take(&mut self.pressure);
-        self.pressure.held_bytes = held_bytes;
-        let favoured = before.favour.map(|favour| favour.connection);
-        for id in before.paused.into_iter().chain(before.stalled).chain(favoured) {
-            self.resume(id, now);
+        let max = signed(self.memory.surge_bytes_max());
+        let grain = GRAIN_BYTES.min(max / 64);
+        let mut room = self.surge_room();
+        if room >= max / 16 {
+            self.pressure.is_spent = false;
+            self.pressure.resumed.clear();
+        }
+        while let Some(&(held_bytes, id)) = self.pressure.paused.first() {
+            let brings = grain + signed(chunk_bytes(held_bytes) as u64);
+            if signed(held_bytes as u64) + brings > room / 16 * 15 {
+                break;
+            }
+            let Some(connection) = self.connections.get(&id) else { break };
+            if connection.held_bytes() > held_bytes {
+                // What was under way when it was paused has come since.
+                self.reconsider(id);
+            } else if self.resume(id, now) {
+                room -= brings;
+            }
+        }
+        self.pressure.look_due_us = now.monotonic_us + LOOK_US;
+        let oldest = self.pressure.waits.first();
+        let oldest_us = oldest.map_or(0, |wait| now.monotonic_us.saturating_sub(wait.0));
+        self.pressure.longest_us = self.pressure.longest_us.max(oldest_us);
+        self.tell_of_pressure(now);
+    }
+
+    /// When pressure must be looked at, if nothing happens before.
+    pub(crate) fn pressure_due_us(&self) -> Option<u64> {
+        let waits = !self.pressure.paused.is_empty() || self.pressure.favour.is_some();
+        waits.then_some(self.pressure.look_due_us)
+    }
+
+    /// A log line when pressure begins, and one when it is over.
+    fn tell_of_pressure(&mut self, now: Now) {
+        let is_pressed = !self.pressure.paused.is_empty();
+        let is_early = now.monotonic_us < self.pressure.line_due_us;
+        if is_pressed == self.pressure.is_told || (is_pressed && is_early) {
+            return;
+        }
+        self.pressure.is_told = is_pressed;
+        let shard = self.settings.index;
+        let surge_bytes = self.memory.surge_bytes();
+        let surge_bytes_max = self.memory.surge_bytes_max();
+        if is_pressed {
+            self.pressure.line_due_us = now.monotonic_us + LINE_US;
+            tracing::warn!(
+                shard,
+                limit = "memory_bytes",
+                memory_bytes = self.memory.budget().total_bytes,
+                surge_bytes,
+                surge_bytes_max,
+                fix = "raise --memory, or more --shards to digest with",
+                "the largest sessions are not read until what came is digested; nothing is lost"
+            );
+        } else {
+            let longest_ms = self.pressure.longest_us / 1_000;
+            tracing::info!(shard, surge_bytes, longest_ms, "all sessions are read again");
         }
     }
 }

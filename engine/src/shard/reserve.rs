@@ -3,21 +3,31 @@
 //! In:   what each table takes, before and after it changes; the unit that is to be applied.
 //! Out:  the unit, without what has no room.
 //! Law:  when the tables are full the largest grows no more; reading goes on, the others too.
-//! Not:  received bytes (`pressure`).
+//! Not:  received bytes (`pressure`), how large the reserve is (`memory`).
+//!
+//! A table may be as large as eight times the room that is left for all of them. One table alone
+//! gets eight ninths of the reserve; when many share it the largest meets the limit first, on
+//! whichever shard it lies, and the small ones grow until nothing is left.
 
-use storage::mapping::Operation;
+use storage::mapping::{Mapping, Operation};
 use storage::row::Cause;
-use storage::table::RouterTable;
+use storage::table::{EntryRef, RouterTable};
 
 use super::Shard;
-use super::connection::{Phase, Session};
+use super::connection::Session;
+use crate::memory::{Memory, signed};
 use crate::wire::{RejectedMapping, Unit};
 
-/// Memory that is reserved for one entry of `table_entries_max`: an LDP entry takes about 50 bytes,
-/// one with options or hundreds of branches thousands.
-const ENTRY_BYTES: u64 = 128;
+/// What a new entry is taken to need, with its place in the index: an LDP entry takes about 50.
+const ENTRY_BYTES: i64 = 96;
+/// What each of its branches may add.
+const BRANCH_BYTES: i64 = 32;
+/// A unit of whose mappings none can need more than the room there is, is not looked at.
+const UNIT_BYTES: i64 = 128 << 20;
+/// A table may take so many times the room that is left.
+const ROOMS: i64 = 8;
 /// What one table may take, whatever is free: half of what its arena can address.
-const TABLE_BYTES_MAX: u64 = 8 << 30;
+const TABLE_BYTES_MAX: i64 = 8 << 30;
 
 /// What tables take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,65 +37,62 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    pub(crate) fn of(table: &RouterTable) -> Size {
-        Size { entries: table.len() as u64, bytes: table.bytes() as u64 }
+    /// Of a table, and of what its session's decoder keeps beside it (next-hop groups of FPM).
+    pub(crate) fn of(table: &RouterTable, decoder_bytes: usize) -> Size {
+        Size { entries: table.len() as u64, bytes: (table.bytes() + decoder_bytes) as u64 }
     }
 
-    /// One of the tables that this is the sum of may have become another size: what it counted
-    /// for is taken off, whatever has changed it since.
-    pub(crate) fn recount(&mut self, counted: &mut Size, table: &RouterTable) {
-        self.forget(*counted);
-        *counted = Size::of(table);
-        self.entries += counted.entries;
-        self.bytes += counted.bytes;
-    }
-
-    /// A table is no part of the sum any more.
-    pub(crate) fn forget(&mut self, counted: Size) {
-        self.entries -= counted.entries;
-        self.bytes -= counted.bytes;
+    /// One of the tables that this is the sum of takes another amount: what it counted for is
+    /// taken off, whatever has changed it since.
+    pub(crate) fn recount(&mut self, memory: &Memory, counted: &mut Size, after: Size) {
+        let before = std::mem::replace(counted, after);
+        self.entries = self.entries + after.entries - before.entries;
+        self.bytes = self.bytes + after.bytes - before.bytes;
+        if before.bytes != after.bytes {
+            memory.add_tables(signed(after.bytes) - signed(before.bytes));
+        }
     }
 }
 
 impl Shard {
-    /// The session's table may have become another size.
-    pub(crate) fn recount(&mut self, session: &Session) {
+    /// The table of a session may have become another size, or what its decoder keeps.
+    pub(crate) fn recount(&mut self, session: &Session, decoder_bytes: usize) {
         if let Some(home) = self.homes.get_mut(&session.router) {
-            self.tables.recount(&mut home.counted, &session.state.table);
+            let after = Size::of(&session.state.table, decoder_bytes);
+            self.tables.recount(&self.memory, &mut home.counted, after);
         }
     }
 
-    /// When the tables are full, turns mappings into rejected ones: those of new keys when there
-    /// are too many entries, and all but withdrawals when the entries are too large. The largest
-    /// table comes first; the others go on until an eighth more is used.
-    pub(crate) fn refuse_growth(&mut self, session: &Session, unit: &mut Unit) {
-        let max = self.settings.table_entries_max;
-        let bytes_max = max.saturating_mul(ENTRY_BYTES);
-        let table_bytes = Size::of(&session.state.table).bytes;
-        let is_oversized = table_bytes > TABLE_BYTES_MAX;
-        let count = unit.mappings.len() as u64;
-        if self.tables.entries + count <= max && self.tables.bytes <= bytes_max && !is_oversized {
+    /// When the tables are full, turns mappings into rejected ones: those of new keys and those
+    /// that make an entry larger. Withdrawals, and what the table says already, go on.
+    pub(crate) fn refuse_growth(&mut self, session: &Session, unit: &mut Unit, decoder: usize) {
+        let room = self.memory.table_room();
+        let table_bytes = signed(Size::of(&session.state.table, decoder).bytes);
+        let most = room.saturating_mul(ROOMS).min(TABLE_BYTES_MAX);
+        let mut room = room.min(most - table_bytes);
+        if room > UNIT_BYTES + unit.mappings.len() as i64 * ENTRY_BYTES {
             return;
         }
-        let eighths = if self.is_largest(table_bytes) { 8 } else { 9 };
-        let most = Size { entries: max / 8 * eighths + max % 8, bytes: bytes_max / 8 * eighths };
-        let is_heavy = is_oversized || self.tables.bytes > most.bytes;
-        let mut room = most.entries.saturating_sub(self.tables.entries);
+        let needed: i64 = unit.mappings.iter().map(bytes_needed).sum();
+        if needed <= room {
+            return;
+        }
         let rejected = &mut unit.rejected;
         let detail = format!(
-            "expected at most {max} entries (table_entries_max) in {bytes_max} bytes, found no room"
+            "expected room for {needed} bytes of table, found {}: memory_bytes is spent by tables",
+            room.max(0)
         );
         unit.mappings.retain(|mapping| {
-            let key = mapping.key();
             if mapping.operation == Operation::None {
                 return true;
             }
-            let is_known = !is_heavy && session.state.table.get(&key).is_some();
-            if is_known {
-                return true;
-            }
-            if !is_heavy && room > 0 {
-                room -= 1;
+            let key = mapping.key();
+            let needs = match session.state.table.get(&key) {
+                Some(entry) => bytes_more(&entry, mapping),
+                None => bytes_needed(mapping),
+            };
+            if needs <= room.max(0) {
+                room -= needs;
                 return true;
             }
             let detail = detail.as_str().into();
@@ -93,14 +100,15 @@ impl Shard {
             false
         });
     }
+}
 
-    /// Whether no other session's table is larger. Measured on the tables themselves, so that
-    /// nobody gets smaller by connecting anew. The session is not in `connections` while its unit
-    /// is applied.
-    fn is_largest(&self, table_bytes: u64) -> bool {
-        self.connections.values().all(|connection| match &connection.phase {
-            Phase::Speaking(other) => Size::of(&other.state.table).bytes <= table_bytes,
-            _ => true,
-        })
-    }
+/// What an entry that is new takes, at most.
+fn bytes_needed(mapping: &Mapping) -> i64 {
+    let extra = mapping.extra.as_ref().map_or(0, |extra| extra.len() as i64);
+    ENTRY_BYTES + mapping.branches.len() as i64 * BRANCH_BYTES + extra
+}
+
+/// What an entry that is known takes more than before.
+fn bytes_more(entry: &EntryRef<'_>, mapping: &Mapping) -> i64 {
+    (bytes_needed(mapping) - bytes_needed(&entry.mapping())).max(0)
 }

@@ -116,7 +116,7 @@ impl Shard {
         self.commit.change_rows += derived;
         connection.books.open.derived += derived;
         self.counters.add(Metric::Derived, derived);
-        self.recount(session);
+        self.recount(session, connection.decoder.table_bytes());
         let event = SessionEvent::SnapshotComplete {
             explicit,
             confirmed: counts.confirmed,
@@ -225,6 +225,8 @@ impl Shard {
         }
         let (router, last) = (Some(session.router), session.state.sequence_last);
         self.settle_with(connection, router, session.generation, last, now.wall);
+        // What the decoder kept is gone with the session.
+        self.recount(&session, 0);
         if let Some(home) = self.homes.get_mut(&session.router) {
             home.slot = Slot::Idle(session.state);
         }

@@ -14,6 +14,8 @@ const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// The most that a chunk is made for, unless a unit needs more: 256 KiB.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
+/// Places that the queues of a surge keep when it is empty: what a live change or two need.
+const PLACES_KEPT: usize = 4;
 /// Memory per waiting byte that is tolerated while a unit is waited for.
 const CHUNKS_PER_WAITING: usize = 4;
 
@@ -56,8 +58,8 @@ impl Surge {
             bytes = rest;
         }
         if !bytes.is_empty() {
-            let held = self.chunks_held_bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
-            self.add_chunk(bytes, held.max(bytes.len()));
+            let chunk_bytes = chunk_bytes(self.chunks_held_bytes);
+            self.add_chunk(bytes, chunk_bytes.max(bytes.len()));
         }
     }
 
@@ -108,12 +110,16 @@ impl Surge {
         while self.marks.front().is_some_and(|mark| mark.end <= self.taken) {
             self.marks.pop_front();
         }
+        if self.waiting() == 0 {
+            self.give_back_places();
+        }
     }
 
     /// Gives memory back when little is left of it: the beginning of a unit does not keep the
     /// chunks of what came before. Copies a quarter of what was taken, at most.
     pub(crate) fn settle(&mut self) {
         let waiting = self.waiting();
+        self.give_back_places();
         if self.chunks_held_bytes <= CHUNKS_PER_WAITING * waiting.max(CHUNK_BYTES_MIN) {
             return;
         }
@@ -149,9 +155,23 @@ impl Surge {
         self.chunks.iter().map(Vec::len).sum::<usize>() - self.start
     }
 
-    /// Memory held: what the budget is spent on.
+    /// Memory held: what the budget is spent on. Nothing when nothing waits: the few places that
+    /// are kept belong to the connection.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.chunks_held_bytes + self.marks.len() * size_of::<Mark>()
+        let beyond = |capacity: usize| capacity.saturating_sub(PLACES_KEPT);
+        self.chunks_held_bytes
+            + beyond(self.marks.capacity()) * size_of::<Mark>()
+            + beyond(self.chunks.capacity()) * size_of::<Vec<u8>>()
+    }
+
+    /// Shrinks the queues when few of their places are used.
+    fn give_back_places(&mut self) {
+        if self.marks.capacity() > PLACES_KEPT * self.marks.len().max(1) {
+            self.marks.shrink_to(2 * self.marks.len());
+        }
+        if self.chunks.capacity() > PLACES_KEPT * self.chunks.len().max(1) {
+            self.chunks.shrink_to(2 * self.chunks.len());
+        }
     }
 
     fn add_chunk(&mut self, bytes: &[u8], capacity: usize) {
@@ -181,6 +201,12 @@ impl Surge {
     }
 }
 
+/// What the next chunk of a surge is made for that holds so much: a quarter of it, so that the
+/// memory is little more than the bytes, and the copies of a long unit are few.
+pub(crate) fn chunk_bytes(held_bytes: usize) -> usize {
+    (held_bytes / 4).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -198,6 +224,21 @@ mod tests {
         assert_eq!(surge.time_at(0), Some(Micros(2)));
         surge.consume(2);
         assert_eq!((surge.len(), surge.held_bytes(), surge.time_at(0)), (0, 0, None));
+    }
+
+    #[test]
+    fn a_surge_that_is_empty_holds_nothing_however_it_was_filled() {
+        let mut surge = Surge::default();
+        for time in 0..1_000 {
+            surge.push(&[b'x'; 3_000], Micros(time));
+        }
+        let held = surge.held_bytes();
+        assert!(held > 3_000_000 + 16 * 1_000, "{held}");
+        while surge.waiting() > 0 {
+            surge.consume(surge.front().len());
+        }
+        assert_eq!(surge.held_bytes(), 0);
+        assert!(surge.marks.capacity() <= PLACES_KEPT && surge.chunks.capacity() <= PLACES_KEPT);
     }
 
     #[test]
@@ -238,7 +279,9 @@ mod tests {
                 surge.consume(take);
                 if take % 3 == 0 {
                     surge.settle();
-                    let tolerated = 4 * model.len().max(1 << 10) + 32 * surge.marks.len();
+                    // The queues have four times the places that they use, at most.
+                    let places = 4 * (16 * surge.marks.len() + 24 * surge.chunks.len());
+                    let tolerated = 4 * model.len().max(1 << 10) + places;
                     prop_assert!(surge.held_bytes() <= tolerated);
                 }
                 prop_assert_eq!(surge.len(), model.len());

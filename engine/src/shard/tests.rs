@@ -50,11 +50,22 @@ impl Bench {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut ShardSettings)) -> Bench {
-        let mut settings = ShardSettings::new(&Settings::default(), 0, 1);
+        Bench::within(Budget::of_surge(1 << 30), change)
+    }
+
+    /// A shard that has this budget for itself.
+    pub(super) fn within(budget: Budget, change: impl FnOnce(&mut ShardSettings)) -> Bench {
+        Bench::sharing(&Arc::new(Memory::new(budget)), change)
+    }
+
+    /// A shard that shares its budget with others.
+    pub(super) fn sharing(memory: &Arc<Memory>, change: impl FnOnce(&mut ShardSettings)) -> Bench {
+        let mut settings = ShardSettings::new(&Settings::default(), 0, memory.budget());
         change(&mut settings);
         let registry = Arc::new(Registry::default());
+        let policy = Arc::new(Policy::default());
         Bench {
-            shard: Shard::new(settings, registry, Arc::new(Policy::default())),
+            shard: Shard::new(settings, registry, Arc::clone(memory), policy),
             now: Now { wall: START, monotonic_us: 0 },
             data: tempfile::tempdir().unwrap(),
             unsynced: Vec::new(),

@@ -61,10 +61,10 @@ impl Decoder {
         }
     }
 
-    /// Bytes that this decoder keeps for a while: inflated ones of a document not complete yet.
+    /// Memory that this decoder takes for a while: what it has inflated, and inflates with.
     pub fn held_bytes(&self) -> usize {
         match &self.state {
-            State::Stream(_, stream) => stream.held_bytes(),
+            State::Stream(_, stream) => stream.memory_bytes(),
             _ => 0,
         }
     }

@@ -15,6 +15,8 @@ use super::{Rejection, WireLimits};
 const WINDOW_BYTES: usize = 64 << 10;
 /// Inflated bytes of a member below which no ratio is asked.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
+/// What the inflater of a member takes: a window of 32 KiB and its tables.
+const MEMBER_BYTES: usize = 48 << 10;
 /// Text whose memory is kept between documents.
 const TEXT_BYTES_KEPT: usize = 256 << 10;
 
@@ -62,6 +64,12 @@ impl Stream {
     /// The document that the last `Flow::Document` spoke of.
     pub fn document(&self) -> &[u8] {
         self.text.get(self.start..self.start + self.given).unwrap_or_default()
+    }
+
+    /// Memory that it takes: the text, and the window of a member that has begun.
+    pub fn memory_bytes(&self) -> usize {
+        let window_bytes = if self.member.is_some() { MEMBER_BYTES } else { 0 };
+        self.text.capacity() + window_bytes
     }
 
     /// Inflated bytes that are kept here until their document is complete.

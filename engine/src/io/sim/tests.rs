@@ -14,6 +14,7 @@ const TURNS: usize = 800;
 
 fn settings(seed: u64) -> Settings {
     let mut settings = Settings { sessions_per_minute_max: 1_000_000, ..Settings::default() };
+    settings.memory_bytes = 1 << 30;
     settings.rejected_budget = 1_000_000;
     if seed.is_multiple_of(3) {
         // So little that sessions are paused and blocks fill up all the time.

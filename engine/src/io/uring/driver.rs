@@ -42,6 +42,8 @@ pub struct UringDriver {
     lingering: VecDeque<(u64, ConnectionId)>,
     /// Connections whose receive found no free buffer.
     hungry: VecDeque<ConnectionId>,
+    /// How many of them may be fed in one turn.
+    hungry_fed_max: usize,
     counters: DriverCounters,
 }
 
@@ -82,17 +84,19 @@ struct Connection {
 }
 
 impl UringDriver {
-    /// A driver of the connections that `listener` brings. To be made on the thread that runs it.
+    /// A driver of the connections that `listener` brings, with so many receive buffers (`BUFFERS`
+    /// at most). To be made on the thread that runs it.
     /// Errors: what the kernel said when the ring was set up.
     pub fn new(
         offered: Offered,
+        buffers: u16,
         listener: Socket,
         places: Arc<Places>,
         links: Links,
         clock: Clock,
     ) -> io::Result<UringDriver> {
         let gate = AcceptGate::new(places);
-        let mut ring = Ring::new(offered, gate.direct())?;
+        let mut ring = Ring::new(offered, gate.direct(), buffers)?;
         ring.watch_bell(links.mailbox.bell_raw());
         Ok(UringDriver {
             ring,
@@ -104,6 +108,7 @@ impl UringDriver {
             connections: Slots::new(),
             lingering: VecDeque::new(),
             hungry: VecDeque::new(),
+            hungry_fed_max: HUNGRY_FED_MAX.min(usize::from(buffers / 2).max(1)),
             counters: DriverCounters::default(),
         })
     }
@@ -325,7 +330,7 @@ impl UringDriver {
     /// more of them than there are buffers, or most would only be told the same again.
     fn feed_the_hungry(&mut self) {
         let mut fed = 0;
-        while fed < HUNGRY_FED_MAX
+        while fed < self.hungry_fed_max
             && let Some(id) = self.hungry.pop_front()
         {
             fed += usize::from(self.arm(id));

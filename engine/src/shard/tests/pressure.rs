@@ -22,7 +22,7 @@ fn hello_for(last: u8) -> Vec<u8> {
 
 #[test]
 fn pressure_ends_at_the_tcp_window() {
-    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 17_000);
+    let mut bench = Bench::within(Budget::of_surge(24_000), |_| {});
     let large = bench.connect(1, FIRST);
     let small = bench.connect(2, SECOND);
     let chunk = frame(1, false, &[mapping(16, 17)]);
@@ -45,7 +45,7 @@ fn pressure_ends_at_the_tcp_window() {
 
 #[test]
 fn a_budget_spent_on_half_units_is_freed_one_session_at_a_time() {
-    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 3_000);
+    let mut bench = Bench::within(Budget::of_surge(3_000), |_| {});
     let mappings: Vec<Mapping> = (16..516).map(|label| mapping(label, label + 1)).collect();
     let whole = frame(1, false, &mappings);
     assert!(whole.len() > 2_000, "{}", whole.len());
@@ -71,22 +71,40 @@ fn a_budget_spent_on_half_units_is_freed_one_session_at_a_time() {
     assert_eq!(bench.shard.counters().get(Metric::MappingsFramed), 1_000);
 }
 
+/// A budget whose tables may take so much.
+fn of_tables(table_bytes_max: u64) -> Budget {
+    Budget { table_bytes_max, ..Budget::of_surge(1 << 30) }
+}
+
+/// An entry that takes a good thousand bytes.
+fn large(label: u32, out: u32) -> Mapping {
+    Mapping { extra: Some(format!("<o>{}</o>", "x".repeat(1_000)).into()), ..mapping(label, out) }
+}
+
 #[test]
 fn a_full_table_refuses_new_keys_of_its_largest_grower_and_says_so() {
-    let mut bench = Bench::with(|settings| settings.table_entries_max = 8);
+    let mut bench = Bench::within(of_tables(100_000), |_| {});
     let id = bench.connect(1, FIRST);
     bench.send(id, &hello(1, 1, true));
-    let mappings: Vec<Mapping> = (16..26).map(|label| mapping(label, label + 1)).collect();
-    bench.send(id, &frame(1, true, &mappings));
-    bench.send(id, &empty(FrameType::SnapshotComplete, 2));
-    bench.send(id, &frame(3, false, &[mapping(16, 99), mapping(40, 41)]));
+    for sequence in 1..=10 {
+        let labels = 10 * sequence as u32 + 16..10 * sequence as u32 + 26;
+        let mappings: Vec<Mapping> = labels.map(|label| large(label, 17)).collect();
+        bench.send(id, &frame(sequence, true, &mappings));
+    }
+    bench.send(id, &empty(FrameType::SnapshotComplete, 11));
+    bench.send(id, &frame(12, false, &[large(26, 99), mapping(5_000, 41), mapping(27, 0)]));
     bench.settle();
     let state = bench.shard.router(ROUTER).unwrap();
-    assert_eq!(state.table.len(), 8);
+    let entries = state.table.len();
+    assert!((60..90).contains(&entries), "{entries} entries in eight ninths of the reserve");
     assert_eq!(state.gap.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
-    assert_eq!(bench.shard.counters().rejected(Cause::TableFull).2, 3);
-    assert_eq!(bench.kinds().last(), Some(&ChangeKind::Altered), "known keys go on");
-    // Another router has grown less: it may use the last eighth.
+    // One of those that are there is withdrawn, and the new one has no room.
+    let refused = 100 - (entries as u64 + 1) + 1;
+    assert_eq!(bench.shard.counters().rejected(Cause::TableFull).2, refused);
+    let last = bench.kinds().split_off(entries + 1);
+    assert_eq!(last, [ChangeKind::Altered, ChangeKind::Withdrawn], "known keys go on");
+    assert!(bench.shard.memory.table_bytes() <= 100_000);
+    // Another router has grown less: it may use what is left.
     let other = bench.connect(2, SECOND);
     bench.send(other, &hello_for(2));
     let text = String::from_utf8(document(SnapshotMark::None, &[mapping(50, 51)])).unwrap();
@@ -100,9 +118,34 @@ fn a_full_table_refuses_new_keys_of_its_largest_grower_and_says_so() {
     assert_eq!(bench.shard.router(second).unwrap().table.len(), 1);
 }
 
+/// The reserve is the host's: what one shard's tables take, another's cannot.
+#[test]
+fn the_reserve_of_tables_is_shared_and_given_back() {
+    let memory = Arc::new(Memory::new(of_tables(60_000)));
+    let (mut one, mut two) = (Bench::sharing(&memory, |_| {}), Bench::sharing(&memory, |_| {}));
+    let fill = |bench: &mut Bench| {
+        let id = bench.connect(1, FIRST);
+        bench.send(id, &hello(1, 1, false));
+        let mappings: Vec<Mapping> = (16..56).map(|label| large(label, 17)).collect();
+        bench.send(id, &frame(1, false, &mappings));
+        bench.settle();
+        bench.shard.router(ROUTER).unwrap().table.len()
+    };
+    assert_eq!(fill(&mut one), 40);
+    let entries = fill(&mut two);
+    assert!((5..20).contains(&entries), "{entries} beside forty");
+    assert!(memory.table_bytes() <= 60_000, "{}", memory.table_bytes());
+    assert_eq!(memory.table_bytes(), one.shard.tables.bytes + two.shard.tables.bytes);
+    let all: Vec<Mapping> = (16..56).map(|label| mapping(label, 0)).collect();
+    one.send(ConnectionId(1), &frame(2, false, &all));
+    let more: Vec<Mapping> = (16..56).map(|label| large(label, 18)).collect();
+    two.send(ConnectionId(1), &frame(2, false, &more));
+    assert_eq!(two.shard.router(ROUTER).unwrap().table.len(), 40);
+}
+
 #[test]
 fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
-    let mut bench = Bench::with(|settings| settings.table_entries_max = 10_000);
+    let mut bench = Bench::within(of_tables(1_280_000), |_| {});
     let (bad, good) = (bench.connect(1, FIRST), bench.connect(2, SECOND));
     bench.send(bad, &hello(1, 1, false));
     bench.send(good, &hello_for(2));
@@ -127,7 +170,7 @@ fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
         bench.send(bad, &told(1, sequence, &mappings));
     }
     let held = bench.shard.tables.bytes;
-    assert!(held <= 10_000 * 128 * 9 / 8, "{held} bytes, for a reserve of 1,280,000");
+    assert!(held <= 1_280_000, "{held} bytes");
     assert!(held > 1_000_000, "{held}");
     let second = RouterId([192, 0, 2, 2].into());
     let mappings: Vec<Mapping> = (16..36).map(|label| mapping(label, 17)).collect();
@@ -141,7 +184,7 @@ fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
 
 #[test]
 fn who_is_not_read_is_not_called_silent() {
-    let mut bench = Bench::with(|settings| settings.surge_bytes_max = 3_000);
+    let mut bench = Bench::within(Budget::of_surge(3_000), |_| {});
     bench.sync_at_once = false;
     let id = bench.connect(1, FIRST);
     let hello = hello_for(1);

@@ -17,6 +17,14 @@ struct Line {
 /// performed after each; then digests one slice.
 fn drive(bench: &mut Bench, lines: &mut [Line]) -> usize {
     let mut most = 0;
+    deliver(bench, lines, |bench| most = most.max(held(bench)));
+    digest(bench);
+    bench.pass(1_000);
+    most
+}
+
+/// One buffer of every connection that is read; `look` after each.
+fn deliver(bench: &mut Bench, lines: &mut [Line], mut look: impl FnMut(&Bench)) {
     for line in lines.iter_mut() {
         if !bench.receiving[&line.id] || bench.closed.contains_key(&line.id) {
             continue;
@@ -29,15 +37,18 @@ fn drive(bench: &mut Bench, lines: &mut [Line]) -> usize {
         while let Some(op) = bench.shard.poll_op() {
             bench.act(op);
         }
-        most = most.max(held(bench));
+        look(bench);
     }
+}
+
+/// One slice.
+fn digest(bench: &mut Bench) {
     bench.shard.digest(bench.now);
     assert_eq!(bench.shard.ledger_balance(), Balance::default());
+    assert_eq!(bench.shard.pressure.held_bytes(), held(bench), "what is counted is what is held");
     while let Some(op) = bench.shard.poll_op() {
         bench.act(op);
     }
-    bench.pass(1_000);
-    most
 }
 
 fn held(bench: &Bench) -> usize {
@@ -107,8 +118,7 @@ fn pressure_ends_at_the_tcp_window_whatever_is_sent() {
     let kinds = ["small frames", "frames larger than the budget", "documents", "large documents"];
     for kind in kinds {
         let budget = 128 * KIB;
-        let mut bench = Bench::with(|settings| {
-            settings.surge_bytes_max = budget;
+        let mut bench = Bench::within(Budget::of_surge(budget as u64), |settings| {
             settings.limits.frame_bytes_max = 1_024 * KIB;
             settings.sessions_per_minute_max = 1_000;
         });
@@ -142,11 +152,70 @@ fn pressure_ends_at_the_tcp_window_whatever_is_sent() {
     }
 }
 
+/// One shard is flooded and digests slowly, its neighbour hears little: the flooders wait at their
+/// TCP windows, the sum stays within the budget, and the neighbour does not feel it.
+#[test]
+fn pressure_ends_at_the_tcp_window_on_the_shard_that_is_flooded() {
+    let budget = 512 * KIB;
+    let memory = Arc::new(Memory::new(Budget { shards: 2, ..Budget::of_surge(budget as u64) }));
+    let change = |settings: &mut ShardSettings| settings.sessions_per_minute_max = 1_000;
+    let (mut flooded, mut quiet) =
+        (Bench::sharing(&memory, change), Bench::sharing(&memory, change));
+    let mut flood: Vec<Line> = (1..=12)
+        .map(|number| {
+            let unread = [speech("small frames", number).0, vec![]].concat();
+            Line { id: flooded.connect(number.into(), "127.0.0.1:1"), unread }
+        })
+        .collect();
+    let id = quiet.connect(100, "127.0.0.2:1");
+    let mut trickle = [Line { id, unread: hello_from(100) }];
+    let unit = text_of(1, &many(50, 5_000)).len() + HEADER_BYTES;
+    let offered: usize = flood.iter().map(|line| line.unread.len()).sum();
+    assert!(offered > 3 * budget, "{offered} bytes are no flood");
+    let (mut most, mut turns, mut said) = (0, 0, 0);
+    while flood.iter().any(|line| !line.unread.is_empty()) {
+        let beside = held(&quiet);
+        deliver(&mut flooded, &mut flood, |bench| most = most.max(held(bench) + beside));
+        if turns % 20 == 0 {
+            said += 1;
+            trickle[0].unread.extend(framed(said, &text_of(100, &many(20, said as u32))));
+        }
+        let beside = held(&flooded);
+        deliver(&mut quiet, &mut trickle, |bench| most = most.max(held(bench) + beside));
+        let spent = held(&flooded) + held(&quiet) + 2 * memory.step_bytes() as usize >= budget;
+        assert!(quiet.receiving[&id] || spent, "paused beside {}", held(&flooded));
+        digest(&mut quiet);
+        if turns % 4 == 0 {
+            digest(&mut flooded);
+        }
+        flooded.pass(1_000);
+        quiet.pass(1_000);
+        turns += 1;
+        assert!(turns < 20_000, "stuck with {} bytes held", held(&flooded));
+    }
+    assert!(most <= budget + 2 * unit + 2 * BUFFER, "{most} held of {budget}");
+    assert!(most >= budget / 4 * 3, "{most} held of {budget}: nobody needed to wait");
+    flooded.settle();
+    quiet.settle();
+    assert!(flooded.shard.counters().get(Metric::ReceivePauses) > 10);
+    assert_eq!(flooded.shard.counters().get(Metric::ReceivePaused), 0, "all are read again");
+    for (line, number) in flood.iter().zip(1..) {
+        assert!(flooded.receiving[&line.id] && !flooded.closed.contains_key(&line.id));
+        let state = flooded.shard.router(router(number)).unwrap();
+        assert_eq!((state.table.len(), state.gap), (50, None), "nothing is dropped");
+        assert_eq!(state.sequence_last, 40);
+    }
+    assert_eq!(quiet.shard.router(router(100)).unwrap().sequence_last, said);
+    let longest_us = quiet.shard.pressure.longest_us();
+    assert!(longest_us <= 50_000, "who says little was not read for {longest_us} us");
+    drop((flooded, quiet));
+    assert!(memory.surge_bytes() < 2 * memory.step_bytes(), "all of it is given back");
+}
+
 /// Eight routers begin a frame that they never end; together they hold the whole budget.
 #[test]
 fn one_bad_router_hurts_only_itself_when_it_trickles() {
-    let mut bench = Bench::with(|settings| {
-        settings.surge_bytes_max = 64 * KIB;
+    let mut bench = Bench::within(Budget::of_surge(64 << 10), |settings| {
         settings.limits.frame_bytes_max = 64 * KIB;
         settings.sessions_per_minute_max = 1_000;
     });
@@ -196,7 +265,7 @@ fn one_bad_router_hurts_only_itself_when_it_trickles() {
 #[test]
 fn one_bad_router_hurts_only_itself_when_it_is_favoured_and_floods() {
     let budget = 64 * KIB;
-    let mut bench = Bench::with(|settings| settings.surge_bytes_max = budget);
+    let mut bench = Bench::within(Budget::of_surge(budget as u64), |_| {});
     let mut lines = Vec::new();
     let frame = framed(1, &text_of(1, &many(400, 100)));
     for number in 1..=2 {
