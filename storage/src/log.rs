@@ -14,6 +14,7 @@ mod varint;
 mod dictionary;
 mod sparse;
 mod value;
+mod form;
 mod session;
 mod books;
 mod builder;

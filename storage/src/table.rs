@@ -249,7 +249,9 @@ impl RouterTable {
     /// not swept by its end.
     pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
         let mut item = Item::of(mapping, &mut self.entries);
-        self.apply_item(&mut item, mapping, arrival)
+        let mut stamp = self.stamp_of(arrival);
+        let is_change = self.apply_item(&mut item, mapping, arrival.basis, &mut stamp);
+        if is_change { Applied::Change(stamp) } else { Applied::Confirmed }
     }
 
     /// Applies the mappings of one frame, in order, as `apply` would one by one: a change takes the
@@ -262,35 +264,47 @@ impl RouterTable {
         arrival: &mut Arrival,
         on_change: &mut dyn FnMut(&Stamp, &Mapping),
     ) -> u64 {
-        let basis = arrival.basis;
+        let mut stamp = self.stamp_of(arrival);
         let mut changes = 0;
         for together in mappings.chunks(Round::TOGETHER) {
             round.find(together, &mut self.entries);
             for (item, mapping) in round.items.iter_mut().zip(together) {
                 let withdraws = mapping.operation == Operation::None;
-                arrival.basis = if withdraws { Basis::Live } else { basis };
-                if let Applied::Change(stamp) = self.apply_item(item, mapping, arrival) {
+                let basis = if withdraws { Basis::Live } else { arrival.basis };
+                if self.apply_item(item, mapping, basis, &mut stamp) {
                     on_change(&stamp, mapping);
-                    arrival.position.index = arrival.position.index.saturating_add(1);
+                    stamp.position.index = stamp.position.index.saturating_add(1);
                     changes += 1;
                 }
             }
         }
-        arrival.basis = basis;
+        arrival.position = stamp.position;
         changes
     }
 
-    fn apply_item(&mut self, item: &mut Item, mapping: &Mapping, arrival: &Arrival) -> Applied {
-        let place = item.place(&self.entries);
-        let Some(place) = place else {
+    /// Applies one mapping; says whether it is a change, whose stamp is then filled in. What all
+    /// mappings of a frame share stands in it already.
+    fn apply_item(
+        &mut self,
+        item: &mut Item,
+        mapping: &Mapping,
+        basis: Basis,
+        stamp: &mut Stamp,
+    ) -> bool {
+        let Some(place) = item.place(&self.entries) else {
             if mapping.operation == Operation::None {
-                return Applied::Confirmed;
+                return false;
             }
-            self.count(arrival.basis, |counts| counts.added += 1);
-            return self.change(ChangeKind::Added, item, mapping, arrival);
+            self.count(basis, |counts| counts.added += 1);
+            let previous = match self.tombstones.is_empty() {
+                true => None,
+                false => self.tombstones.get(&mapping.key()).copied(),
+            };
+            return self.change(ChangeKind::Added, item, mapping, basis, previous, stamp);
         };
+        let previous = Some(self.entries.changed(place));
         if mapping.operation == Operation::None {
-            return self.change(ChangeKind::Withdrawn, item, mapping, arrival);
+            return self.change(ChangeKind::Withdrawn, item, mapping, basis, previous, stamp);
         }
         let (seen, marks) = self.entries.seen_and_marks(place);
         let first_seen = seen != self.epoch;
@@ -299,17 +313,17 @@ impl RouterTable {
         }
         if !self.says(place, marks, item, mapping) {
             if first_seen {
-                self.count(arrival.basis, |counts| counts.altered += 1);
+                self.count(basis, |counts| counts.altered += 1);
             }
-            return self.change(ChangeKind::Altered, item, mapping, arrival);
+            return self.change(ChangeKind::Altered, item, mapping, basis, previous, stamp);
         }
         if first_seen {
-            self.count(arrival.basis, |counts| counts.confirmed += 1);
+            self.count(basis, |counts| counts.confirmed += 1);
         }
         if marks.has(Marks::DOUBTED.with(Marks::UNCONFIRMED)) {
-            return self.change(ChangeKind::Reconfirmed, item, mapping, arrival);
+            return self.change(ChangeKind::Reconfirmed, item, mapping, basis, previous, stamp);
         }
-        Applied::Confirmed
+        false
     }
 
     /// Whether the entry has the mapping's value.
@@ -322,21 +336,19 @@ impl RouterTable {
         same_extra && item.is_same(place, &self.entries)
     }
 
+    /// `previous` is the effective time of the key's previous change. Always true.
     fn change(
         &mut self,
         kind: ChangeKind,
         item: &mut Item,
         mapping: &Mapping,
-        arrival: &Arrival,
-    ) -> Applied {
-        let previous = match item.place(&self.entries) {
-            Some(place) => Some(self.entries.changed(place)),
-            None if self.tombstones.is_empty() => None,
-            None => self.tombstones.get(&mapping.key()).copied(),
-        };
-        let stamp = self.stamp(kind, mapping, arrival, previous);
-        self.store(&stamp, item, mapping);
-        Applied::Change(stamp)
+        basis: Basis,
+        previous: Option<Micros>,
+        stamp: &mut Stamp,
+    ) -> bool {
+        self.fill_stamp(stamp, kind, mapping, basis, previous);
+        self.store(stamp, item, mapping);
+        true
     }
 
     /// Applies a row of the log: the same change that `apply` or a sweep made when it gave it.
@@ -453,42 +465,51 @@ impl RouterTable {
         };
         mapping.event_time = arrival.collection_time;
         mapping.time_source = TimeSource::Collector;
-        let swept = Arrival { basis: Basis::Swept, ..*arrival };
         let mut item = Item::of(&mapping, &mut self.entries);
         let previous = item.place(&self.entries).map(|place| self.entries.changed(place));
-        let stamp = Stamp { not_before, ..self.stamp(kind, &mapping, &swept, previous) };
+        let mut stamp = self.stamp_of(arrival);
+        self.fill_stamp(&mut stamp, kind, &mapping, Basis::Swept, previous);
+        stamp.not_before = not_before;
         self.store(&stamp, &mut item, &mapping);
         on_change(&stamp, &mapping);
         arrival.position.index = arrival.position.index.saturating_add(1);
     }
 
-    /// `previous` is the effective time of the key's previous change.
-    fn stamp(
-        &self,
-        kind: ChangeKind,
-        mapping: &Mapping,
-        arrival: &Arrival,
-        previous: Option<Micros>,
-    ) -> Stamp {
-        let (effective_time, mut flags) =
-            effective_time(mapping.event_time, arrival.collection_time, previous);
-        if mapping.uses_reserved_label() {
-            flags = flags.with(Flags::RESERVED_LABEL);
-        }
-        let not_before = match arrival.basis {
-            Basis::Snapshot => self.snapshot.and_then(|snapshot| snapshot.not_before),
-            Basis::Live | Basis::Swept => None,
-        };
+    /// What all rows of one arrival share; `fill_stamp` says the rest.
+    fn stamp_of(&self, arrival: &Arrival) -> Stamp {
         Stamp {
             router: self.router,
             position: arrival.position,
-            kind,
+            kind: ChangeKind::Added,
             basis: arrival.basis,
-            not_before,
-            effective_time,
+            not_before: None,
+            effective_time: arrival.collection_time,
             collection_time: arrival.collection_time,
-            flags,
+            flags: Flags::default(),
         }
+    }
+
+    fn fill_stamp(
+        &self,
+        stamp: &mut Stamp,
+        kind: ChangeKind,
+        mapping: &Mapping,
+        basis: Basis,
+        previous: Option<Micros>,
+    ) {
+        let (effective_time, mut flags) =
+            effective_time(mapping.event_time, stamp.collection_time, previous);
+        if mapping.uses_reserved_label() {
+            flags = flags.with(Flags::RESERVED_LABEL);
+        }
+        stamp.kind = kind;
+        stamp.basis = basis;
+        stamp.not_before = match basis {
+            Basis::Snapshot => self.snapshot.and_then(|snapshot| snapshot.not_before),
+            Basis::Live | Basis::Swept => None,
+        };
+        stamp.effective_time = effective_time;
+        stamp.flags = flags;
     }
 
     fn count(&mut self, basis: Basis, add: impl FnOnce(&mut SnapshotCounts)) {
@@ -530,7 +551,7 @@ impl RouterTable {
         match item.place(&self.entries) {
             Some(place) => {
                 self.unmark(place, mapping);
-                self.entries.replace(place, item.body(), &header);
+                self.entries.replace(place, item.key().len(), item.body(), &header);
             }
             None => {
                 if !self.tombstones.is_empty() {

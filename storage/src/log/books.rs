@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::dictionary::Dictionary;
+use super::dictionary::Numbers;
 use super::session::read_cause;
 use super::value::{intern_address, put_time, read_time};
 use super::varint::{self, Cursor, Malformed};
@@ -18,7 +18,7 @@ use crate::time::Micros;
 /// Appends a row. `time_previous` is the time of the ledger row before it in the block, or 0.
 pub(super) fn put_ledger(
     out: &mut Vec<u8>,
-    routers: &mut Dictionary,
+    routers: &mut Numbers,
     row: &LedgerRow,
     time_previous: Micros,
 ) {

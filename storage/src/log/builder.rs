@@ -6,7 +6,11 @@
 //! Not:  when a block is full or due (the engine's shard decides by `rows` and `bytes`).
 
 use super::books::{put_kernel, put_ledger};
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, Numbers};
+use super::form::{
+    BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopWriter, branches_form, fec_form,
+    put_prefix_octets,
+};
 use super::layout::{FLAG_ALL_BEFORE_DURABLE, HEADER_BYTES, Header, Section, VERSION};
 use super::session::put_session;
 use super::sparse::SparseWriter;
@@ -21,8 +25,9 @@ use crate::time::Micros;
 pub struct BlockBuilder {
     shard: u16,
     all_before_durable: bool,
-    routers: Dictionary,
-    addresses: Dictionary,
+    routers: Numbers,
+    addresses: Numbers,
+    forms: Numbers,
     fecs: Dictionary,
     branches: Dictionary,
     texts: Dictionary,
@@ -60,6 +65,8 @@ struct ChangeColumns {
     upstreams: Vec<u8>,
     fec_references: Vec<u8>,
     branch_references: Vec<u8>,
+    prefixes: Vec<u8>,
+    hops: HopWriter,
     index_jumps: SparseWriter,
     event_offsets: SparseWriter,
     flag_sets: SparseWriter,
@@ -97,8 +104,9 @@ impl BlockBuilder {
         BlockBuilder {
             shard,
             all_before_durable: false,
-            routers: Dictionary::new(),
-            addresses: Dictionary::new(),
+            routers: Numbers::new(),
+            addresses: Numbers::new(),
+            forms: Numbers::new(),
             fecs: Dictionary::new(),
             branches: Dictionary::new(),
             texts: Dictionary::new(),
@@ -129,17 +137,24 @@ impl BlockBuilder {
         self.file_under(stamp.effective_time);
         self.put_run(stamp);
         self.put_sparse(stamp, mapping);
-        self.put_ingress(stamp.kind, mapping);
+        let form = self.form(stamp.kind, mapping);
         let columns = &mut self.changes;
         put_time(&mut columns.effective_times, stamp.effective_time, columns.effective_previous);
         columns.effective_previous = stamp.effective_time;
-
-        self.scratch.clear();
-        put_fec(&mut self.scratch, &mut self.addresses, &mapping.fec);
-        put_reference(&mut columns.fec_references, &mut self.fecs, &self.scratch);
-        self.scratch.clear();
-        put_branches(&mut self.scratch, &mut self.addresses, &mapping.branches);
-        put_reference(&mut columns.branch_references, &mut self.branches, &self.scratch);
+        if form.fec == FEC_IN_DICTIONARY {
+            self.scratch.clear();
+            put_fec(&mut self.scratch, &mut self.addresses, &mapping.fec);
+            put_reference(&mut columns.fec_references, &mut self.fecs, &self.scratch);
+        } else {
+            put_prefix_octets(&mut columns.prefixes, &mapping.fec);
+        }
+        if form.branches == BRANCHES_IN_DICTIONARY {
+            self.scratch.clear();
+            put_branches(&mut self.scratch, &mut self.addresses, &mapping.branches);
+            put_reference(&mut columns.branch_references, &mut self.branches, &self.scratch);
+        } else {
+            columns.hops.put(&mut self.addresses, &mapping.branches);
+        }
         columns.rows += 1;
     }
 
@@ -216,14 +231,11 @@ impl BlockBuilder {
 
     fn clear(&mut self) {
         self.all_before_durable = false;
-        for dictionary in [
-            &mut self.routers,
-            &mut self.addresses,
-            &mut self.fecs,
-            &mut self.branches,
-            &mut self.texts,
-        ] {
+        for dictionary in [&mut self.fecs, &mut self.branches, &mut self.texts] {
             dictionary.clear();
+        }
+        for numbers in [&mut self.routers, &mut self.addresses, &mut self.forms] {
+            numbers.clear();
         }
         self.changes.clear();
         self.sessions.clear();
@@ -261,6 +273,9 @@ impl BlockBuilder {
             &self.sessions.bytes,
             &self.ledger.bytes,
             &self.kernel.bytes,
+            self.forms.bytes(),
+            &columns.prefixes,
+            &columns.hops.bytes,
         ]
     }
 
@@ -313,7 +328,8 @@ impl BlockBuilder {
         }
     }
 
-    fn put_ingress(&mut self, kind: ChangeKind, mapping: &Mapping) {
+    /// Writes the ingress and the form of the row; returns the form.
+    fn form(&mut self, kind: ChangeKind, mapping: &Mapping) -> Form {
         let ingress = mapping.ingress;
         debug_assert_eq!(ingress.label.is_none(), ingress.origin == Origin::Untagged);
         let columns = &mut self.changes;
@@ -331,7 +347,16 @@ impl BlockBuilder {
             varint::put_signed(&mut columns.labels, value - columns.label_previous);
             columns.label_previous = value;
         }
-        columns.shapes.push(shape(kind, mapping.operation, mapping.time_source, space));
+        let form = Form {
+            shape: shape(kind, mapping.operation, mapping.time_source, space),
+            fec: fec_form(&mapping.fec),
+            branches: branches_form(&mapping.branches),
+        };
+        let entry = [form.shape, form.fec, form.branches];
+        let [a, b, c] = entry.map(u32::from);
+        let number = self.forms.of_word(a | b << 8 | c << 16, entry);
+        varint::put(&mut columns.shapes, number as u64);
+        form
     }
 
     fn text_number(&mut self, text: &str) -> usize {
@@ -366,9 +391,11 @@ impl ChangeColumns {
             &mut self.upstreams,
             &mut self.fec_references,
             &mut self.branch_references,
+            &mut self.prefixes,
         ] {
             bytes.clear();
         }
+        self.hops.clear();
         for column in
             [&mut self.index_jumps, &mut self.event_offsets, &mut self.flag_sets, &mut self.extras]
         {

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 
 use super::books::{read_kernel, read_ledger};
 use super::builder::{SPACE_INTERFACE, SPACE_PLATFORM, SPACE_SERVICE, SPACE_UNTAGGED, shape_parts};
-use super::layout::{Header, Section, VERSION};
+use super::form::{BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopReader, read_prefix};
+use super::layout::{Header, Section, VERSION, VERSION_WITHOUT_FORMS};
 use super::read::Filter;
 use super::session::read_session;
 use super::sparse::SparseReader;
@@ -28,10 +29,11 @@ pub(super) fn decode(
     filter: &Filter,
     rows: &mut Vec<Row>,
 ) -> Result<(), Malformed> {
-    if header.version != VERSION {
-        return Err(Cursor::new("header", &[]).malformed("the format version of this program"));
-    }
-    let sections = split(payload)?;
+    let sections = match header.version {
+        VERSION => split(payload, Section::COUNT)?,
+        VERSION_WITHOUT_FORMS => split(payload, Section::COUNT_WITHOUT_FORMS)?,
+        _ => return Err(Cursor::new("header", &[]).malformed("a version that is known here")),
+    };
     let cursor = |section: Section| Cursor::new(section.name(), sections[section as usize]);
     let routers = read_all(cursor(Section::Routers), read_address)?;
     if filter.router.is_some_and(|router| !routers.contains(&router.0)) {
@@ -39,7 +41,11 @@ pub(super) fn decode(
     }
     let addresses = read_all(cursor(Section::Addresses), read_address)?;
     if filter.changes {
-        let mut changes = ChangeReader::new(&sections, &routers, &addresses)?;
+        let forms = match header.version {
+            VERSION_WITHOUT_FORMS => None,
+            _ => Some(read_all(cursor(Section::Forms), Form::read)?),
+        };
+        let mut changes = ChangeReader::new(&sections, forms, &routers, &addresses)?;
         for _ in 0..header.change_rows {
             let change = changes.next(filter)?;
             rows.extend(change.map(Row::Change));
@@ -84,11 +90,11 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The sections of a payload: their lengths come first and must fill it to the byte.
-fn split(payload: &[u8]) -> Result<[&[u8]; Section::COUNT], Malformed> {
+/// The first `count` sections of a payload: their lengths come first and must fill it to the byte.
+fn split(payload: &[u8], count: usize) -> Result<[&[u8]; Section::COUNT], Malformed> {
     let mut cursor = Cursor::new("lengths", payload);
     let mut lengths = [0; Section::COUNT];
-    for length in &mut lengths {
+    for length in lengths.iter_mut().take(count) {
         *length = cursor.index()?;
     }
     let mut sections = [&[][..]; Section::COUNT];
@@ -133,7 +139,11 @@ struct ChangeReader<'a> {
     run: Option<Run>,
     runs: Cursor<'a>,
     collection_previous: Micros,
+    /// `None` = a block without forms.
+    forms: Option<Vec<Form>>,
     shapes: Cursor<'a>,
+    prefixes: Cursor<'a>,
+    hops: HopReader<'a>,
     effective_times: Cursor<'a>,
     effective_previous: Micros,
     labels: Cursor<'a>,
@@ -148,6 +158,7 @@ struct ChangeReader<'a> {
 impl<'a> ChangeReader<'a> {
     fn new(
         sections: &[&'a [u8]; Section::COUNT],
+        forms: Option<Vec<Form>>,
         routers: &'a [IpAddr],
         addresses: &'a [IpAddr],
     ) -> Result<Self, Malformed> {
@@ -167,7 +178,10 @@ impl<'a> ChangeReader<'a> {
             run: None,
             runs: cursor(Section::Runs),
             collection_previous: Micros(0),
+            forms,
             shapes: cursor(Section::Shapes),
+            prefixes: cursor(Section::Prefixes),
+            hops: HopReader::new(cursor(Section::Hops), addresses),
             effective_times: cursor(Section::EffectiveTimes),
             effective_previous: Micros(0),
             labels: cursor(Section::Labels),
@@ -185,8 +199,8 @@ impl<'a> ChangeReader<'a> {
         let row = self.row;
         self.row += 1;
         let run = self.next_run()?;
-        let shape = self.shapes.byte()?;
-        let Some((kind, operation, time_source, space)) = shape_parts(shape) else {
+        let form = self.next_form()?;
+        let Some((kind, operation, time_source, space)) = shape_parts(form.shape) else {
             return Err(self.shapes.malformed("a shape below 200"));
         };
         let effective_time = read_time(&mut self.effective_times, self.effective_previous)?;
@@ -202,8 +216,14 @@ impl<'a> ChangeReader<'a> {
             let number = cursor.index()?;
             texts.get(number).copied().ok_or_else(|| cursor.malformed("a number of a text"))
         })?;
-        let fec = self.fecs.next()?;
-        let branches = self.branches.next()?;
+        let fec = match form.fec {
+            FEC_IN_DICTIONARY => *self.fecs.next()?,
+            length => read_prefix(&mut self.prefixes, length)?,
+        };
+        let branches = match form.branches {
+            BRANCHES_IN_DICTIONARY => self.branches.next()?.clone(),
+            count => self.hops.read(count)?,
+        };
         let too_late = filter.until_effective.is_some_and(|until| effective_time > until);
         if too_late || !filter.wants(Some(run.router)) {
             return Ok(None);
@@ -219,15 +239,21 @@ impl<'a> ChangeReader<'a> {
             flags,
         };
         let mapping = Mapping {
-            fec: *fec,
+            fec,
             ingress,
             operation,
-            branches: branches.clone(),
+            branches,
             event_time,
             time_source,
             extra: extra.map(Into::into),
         };
         Ok(Some(Change { stamp, mapping }))
+    }
+
+    fn next_form(&mut self) -> Result<Form, Malformed> {
+        let Some(forms) = &self.forms else { return self.shapes.byte().map(Form::of_shape) };
+        let number = self.shapes.index()?;
+        forms.get(number).copied().ok_or_else(|| self.shapes.malformed("a number of a form"))
     }
 
     /// The run of this row; its position is the row's.
@@ -286,11 +312,17 @@ impl<'a> ChangeReader<'a> {
 
     /// Every column must have been read to its end.
     fn finish(&self) -> Result<(), Malformed> {
-        for cursor in
-            [&self.runs, &self.shapes, &self.effective_times, &self.labels, &self.upstreams]
-        {
+        for cursor in [
+            &self.runs,
+            &self.shapes,
+            &self.effective_times,
+            &self.labels,
+            &self.upstreams,
+            &self.prefixes,
+        ] {
             cursor.finish()?;
         }
+        self.hops.finish()?;
         for column in [&self.index_jumps, &self.event_offsets, &self.flag_sets, &self.extras] {
             column.finish()?;
         }

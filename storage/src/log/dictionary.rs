@@ -116,6 +116,52 @@ impl Dictionary {
     }
 }
 
+/// A dictionary whose entries are mostly four bytes that come again and again: addresses, forms.
+/// What was asked for lately is found without hashing or comparing bytes.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    dictionary: Dictionary,
+    /// By a hash of the word: the word, and its number plus 1; 0 = none.
+    recent: Box<[(u32, u32); RECENT]>,
+}
+
+/// Words that are found at once: next hops of the routers that speak at one time, 2 KiB.
+const RECENT: usize = 256;
+
+impl Numbers {
+    pub(super) fn new() -> Self {
+        Numbers { dictionary: Dictionary::new(), recent: Box::new([(0, 0); RECENT]) }
+    }
+
+    /// The number of an entry that a word stands for; `entry` says its bytes.
+    #[inline]
+    pub(super) fn of_word<const N: usize>(&mut self, word: u32, entry: [u8; N]) -> usize {
+        // The top eight bits of a product with an odd constant depend on every bit of the word.
+        let place = (word.wrapping_mul(0x9e37_79b1) >> 24) as usize;
+        let (known, number) = self.recent[place];
+        if known == word && number > 0 {
+            return number as usize - 1;
+        }
+        let number = self.dictionary.intern(&entry);
+        self.recent[place] = (word, number as u32 + 1);
+        number
+    }
+
+    /// The number of any entry.
+    pub(super) fn intern(&mut self, entry: &[u8]) -> usize {
+        self.dictionary.intern(entry)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.dictionary.bytes()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.dictionary.clear();
+        self.recent.fill((0, 0));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

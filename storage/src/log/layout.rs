@@ -15,7 +15,9 @@ pub const LOCK_FILE: &str = "lock";
 /// First bytes of a block. 0xff is in no UTF-8 text, so no text inside a block looks like one.
 pub const MAGIC: [u8; 8] = *b"\xffSDBLK\r\n";
 /// Version of the layout.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+/// The version before, whose blocks are read as well: it has no forms.
+pub const VERSION_WITHOUT_FORMS: u16 = 1;
 /// Length of the header.
 pub const HEADER_BYTES: usize = 64;
 /// Flag: everything before this block in its file was durable when this block was written.
@@ -56,7 +58,7 @@ pub enum Section {
     Texts,
     /// Change rows that came together: router, position, collection time, basis.
     Runs,
-    /// Change rows: kind, operation, time source and label space in one byte each.
+    /// Change rows: which form. Without forms: kind, operation, time source and label space.
     Shapes,
     /// Change rows: effective time.
     EffectiveTimes,
@@ -64,9 +66,9 @@ pub enum Section {
     Labels,
     /// Change rows of a per-interface label space: the upstream router.
     Upstreams,
-    /// Change rows: which FEC.
+    /// Change rows whose form says so: which FEC of the dictionary.
     FecReferences,
-    /// Change rows: which branch set.
+    /// Change rows whose form says so: which branch set of the dictionary.
     BranchReferences,
     /// Change rows whose index is not the previous one plus one.
     IndexJumps,
@@ -82,6 +84,12 @@ pub enum Section {
     Ledger,
     /// Kernel rows.
     Kernel,
+    /// Dictionary of forms: what stands where in a change row.
+    Forms,
+    /// Change rows whose form is a prefix: its octets.
+    Prefixes,
+    /// Change rows whose form is plain branches: label and next hop of each.
+    Hops,
 }
 
 impl Section {
@@ -106,9 +114,14 @@ impl Section {
         (Section::Sessions, "sessions"),
         (Section::Ledger, "ledger"),
         (Section::Kernel, "kernel"),
+        (Section::Forms, "forms"),
+        (Section::Prefixes, "prefixes"),
+        (Section::Hops, "hops"),
     ];
     /// How many there are.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 22;
+    /// How many there were without forms.
+    pub const COUNT_WITHOUT_FORMS: usize = 19;
 
     /// The section's word.
     pub const fn name(self) -> &'static str {

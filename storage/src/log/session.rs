@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::dictionary::Dictionary;
+use super::dictionary::Numbers;
 use super::layout::{REASON_REJECTED, REASONS, reason_code};
 use super::value::{
     intern_address, put_address, put_key, put_time, read_address_number, read_key, read_time,
@@ -27,8 +27,8 @@ const EVENT_TERMINATION: u8 = 5;
 /// Appends a row. `time_previous` is the time of the session row before it in the block, or 0.
 pub(super) fn put_session(
     out: &mut Vec<u8>,
-    routers: &mut Dictionary,
-    addresses: &mut Dictionary,
+    routers: &mut Numbers,
+    addresses: &mut Numbers,
     row: &SessionRow,
     time_previous: Micros,
 ) {
@@ -122,7 +122,7 @@ pub(super) fn read_session(
     Ok(SessionRow { router, position, time, event })
 }
 
-fn put_addresses(out: &mut Vec<u8>, addresses: &mut Dictionary, owned: &[IpAddr]) {
+fn put_addresses(out: &mut Vec<u8>, addresses: &mut Numbers, owned: &[IpAddr]) {
     varint::put(out, owned.len() as u64);
     owned.iter().for_each(|address| put_address(out, addresses, *address));
 }
@@ -135,7 +135,7 @@ fn read_addresses(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Vec<I
     (0..count).map(|_| read_address_number(cursor, addresses)).collect()
 }
 
-fn put_peer(out: &mut Vec<u8>, addresses: &mut Dictionary, peer: &SocketAddr) {
+fn put_peer(out: &mut Vec<u8>, addresses: &mut Numbers, peer: &SocketAddr) {
     put_address(out, addresses, peer.ip());
     varint::put(out, u64::from(peer.port()));
     if let SocketAddr::V6(peer) = peer {

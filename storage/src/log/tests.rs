@@ -23,6 +23,7 @@ use crate::time::Micros;
 
 mod files;
 mod sizes;
+mod versions;
 
 /// Adds a row of any kind.
 fn add(builder: &mut BlockBuilder, row: &Row) {
@@ -372,7 +373,7 @@ fn codes_on_disk_are_places_in_the_tables() {
 #[test]
 fn a_block_of_another_version_is_kept_and_not_read() {
     let mut block = block_of(&[kernel_row(1)]);
-    let header = Header { version: 2, ..header_of(&block) };
+    let header = Header { version: 3, ..header_of(&block) };
     block[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
     assert!(rows_of(&block).is_err());
     let data = tempfile::tempdir().unwrap();

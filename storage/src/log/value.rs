@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::dictionary::Dictionary;
+use super::dictionary::Numbers;
 use super::varint::{self, Cursor, Malformed};
 use crate::mapping::{
     Branches, Fec, Key, Label, LabelStack, NextHop, Nhlfe, Origin, RouteDistinguisher, RouterId,
@@ -47,16 +47,14 @@ const ORIGIN_PLATFORM: u8 = 2;
 const ORIGIN_INTERFACE: u8 = 3;
 
 /// The number of an address in the dictionary.
-pub(super) fn intern_address(addresses: &mut Dictionary, address: IpAddr) -> usize {
-    let mut entry = [0; 17];
+pub(super) fn intern_address(addresses: &mut Numbers, address: IpAddr) -> usize {
     match address {
         IpAddr::V4(address) => {
-            entry[0] = FAMILY_V4;
-            entry[1..5].copy_from_slice(&address.octets());
-            addresses.intern(&entry[..5])
+            let [a, b, c, d] = address.octets();
+            addresses.of_word(address.to_bits(), [FAMILY_V4, a, b, c, d])
         }
         IpAddr::V6(address) => {
-            entry[0] = FAMILY_V6;
+            let mut entry = [FAMILY_V6; 17];
             entry[1..].copy_from_slice(&address.octets());
             addresses.intern(&entry)
         }
@@ -72,7 +70,7 @@ pub(super) fn read_address(cursor: &mut Cursor<'_>) -> Result<IpAddr, Malformed>
     }
 }
 
-pub(super) fn put_address(out: &mut Vec<u8>, addresses: &mut Dictionary, address: IpAddr) {
+pub(super) fn put_address(out: &mut Vec<u8>, addresses: &mut Numbers, address: IpAddr) {
     varint::put(out, intern_address(addresses, address) as u64);
 }
 
@@ -127,7 +125,7 @@ fn read_covered<const N: usize>(
     Ok(octets)
 }
 
-pub(super) fn put_fec(out: &mut Vec<u8>, addresses: &mut Dictionary, fec: &Fec) {
+pub(super) fn put_fec(out: &mut Vec<u8>, addresses: &mut Numbers, fec: &Fec) {
     match *fec {
         Fec::Unknown => out.push(FEC_UNKNOWN),
         Fec::Ip { prefix, table: 0 } => {
@@ -152,7 +150,7 @@ pub(super) fn put_fec(out: &mut Vec<u8>, addresses: &mut Dictionary, fec: &Fec) 
     }
 }
 
-fn put_wire(out: &mut Vec<u8>, addresses: &mut Dictionary, tag: u8, loopback: IpAddr, pw_id: u32) {
+fn put_wire(out: &mut Vec<u8>, addresses: &mut Numbers, tag: u8, loopback: IpAddr, pw_id: u32) {
     out.push(tag);
     put_address(out, addresses, loopback);
     varint::put(out, u64::from(pw_id));
@@ -197,7 +195,7 @@ pub(super) fn read_label(cursor: &mut Cursor<'_>) -> Result<Label, Malformed> {
     Label::new(value).ok_or_else(|| cursor.malformed("a label of 20 bits"))
 }
 
-pub(super) fn put_branches(out: &mut Vec<u8>, addresses: &mut Dictionary, branches: &[Nhlfe]) {
+pub(super) fn put_branches(out: &mut Vec<u8>, addresses: &mut Numbers, branches: &[Nhlfe]) {
     varint::put(out, branches.len() as u64);
     for branch in branches {
         // A stack as long as the mask, or longer, says its length in a number of its own.
@@ -258,7 +256,7 @@ fn read_branch(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Nhlfe, M
     Ok(Nhlfe { stack, next_hop, weight })
 }
 
-fn put_origin(out: &mut Vec<u8>, addresses: &mut Dictionary, origin: Origin) {
+fn put_origin(out: &mut Vec<u8>, addresses: &mut Numbers, origin: Origin) {
     match origin {
         Origin::Untagged => out.push(ORIGIN_UNTAGGED),
         Origin::Service => out.push(ORIGIN_SERVICE),
@@ -282,7 +280,7 @@ fn read_origin(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Origin, 
     }
 }
 
-pub(super) fn put_key(out: &mut Vec<u8>, addresses: &mut Dictionary, key: &Key) {
+pub(super) fn put_key(out: &mut Vec<u8>, addresses: &mut Numbers, key: &Key) {
     match key {
         Key::Ftn(fec) => {
             out.push(KEY_FTN);

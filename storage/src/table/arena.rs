@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::pack::Reader;
+use super::pack::{Reader, same};
 use crate::mapping::TimeSource;
 use crate::time::Micros;
 
@@ -85,6 +85,22 @@ pub(super) struct Header {
     pub(super) marks: Marks,
 }
 
+impl Header {
+    /// Whether all its times are one.
+    fn is_plain(&self) -> bool {
+        self.event_time == self.active_since && self.changed == self.active_since
+    }
+
+    fn write(&self, head: &mut [u8]) {
+        let collector = self.time_source == TimeSource::Collector;
+        head[..SEEN_OFFSET].copy_from_slice(&self.active_since.0.to_le_bytes());
+        head[SEEN_OFFSET..FLAGS_OFFSET].copy_from_slice(&self.seen.to_le_bytes());
+        head[FLAGS_OFFSET] = self.marks.0
+            | if collector { Marks::COLLECTOR_TIME } else { 0 }
+            | if self.is_plain() { Marks::PLAIN_TIMES } else { 0 };
+    }
+}
+
 /// One record, read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
@@ -104,9 +120,11 @@ pub(super) struct Arena {
     version: u32,
     /// Counts records that were overwritten where they are.
     overwrites: u32,
-    /// Where the record behind the last one found begins. Routers send their tables again in the
-    /// order in which they sent them before: what is asked for next is probably there.
-    cursor: usize,
+    /// Where the record behind the last one found begins.
+    behind: usize,
+    /// Whether the last one found stood behind the one before. Routers send their tables again in
+    /// the order in which they sent them before: what is asked for next is then probably behind it.
+    in_order: bool,
     free: FreePlaces,
 }
 
@@ -117,7 +135,8 @@ impl Arena {
 
     /// Memory held, in bytes: an index bucket is a place and a control byte.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.index.capacity() * 8 / 7 * (size_of::<u32>() + 1)
+        let index_bytes = self.index.capacity() * 8 / 7 * (size_of::<u32>() + 1);
+        allocated(self.bytes.capacity()) + allocated(index_bytes)
     }
 
     /// Places found under another version may be no places any more.
@@ -156,33 +175,42 @@ impl Arena {
     /// Whether the record is this key's.
     pub(super) fn has_key(&self, place: Place, key: &[u8]) -> bool {
         let at = place.offset() + BODY_OFFSET;
-        self.bytes.get(at..at + key.len()) == Some(key)
+        self.bytes.get(at..at + key.len()).is_some_and(|here| same(here, key))
     }
 
-    /// The record behind the one that `expect_behind` named, if it is this key's.
-    pub(super) fn find_expected(&self, key: &[u8]) -> Option<Place> {
-        let place = Place((self.cursor / ALIGNMENT_BYTES) as u32);
-        let flags = self.bytes.get(self.cursor + FLAGS_OFFSET)?;
-        let is_this = flags & Marks::DEAD == 0 && self.has_key(place, key);
-        is_this.then_some(place)
-    }
-
-    /// The record behind the one expected last, if it has this key and this value and nothing odd
-    /// about its times; what stands behind it is expected next. One comparison for all of it.
-    pub(super) fn confirm_expected(&mut self, body: &[u8]) -> Option<Place> {
-        let at = self.cursor;
-        let record = self.bytes.get(at..at + BODY_OFFSET + body.len())?;
-        let is_plain = record[FLAGS_OFFSET] & (Marks::DEAD | Marks::PLAIN_TIMES);
-        if is_plain != Marks::PLAIN_TIMES || &record[BODY_OFFSET..] != body {
+    /// The record behind the last one found, if it is this key's.
+    pub(super) fn find_expected(&mut self, key: &[u8]) -> Option<Place> {
+        let flags = self.bytes.get(self.behind + FLAGS_OFFSET).filter(|_| self.in_order)?;
+        let place = Place((self.behind / ALIGNMENT_BYTES) as u32);
+        if flags & Marks::DEAD != 0 || !self.has_key(place, key) {
             return None;
         }
-        self.cursor = at + padded(BODY_OFFSET + body.len());
+        self.behind += padded(self.record_bytes(place));
+        Some(place)
+    }
+
+    /// The record behind the last one found, if it has this key and this value and nothing odd
+    /// about its times. One comparison for all of it.
+    pub(super) fn confirm_expected(&mut self, body: &[u8]) -> Option<Place> {
+        if !self.in_order {
+            return None;
+        }
+        let at = self.behind;
+        let record = self.bytes.get(at..at + BODY_OFFSET + body.len())?;
+        let is_plain = record[FLAGS_OFFSET] & (Marks::DEAD | Marks::PLAIN_TIMES);
+        if is_plain != Marks::PLAIN_TIMES || !same(&record[BODY_OFFSET..], body) {
+            return None;
+        }
+        self.behind = at + padded(BODY_OFFSET + body.len());
         Some(Place((at / ALIGNMENT_BYTES) as u32))
     }
 
-    /// Whoever asks next probably asks for what stands behind this record.
-    pub(super) fn expect_behind(&mut self, place: Place) {
-        self.cursor = place.offset() + padded(self.record_bytes(place));
+    /// Notes what was found by its hash: two in order, and the next is expected behind them.
+    pub(super) fn found(&mut self, place: Option<Place>) {
+        self.in_order = place.is_some_and(|place| place.offset() == self.behind);
+        if let Some(place) = place {
+            self.behind = place.offset() + padded(self.record_bytes(place));
+        }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
@@ -235,7 +263,7 @@ impl Arena {
     /// with the byte that says so.
     pub(super) fn has_value(&self, place: Place, key_length: usize, value: &[u8]) -> bool {
         let at = place.offset() + BODY_OFFSET + key_length;
-        self.bytes.get(at..at + value.len()) == Some(value)
+        self.bytes.get(at..at + value.len()).is_some_and(|here| same(here, value))
     }
 
     pub(super) fn set_seen(&mut self, place: Place, seen: u32) {
@@ -258,8 +286,19 @@ impl Arena {
         self.version = self.version.wrapping_add(1);
     }
 
-    /// Puts another value in the place of the entry that is there.
-    pub(super) fn replace(&mut self, place: Place, body: &[u8], header: &Header) {
+    /// Puts another value in the place of the entry that is there. The first `key_length` bytes of
+    /// the body are its key.
+    pub(super) fn replace(
+        &mut self,
+        place: Place,
+        key_length: usize,
+        body: &[u8],
+        header: &Header,
+    ) {
+        if self.overwrite_plainly(place, key_length, body, header) {
+            self.overwrites = self.overwrites.wrapping_add(1);
+            return;
+        }
         let tail = Tail::of(header);
         let bytes_new = padded(BODY_OFFSET + body.len() + tail.bytes().len());
         let bytes_old = padded(self.record_bytes(place));
@@ -278,11 +317,36 @@ impl Arena {
         self.compact_if_due();
     }
 
+    /// What nearly every replacement is: a value as long, and no odd times. Says whether it was.
+    fn overwrite_plainly(
+        &mut self,
+        place: Place,
+        key_length: usize,
+        body: &[u8],
+        header: &Header,
+    ) -> bool {
+        let at = place.offset();
+        let value = &body[key_length..];
+        let Some(record) = self.bytes.get_mut(at..at + BODY_OFFSET + body.len()) else {
+            return false;
+        };
+        let (head, rest) = record.split_at_mut(BODY_OFFSET);
+        let old = &mut rest[key_length..];
+        // A length of one byte that is equal: the value ends where the old one ended.
+        let is_as_long = old[0] == value[0] && value[0] < 0x80;
+        if !is_as_long || head[FLAGS_OFFSET] & Marks::PLAIN_TIMES == 0 || !header.is_plain() {
+            return false;
+        }
+        old.copy_from_slice(value);
+        header.write(head);
+        true
+    }
+
     /// Writes what is noted beside an entry.
     pub(super) fn set_header(&mut self, place: Place, header: &Header) {
         let at = place.offset();
         let body = self.bytes[at + BODY_OFFSET..at + body_end(&self.bytes[at..])].to_vec();
-        self.replace(place, &body, header);
+        self.replace(place, 1 + usize::from(body[0]), &body, header);
     }
 
     /// Takes an entry out.
@@ -325,14 +389,8 @@ impl Arena {
     }
 
     fn write(&mut self, at: usize, body: &[u8], header: &Header, tail: &Tail) {
-        let collector = header.time_source == TimeSource::Collector;
-        let flags = header.marks.0
-            | if collector { Marks::COLLECTOR_TIME } else { 0 }
-            | if tail.bytes().is_empty() { Marks::PLAIN_TIMES } else { 0 };
         let (head, rest) = self.bytes[at..].split_at_mut(BODY_OFFSET);
-        head[..SEEN_OFFSET].copy_from_slice(&header.active_since.0.to_le_bytes());
-        head[SEEN_OFFSET..FLAGS_OFFSET].copy_from_slice(&header.seen.to_le_bytes());
-        head[FLAGS_OFFSET] = flags;
+        header.write(head);
         rest[..body.len()].copy_from_slice(body);
         if !tail.bytes().is_empty() {
             rest[body.len()..body.len() + tail.bytes().len()].copy_from_slice(tail.bytes());
@@ -368,7 +426,7 @@ impl Arena {
         index.shrink_to_fit(|place| hash_at(&self.hasher, &self.bytes, Place(*place)));
         self.index = index;
         self.dead_bytes = 0;
-        self.cursor = 0;
+        (self.behind, self.in_order) = (0, false);
         self.free = FreePlaces::default();
     }
 
@@ -425,7 +483,7 @@ impl Tail {
     fn of(header: &Header) -> Tail {
         let mut tail = Tail::default();
         let since = header.active_since;
-        if header.event_time != since || header.changed != since {
+        if !header.is_plain() {
             tail.put(zigzag(header.event_time.0.wrapping_sub(since.0)));
             tail.put(zigzag(header.changed.0.wrapping_sub(since.0)));
         }
@@ -477,6 +535,11 @@ fn hash_at(hasher: &RandomState, bytes: &[u8], place: Place) -> u64 {
     let at = place.offset() + BODY_OFFSET;
     let key_length = usize::from(bytes[at]);
     hash(hasher, &bytes[at..at + 1 + key_length])
+}
+
+/// What an allocator takes for so many bytes: those of the field have eight sizes per doubling.
+fn allocated(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 16).max(1))
 }
 
 fn padded(bytes: usize) -> usize {
@@ -531,7 +594,7 @@ mod tests {
         let body = body(number, value_length);
         let hash = arena.hash(&body[..5]);
         match arena.find(hash, &body[..5]) {
-            Some(place) => arena.replace(place, &body, &header(number)),
+            Some(place) => arena.replace(place, 5, &body, &header(number)),
             None => arena.insert(hash, &body, &header(number)),
         }
     }

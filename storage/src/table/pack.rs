@@ -299,6 +299,23 @@ fn put_branch(out: &mut Packed, branch: &Nhlfe) {
     }
 }
 
+/// Whether two packed things are one. Most have 5 to 25 bytes: compared in place, eight at a time,
+/// they take half of what a call of the system's comparison takes.
+#[inline]
+pub(super) fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    if let (Some(left_end), Some(right_end)) = (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+        let words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
+        return left_end == right_end && words.into_iter().all(|(left, right)| left == right);
+    }
+    if let (Some(left_end), Some(right_end)) = (left.last_chunk::<4>(), right.last_chunk::<4>()) {
+        return left_end == right_end && left.first_chunk::<4>() == right.first_chunk::<4>();
+    }
+    left == right
+}
+
 /// Takes packed bytes apart again. They are the table's own, so they are always whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
@@ -523,6 +540,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_the_same_is_equal(
+            left in prop::collection::vec(0..3_u8, 0..40),
+            right in prop::collection::vec(0..3_u8, 0..40),
+            place in 0..40_usize,
+        ) {
+            prop_assert_eq!(same(&left, &right), left == right);
+            prop_assert!(same(&left, &left.clone()));
+            let mut other = left.clone();
+            if let Some(byte) = other.get_mut(place) {
+                *byte ^= 1;
+                prop_assert!(!same(&left, &other));
+            }
+        }
+
         #[test]
         fn what_is_packed_comes_back(mapping in mapping(), other in mapping()) {
             let mut packed = Packed::new();

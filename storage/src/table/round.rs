@@ -16,9 +16,6 @@ use crate::mapping::{Key, Mapping};
 /// would be one wait after another); few enough that what was fetched is still there when its turn
 /// has come.
 const TOGETHER: usize = 64;
-/// Entries of one round that may turn out not to stand behind the one before, until all that
-/// follow are looked up by their hash at once.
-const GUESSES_WRONG_MAX: usize = 4;
 
 /// Mappings that are looked up together, and the room for it: kept by whoever applies frames, not
 /// by each table.
@@ -61,6 +58,7 @@ impl Item {
         item.pack(mapping);
         if !item.expect(arena) {
             item.hash_and_find(arena);
+            arena.found(item.place);
         }
         item
     }
@@ -89,9 +87,6 @@ impl Item {
             return true;
         }
         self.place = arena.find_expected(self.key());
-        if let Some(place) = self.place {
-            arena.expect_behind(place);
-        }
         self.place.is_some()
     }
 
@@ -155,25 +150,13 @@ impl Round {
             item.pack(mapping);
         }
         let items = self.items.get_mut(..mappings.len()).unwrap_or(&mut []);
-        let mut wrong = 0;
-        let mut expected = 0;
-        for item in items.iter_mut() {
-            if wrong == GUESSES_WRONG_MAX {
-                break;
-            }
-            if !item.expect(arena) {
-                wrong += 1;
-                item.hash_and_find(arena);
-                if let Some(place) = item.place {
-                    arena.expect_behind(place);
-                }
-            }
-            expected += 1;
-        }
-        find_by_hash(items.get_mut(expected..).unwrap_or(&mut []), arena);
-        if let Some(place) = items.last().and_then(|item| item.place) {
-            arena.expect_behind(place);
-        }
+        let broken = items.iter_mut().position(|item| !item.expect(arena));
+        let in_order = broken.unwrap_or(mappings.len());
+        let others = items.get_mut(in_order..).unwrap_or(&mut []);
+        find_by_hash(others, arena);
+        // Two neighbours in a row, and the next round begins with what stands behind them.
+        let last_two = others.get(others.len().saturating_sub(2)..).unwrap_or(&[]);
+        last_two.iter().for_each(|item| arena.found(item.place));
     }
 }
 
