@@ -9,9 +9,8 @@
 mod count;
 pub(crate) mod resident;
 
-use std::time::Instant;
-
 use crate::bench::{BenchError, Run};
+use crate::host;
 use crate::process;
 use crate::report::{median, spread};
 pub(crate) use count::{ROLE, play};
@@ -164,11 +163,11 @@ fn stages(unit: &str, stages: &[f64; 4]) -> String {
     format!("{unit} per mapping: {}; sum {whole:.0}", words.collect::<Vec<_>>().join(", "))
 }
 
-/// Nanoseconds per mapping of what is called.
-fn timed(mappings: u64, work: impl FnOnce()) -> f64 {
-    let began = Instant::now();
+/// Nanoseconds of processor time per mapping of what is called.
+pub(crate) fn timed(mappings: u64, work: impl FnOnce()) -> f64 {
+    let began = host::thread_time();
     work();
-    began.elapsed().as_nanos() as f64 / mappings as f64
+    (host::thread_time() - began).as_nanos() as f64 / mappings as f64
 }
 
 #[cfg(test)]

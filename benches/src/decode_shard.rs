@@ -6,7 +6,6 @@
 //! Not:  stages (`decode`), sockets and disks (`end_to_end`).
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use engine::io::Now;
 use engine::metrics::Metric;
@@ -15,7 +14,8 @@ use engine::settings::Settings;
 use crate::bench::{BenchError, Run};
 use crate::corpus;
 use crate::decode::resident::{Batch, Resident, START, Size};
-use crate::decode::{ENTRIES, FACES, FRAMES, Kind, PER_FRAME, ROUNDS, ROUTERS, SEED};
+use crate::decode::{ENTRIES, FACES, FRAMES, Kind, PER_FRAME, ROUNDS, ROUTERS, SEED, timed};
+use crate::host;
 use crate::idle_driver::IdleDriver;
 use crate::process;
 use crate::report::{median, spread};
@@ -69,19 +69,17 @@ fn measure(
     let mut offered = 0;
     for round in 0..ROUNDS {
         let batch = resident.batch(Kind::Change, frames, per_frame);
-        let per_mapping =
-            |began: Instant| began.elapsed().as_nanos() as f64 / batch.mappings as f64;
+        let count = batch.mappings;
         let (mut inflate, mut whole) = (0.0, 0.0);
+        let mut fed = Ok(());
         for half in 0..2 {
-            let began = Instant::now();
             if (half + round) % 2 == 0 {
-                resident.inflate(&batch);
-                inflate = per_mapping(began);
+                inflate = timed(count, || resident.inflate(&batch));
             } else {
-                feed(driver, &batch)?;
-                whole = per_mapping(began);
+                whole = timed(count, || fed = feed(driver, &batch));
             }
         }
+        fed?;
         ratios.push(inflate / whole);
         inflates.push(inflate);
         wholes.push(whole);
@@ -102,10 +100,10 @@ fn measure(
 
 /// Gives the frames to the shard, some at a time, at the times at which it takes them.
 fn feed(driver: &mut IdleDriver, batch: &Batch) -> Result<(), BenchError> {
-    let began = Instant::now();
+    let began = host::thread_time();
     let start = driver.now.monotonic_us;
     for frames in batch.frames().chunks(FRAMES_OF_A_TURN) {
-        let passed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let passed_us = (host::thread_time() - began).as_micros() as u64;
         driver.pass((start + passed_us).saturating_sub(driver.now.monotonic_us));
         for (router, bytes) in frames.iter().map(|frame| batch.frame(frame)) {
             driver.receive(router, bytes);

@@ -12,10 +12,10 @@ use libdeflater::Decompressor;
 use storage::time::Micros;
 
 use crate::bench::{BenchError, Run};
-use crate::collector::{CollectorProcess, verify_folder};
+use crate::collector::{CollectorProcess, Counts, verify_folder};
 use crate::corpus::{self, Face, Writer};
 use crate::flood::{Flood, FloodProcess, Sent};
-use crate::host::Watch;
+use crate::host::{self, Watch};
 use crate::process;
 
 /// Mappings of a frame, each a figure of its own, and frames of changes of each connection.
@@ -93,10 +93,7 @@ pub(crate) fn storm(
     let mut senders = FloodProcess::start(flood, collector.address)?;
     let told = senders.tell_tables()?;
     let tables = flood.table_mappings();
-    let begun = collector.wait_for(PHASE, |counts| {
-        counts.get(Metric::Changes) + counts.get(Metric::Confirmed) >= tables
-            && counts.get(Metric::RowsCommitted) == counts.get(Metric::RowsPushed)
-    })?;
+    let begun = collector.wait_until_durable(&Counts::default(), tables, PHASE)?;
     let Some((begun, _)) = begun else {
         let missing = "the tables were not durable in time";
         return Err(BenchError::Process { role: "collector", told: missing.to_owned() });
@@ -110,11 +107,7 @@ pub(crate) fn storm(
     let began = Instant::now();
     senders.begin_changes()?;
     let offered = flood.change_mappings();
-    let done = collector.wait_for(PHASE, |counts| {
-        let seen = |metric| counts.since(&begun, metric);
-        seen(Metric::Changes) + seen(Metric::Confirmed) >= offered
-            && counts.get(Metric::RowsCommitted) == counts.get(Metric::RowsPushed)
-    })?;
+    let done = collector.wait_until_durable(&begun, offered, PHASE)?;
     let sent = senders.sent()?;
     let Some((counts, ended)) = done else {
         let counts = collector.counts()?;
@@ -146,7 +139,11 @@ pub(crate) fn storm(
     }
     drop(senders);
     collector.stop()?;
-    verify_folder(run, &data, tables + offered)?;
+    let rows = verify_folder(run, &data, tables + offered)?.change_rows;
+    let counted = counts.get(Metric::Changes) + counts.get(Metric::Derived);
+    if rows != counted {
+        run.fault(format!("the collector counted {counted} change rows, {rows} are on disk"))?;
+    }
     Ok(Storm { offered, took, sent })
 }
 
@@ -159,13 +156,13 @@ fn inflate_rate(run: &Run, per_frame: usize) -> Result<f64, BenchError> {
         let mut writer = Writer::new();
         let frames: Vec<_> = (0..frames).map(|_| writer.changes(&mut face, per_frame)).collect();
         let (mut decompressor, mut inflated) = (Decompressor::new(), Vec::new());
-        let began = Instant::now();
+        let began = host::thread_time();
         for frame in &frames {
             let (payload, length) = corpus::payload(&frame.bytes);
             inflated.resize(length, 0);
             let done = decompressor.zlib_decompress(payload, &mut inflated);
             std::hint::black_box(done.expect("the corpus is intact"));
         }
-        Ok((frames.len() * per_frame) as f64 / began.elapsed().as_secs_f64())
+        Ok((frames.len() * per_frame) as f64 / (host::thread_time() - began).as_secs_f64())
     })
 }

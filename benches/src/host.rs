@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 /// What a reader of a figure has to know of the machine, one fact per line.
 pub(crate) fn description(data: &Path) -> String {
@@ -78,6 +79,14 @@ fn commit() -> Option<String> {
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     let dirty = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
     Some(if dirty { format!("{commit} with local changes") } else { commit })
+}
+
+/// Processor time that this thread has used: on a busy machine, what work costs without the time
+/// that others had the processor.
+pub(crate) fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let [seconds, nanos] = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
+    Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
 /// Processor time that a process has used, its ended children included; 0 when it is gone.

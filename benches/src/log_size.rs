@@ -137,7 +137,10 @@ impl Crowd {
         let bytes = self.driver.log_bytes() - self.log_bytes;
         let routers = self.faces.len();
         run.note(format!("{changes} changes of {routers} routers, all of different tables"))?;
-        verify_folder(run, Path::new(self.folder.path()), self.offered)?;
+        let rows = verify_folder(run, Path::new(self.folder.path()), self.offered)?.change_rows;
+        if rows != self.offered {
+            run.fault(format!("{} mappings were offered, {rows} rows are there", self.offered))?;
+        }
         let unit = "bytes of blocks / change rows";
         run.figure(name, bytes as f64, changes as f64, unit)
     }

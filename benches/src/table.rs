@@ -5,8 +5,6 @@
 //! Law:  the kernel's count of resident memory is what counts, not an estimate.
 //! Not:  time (`decode`).
 
-use std::time::Instant;
-
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -61,7 +59,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
     let mut order: Vec<usize> = (0..ENTRIES).collect();
     let mut tables = Vec::with_capacity(routers);
     let resident_before = host::resident_bytes();
-    let began = Instant::now();
+    let began = host::thread_time();
     for number in 0..routers {
         order.shuffle(&mut chance);
         let mut table = RouterTable::new(corpus::router(number));
@@ -74,7 +72,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
         }
         tables.push(table);
     }
-    let took = began.elapsed();
+    let took = host::thread_time() - began;
     let grown = host::resident_bytes().saturating_sub(resident_before);
     let entries: usize = tables.iter().map(RouterTable::len).sum();
     let says: usize = tables.iter().map(RouterTable::bytes).sum();
