@@ -141,6 +141,8 @@ pub struct Shard {
     dirty: Vec<ConnectionId>,
     /// Connections that close when their last batch is durable.
     closing: Vec<ConnectionId>,
+    /// The last durable batch when they were looked at; `None` = one has joined since.
+    closing_looked: Option<u64>,
     /// Routers that leave when their last batch is durable.
     leaving: Vec<RouterId>,
     /// Routers whose session has just ended.
@@ -186,6 +188,7 @@ impl Shard {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             closing: Vec::new(),
+            closing_looked: None,
             leaving: Vec::new(),
             freed: Vec::new(),
             pressure: Pressure::default(),

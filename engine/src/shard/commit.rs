@@ -141,6 +141,11 @@ impl Commit {
         batch <= self.durable
     }
 
+    /// The last batch that is durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// Nothing collects, nothing flies.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_durable(self.covering())

@@ -194,6 +194,7 @@ impl Shard {
         let after = self.commit.covering();
         connection.phase = Phase::Closing { after, reset, cause };
         self.closing.push(connection.id);
+        self.closing_looked = None;
     }
 
     fn end_session(
@@ -265,7 +266,14 @@ impl Shard {
     }
 
     /// Closes every connection whose last row is durable and whose last ack is on its way.
+    ///
+    /// Looks at them only when one has joined or a batch has become durable: thousands may close at
+    /// once, and this runs with every slice.
     pub(crate) fn close_finished(&mut self) {
+        let durable = Some(self.commit.durable());
+        if self.closing_looked == durable {
+            return;
+        }
         for id in std::mem::take(&mut self.closing) {
             let Some(connection) = self.connections.get_mut(&id) else {
                 self.closing.push(id);
@@ -279,6 +287,7 @@ impl Shard {
                 self.closing.push(id);
             }
         }
+        self.closing_looked = durable;
     }
 
     /// Ends a connection that still waits for its router's state.
