@@ -1,10 +1,11 @@
 //! The collector as a whole: threads, start and stop.
 //!
 //! In:   settings; SIGHUP's new policy; the order to stop.
-//! Out:  a running collector: shard threads with their disk threads, the HTTP side.
+//! Out:  a running collector: shard threads with their disk threads, the keeper, the HTTP side.
 //! Law:  a thread that cannot go on ends the process: never limp.
 //! Not:  what a shard does (`shard`), how sockets are driven (`io`), signals (`main`).
 
+mod keeper;
 mod recover;
 
 use std::io;
@@ -38,6 +39,7 @@ use crate::registry::{Message, Registry};
 use crate::settings::Settings;
 use crate::shard::{Balance, Shard, ShardSettings};
 
+use keeper::Keeper;
 use recover::{Configured, recover};
 
 /// Exit code of a process whose disk or kernel interface failed (docs: 3 = input or disk failed).
@@ -152,8 +154,10 @@ pub struct Collector {
     clock: Clock,
     data: PathBuf,
     configured: Configured,
+    /// Before the lock: it holds it too.
+    _keeper: Keeper,
     /// Held until every shard has ended.
-    _lock: DataLock,
+    _lock: Arc<DataLock>,
 }
 
 impl Collector {
@@ -172,7 +176,7 @@ impl Collector {
         settings.connections_max = settings.connections_max.min(budget.connections_max);
         let descriptors =
             sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
-        let lock = lock(&settings.data)?;
+        let lock = Arc::new(lock(&settings.data)?);
         let (driver, reason) = choose(settings.io, uring::probe)?;
         tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
         let policy = Policy::new(&settings);
@@ -199,6 +203,9 @@ impl Collector {
         };
         let (ended_sender, ended) = unbounded();
         let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
+        let data = settings.data.clone();
+        let keeper = Keeper::start(data, clock, Arc::clone(&lock), Arc::clone(&publication))
+            .map_err(StartError::resource("the keeper's thread"))?;
         let collector = Collector {
             listen: listeners.address,
             http: None,
@@ -211,6 +218,7 @@ impl Collector {
             clock,
             data: settings.data.clone(),
             configured,
+            _keeper: keeper,
             _lock: lock,
         };
         collector.with_http(settings.http)

@@ -16,7 +16,9 @@ use crate::memory::Memory;
 
 mod table;
 
-pub use table::{HISTOGRAMS, Histogram, METRICS, Metric, MetricEntry, MetricKind, page};
+pub use table::{
+    HISTOGRAMS, Histogram, KEPT, Kept, METRICS, Metric, MetricEntry, MetricKind, page,
+};
 
 /// What one shard has counted since the start. Plain numbers: nothing here is shared.
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ pub struct Publication {
     shards: Vec<Cells>,
     driver: OnceLock<(&'static str, String)>,
     memory: OnceLock<Arc<Memory>>,
+    kept: [AtomicU64; KEPT.len()],
 }
 
 #[derive(Debug)]
@@ -107,6 +110,7 @@ impl Publication {
             shards: (0..shards).map(|_| cells()).collect(),
             driver: OnceLock::new(),
             memory: OnceLock::new(),
+            kept: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
@@ -129,6 +133,11 @@ impl Publication {
     /// Says which budget the shards share; the first word stands.
     pub fn set_memory(&self, memory: Arc<Memory>) {
         let _ = self.memory.set(memory);
+    }
+
+    /// Adds to what the keeper counts.
+    pub fn keep(&self, kept: Kept, count: u64) {
+        self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     /// How many shards there are.
@@ -178,6 +187,11 @@ impl Publication {
             }
         }
         self.budget(&mut text);
+        for ((name, help), value) in KEPT.iter().zip(&self.kept) {
+            head(&mut text, name, "counter", help);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {}", value.load(Ordering::Relaxed));
+        }
         self.about(&mut text);
         text
     }

@@ -23,14 +23,17 @@ mod scan;
 mod read;
 mod ordered;
 mod recover;
+pub mod state;
 mod verify;
 mod lock;
 
 pub use builder::BlockBuilder;
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
+pub(crate) use ordered::{PlanRead, Told, read_plan};
 pub use read::{Filter, ReadReport, read, read_file};
-pub use recover::{Cut, recover};
+pub use recover::Cut;
+pub(crate) use recover::settle;
 pub use verify::{Fault, VerifyReport, verify};
 
 /// A log that cannot be read or written at all. A damaged block is no such error (`Corruption`).

@@ -1,6 +1,6 @@
 //! Opens a data folder after a stop or a crash: what every router's state was, and what is unknown.
 //!
-//! In:   the log files of the process before, and the time.
+//! In:   the states and log files of the process before, and the time.
 //! Out:  a `RouterState` per router; the session rows that say what nobody can vouch for.
 //! Law:  a restart loses nothing acknowledged, refuses no file, and says what it cannot vouch for.
 //! Not:  cutting torn ends (`log::recover`), what rows mean (`router`), writing (the engine).
@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::log::{Corruption, Cut, Filter, LogError, Ordered, read_ordered, recover};
+use crate::log::state::{Depth, Plan, States};
+use crate::log::{Cut, Filter, LogError, LogFile, PlanRead, ReadReport, Told, read_plan, settle};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Reason, SessionEvent, SessionRow};
@@ -24,32 +25,65 @@ pub struct Recovered {
     pub rows: Vec<SessionRow>,
     /// What was cut off the ends of files.
     pub cuts: Vec<Cut>,
-    /// Damage inside of files: rows are missing there, nobody knows whose.
-    pub damages: Vec<Corruption>,
+    /// What was read. Its damages: inside of log files rows are missing, nobody knows whose; of a
+    /// state file an older one or the log was used.
+    pub report: ReadReport,
 }
 
-/// Cuts torn ends, folds every row of the log, and closes the sessions that were left open.
+/// Cuts torn ends, takes every router's state and folds the rows past it, and closes the sessions
+/// that were left open.
 ///
 /// The caller holds the lock of the data folder. `now` becomes the time of the rows.
-/// Cost: reads every log file twice; holds the tables, and of the log one block at a time.
+/// Cost: reads the states, and once the log from the first row that a state lacks; holds the
+/// tables, and of the log one block at a time.
 pub fn open(data: &Path, now: Micros) -> Result<Recovered, LogError> {
-    let cuts = recover(data)?;
-    let mut routers: BTreeMap<RouterId, Box<RouterState>> = BTreeMap::new();
-    let filter = Filter { changes: true, sessions: true, ledger: true, ..Filter::NONE };
-    let report = read_ordered(data, &filter, &mut |ordered| match ordered {
-        Ordered::StartOver(router) => {
-            routers.remove(&router);
-        }
-        Ordered::Row(router, row) => {
-            let state = routers.entry(router);
-            state.or_insert_with(|| Box::new(RouterState::new(router))).replay(row);
-        }
-    })?;
+    let mut states = States::open(data)?;
+    let plan = Plan::newest(data, &mut states, Depth::Table, None)?;
+    let files: Vec<LogFile> = plan.parts.iter().map(|part| part.file.clone()).collect();
+    let (mut routers, read) = fold(data, plan, &mut states)?;
+    let cuts = settle(&files, read.torn)?;
     let mut rows = Vec::new();
     for state in routers.values_mut() {
         rows.extend(close_session(state, now).into_iter().flatten());
     }
-    Ok(Recovered { routers, rows, cuts, damages: report.damages })
+    Ok(Recovered { routers, rows, cuts, report: read.report })
+}
+
+/// Every router's state.
+pub type Routers = BTreeMap<RouterId, Box<RouterState>>;
+
+/// Every router's state as all rows of the log say it, whatever state files there are: what `open`
+/// must find too. Changes nothing. Cost: reads every log file.
+pub fn fold_whole_log(data: &Path) -> Result<Routers, LogError> {
+    let mut states = States::open(data)?;
+    Ok(fold(data, Plan::whole(data)?, &mut states)?.0)
+}
+
+/// Every router's state as `open` finds it; changes nothing.
+#[cfg(test)]
+pub(crate) fn fold_newest(data: &Path) -> Result<(Routers, ReadReport), LogError> {
+    let mut states = States::open(data)?;
+    let plan = Plan::newest(data, &mut states, Depth::Table, None)?;
+    let (routers, read) = fold(data, plan, &mut states)?;
+    Ok((routers, read.report))
+}
+
+fn fold(data: &Path, plan: Plan, states: &mut States) -> Result<(Routers, PlanRead), LogError> {
+    let mut routers = Routers::new();
+    let filter = Filter { changes: true, sessions: true, ledger: true, ..Filter::NONE };
+    let read = read_plan(data, plan, states, &filter, &mut |told| match told {
+        Told::StartOver(router) => {
+            routers.remove(&router);
+        }
+        Told::State(state, _) => {
+            routers.insert(state.router, state);
+        }
+        Told::Row(router, row) => {
+            let state = routers.entry(router);
+            state.or_insert_with(|| Box::new(RouterState::new(router))).replay(row);
+        }
+    })?;
+    Ok((routers, read))
 }
 
 /// The rows of a session that its collector never ended. On demand or not: what had been read and

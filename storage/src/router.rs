@@ -88,11 +88,11 @@ pub struct RouterState {
     pub addresses_announced: Vec<IpAddr>,
     /// Last moment up to which the router had been vouched for: what the snapshot that comes next
     /// shows as changed did not change before.
-    not_before: Option<Micros>,
+    pub(crate) not_before: Option<Micros>,
     /// First generation of the boot that `sequence_last` belongs to.
-    boot_generation: u32,
+    pub(crate) boot_generation: u32,
     /// Index of the last `Configured` row.
-    configured: u32,
+    pub(crate) configured: u32,
 }
 
 impl RouterState {

@@ -18,6 +18,7 @@ use crate::time::{MICROS_PER_HOUR, Micros};
 mod arena;
 mod pack;
 mod round;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -570,6 +571,7 @@ impl RouterTable {
     fn store_standing(&mut self, stamp: &Stamp, item: &mut Item, mapping: &Mapping) {
         // The entry is there unless rows before this one are missing; the row has all of it.
         if item.place(&self.entries).is_none() {
+            self.tombstones.remove(&mapping.key());
             self.put(item, mapping, stamp.effective_time);
         }
         let Some(place) = item.place(&self.entries) else {

@@ -69,7 +69,7 @@ impl FromStr for Micros {
 }
 
 /// A UTC hour, counted from the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(pub i64);
 
 impl Hour {

@@ -33,8 +33,8 @@ pub(super) fn recover(
     for cut in &recovered.cuts {
         tracing::warn!(%cut, "a torn end of the log was cut: nothing in it was acknowledged");
     }
-    for damage in &recovered.damages {
-        tracing::error!(%damage, "the log is damaged: run `stormdrain verify`, mend the disk");
+    for damage in &recovered.report.damages {
+        tracing::error!(%damage, "the data is damaged: run `stormdrain verify`, mend the disk");
     }
     let lost_sessions = recovered.rows.len() / 2;
     let (configured, names) = Configured::start(&mut recovered.routers, policy, now);
@@ -49,7 +49,9 @@ pub(super) fn recover(
             StartError::Write { data, room, source }
         })?;
     }
-    tracing::info!(routers = recovered.routers.len(), lost_sessions, "recovered");
+    let routers = recovered.routers.len();
+    let (states, bytes) = (recovered.report.states, recovered.report.bytes);
+    tracing::info!(routers, lost_sessions, states, bytes, "recovered");
     Ok((recovered.routers, configured))
 }
 

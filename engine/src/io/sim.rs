@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use storage::log::BlockBuilder;
+use storage::log::state::{Cover, RoundLimits, round};
+use storage::log::{BlockBuilder, LogFile};
 use storage::mapping::RouterId;
 use storage::recovery::{Recovered, open};
 use storage::row::Reason;
@@ -60,6 +61,8 @@ pub struct Faults {
     pub clock_step: f64,
     /// A byte is not the one that was sent.
     pub corrupt: f64,
+    /// The log is turned into states: no fault, but everything else may happen around it.
+    pub round: f64,
 }
 
 impl Faults {
@@ -74,6 +77,7 @@ impl Faults {
         reboot: 0.001,
         clock_step: 0.001,
         corrupt: 0.0,
+        round: 0.003,
     };
 }
 
@@ -114,6 +118,8 @@ struct Driven {
 /// A world with a collector in it.
 pub struct Sim {
     chance: ChaCha8Rng,
+    /// When states are made: they change nothing in the world, so it is the same with and without.
+    chance_of_rounds: ChaCha8Rng,
     faults: Faults,
     /// Whether bytes arrive damaged in this world.
     pub corrupts: bool,
@@ -148,6 +154,7 @@ impl Sim {
         let chance = ChaCha8Rng::seed_from_u64(seed);
         let mut sim = Sim {
             chance,
+            chance_of_rounds: ChaCha8Rng::seed_from_u64(seed),
             faults,
             corrupts: faults.corrupt > 0.0,
             settings,
@@ -239,7 +246,26 @@ impl Sim {
         for index in 0..self.driven.len() {
             self.turn_shard(index)?;
         }
+        if self.chance_of_rounds.random_bool(self.faults.round) {
+            self.make_states()?;
+        }
         self.maybe_die()
+    }
+
+    /// Turns the log as the kernel shows it, the hour that is open too, into states. Some routers
+    /// get one, some keep the rows that they have.
+    fn make_states(&mut self) -> Result<(), String> {
+        self.materialise()?;
+        let rows_min = self.chance_of_rounds.random_range(1..60);
+        let limits = RoundLimits { rows_min, memory_bytes: 1 };
+        // All of a file but what a failed commit has left, to be cut.
+        let cover = |file: &LogFile, _: &[LogFile]| {
+            let driven = self.driven.get(usize::from(file.shard));
+            let is_torn = driven.is_some_and(|driven| driven.torn == Some(file.hour));
+            Some(if is_torn { Cover::Durable } else { Cover::Whole })
+        };
+        round(&self.data, &cover, &limits, &mut || true).map_err(|error| error.to_string())?;
+        Ok(())
     }
 
     /// Ends every fault, and lets everything be said.

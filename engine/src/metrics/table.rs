@@ -200,6 +200,34 @@ pub const HISTOGRAMS: &[HistogramEntry] = &[
     },
 ];
 
+/// What the keeper counts: one value for the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Kept {
+    /// Rounds over finished hours.
+    Rounds,
+    /// States written.
+    States,
+    /// Bytes of state files.
+    Bytes,
+    /// Rounds that failed.
+    Failures,
+}
+
+/// Name and meaning of each; the index is its discriminant.
+pub const KEPT: [(&str, &str); 4] = [
+    (
+        "stormdrain_state_rounds_total",
+        "Times that finished hours of the log were turned into states.",
+    ),
+    ("stormdrain_states_total", "States of routers written: tables that a restart begins with."),
+    ("stormdrain_state_bytes_total", "Bytes of state files written."),
+    (
+        "stormdrain_state_failures_total",
+        "Times that states could not be written; until they can, a restart reads more of the log.",
+    ),
+];
+
 /// The three counters of each cause, in the order of their values.
 pub(super) const REJECTIONS: [(&str, &str); 3] = [
     ("stormdrain_rejections_total", "Connections, frames and mappings rejected, by cause."),
@@ -223,6 +251,9 @@ pub fn page() -> String {
     }
     for (name, help) in MEMORY {
         let _ = writeln!(page, "| `{name}` | gauge | | {help} |");
+    }
+    for (name, help) in KEPT {
+        let _ = writeln!(page, "| `{name}` | counter | | {help} |");
     }
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");

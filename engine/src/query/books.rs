@@ -299,6 +299,10 @@ pub fn render_verify(report: &VerifyReport, format: Format) -> String {
                 report.ledger_rows,
                 report.kernel_rows
             );
+            if report.state_files > 0 {
+                let (files, states) = (report.state_files, report.states);
+                text.push_str(&format!("{files} state files, {states} states\n"));
+            }
             if report.torn_bytes > 0 {
                 let torn = report.torn_bytes;
                 text.push_str(&format!("{torn} bytes are not committed yet: no fault\n"));
@@ -319,6 +323,8 @@ pub fn render_verify(report: &VerifyReport, format: Format) -> String {
             "session_rows": report.session_rows,
             "ledger_rows": report.ledger_rows,
             "kernel_rows": report.kernel_rows,
+            "state_files": report.state_files,
+            "states": report.states,
             "uncommitted_bytes": report.torn_bytes,
             "faults_count": report.faults_count,
             "faults": faults.collect::<Vec<_>>(),

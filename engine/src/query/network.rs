@@ -5,15 +5,12 @@
 //! Law:  unknown is an answer: every row says whether it is vouched for, and why not.
 //! Not:  folding rows into tables (`storage::history`), paths (`paths`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use storage::history::network::{Network, RouterAsOf};
 use storage::history::{Standing, Unknown};
-use storage::log::{Filter, read};
 use storage::mapping::{Key, Label, Mapping, RouterId};
-use storage::row::{Row, SessionEvent};
 use storage::time::Micros;
 
 use super::events::mapping_cells;
@@ -132,26 +129,15 @@ pub type Tables = Vec<(RouterId, Vec<TableRow>)>;
 
 /// Finds a router by id or name. Errors: `QueryError::RouterUnknown`, which lists some.
 pub fn find_router(data: &Path, text: &str) -> Result<RouterId, QueryError> {
-    let filter = Filter { sessions: true, ..Filter::NONE };
-    let mut names: BTreeMap<RouterId, (u32, Box<str>)> = BTreeMap::new();
-    read(folder(data)?, &filter, &mut |row| {
-        let Row::Session(row) = row else { return };
-        let known = names.entry(row.router).or_default();
-        // The settings' word counts on its own, within generation 0: the last one stands.
-        if let SessionEvent::Configured { name, .. } = row.event
-            && known.0 <= row.position.index
-        {
-            *known = (row.position.index, name);
-        }
-    })?;
+    let names = storage::history::network::names(folder(data)?)?;
     let id = text.parse::<RouterId>().ok();
-    let named = |(router, (_, name)): (&RouterId, &(u32, Box<str>))| {
-        (id == Some(*router) || (id.is_none() && **name == *text)).then_some(*router)
-    };
-    names.iter().find_map(named).ok_or_else(|| QueryError::RouterUnknown {
+    let is_meant =
+        |router: &RouterId, name: &str| id == Some(*router) || (id.is_none() && name == text);
+    let named = names.iter().find(|(router, name)| is_meant(router, name));
+    named.map(|(router, _)| *router).ok_or_else(|| QueryError::RouterUnknown {
         text: text.to_owned(),
         data: data.to_owned(),
-        known: names.iter().map(|(router, (_, name))| super::router_text(*router, name)).collect(),
+        known: names.iter().map(|(router, name)| super::router_text(*router, name)).collect(),
     })
 }
 

@@ -11,10 +11,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::{Standing, Unknown, UnknownCause};
-use crate::log::{self, Filter, LogError, Ordered, ReadReport};
+use crate::log::state::{Depth, Plan, States};
+use crate::log::{self, Filter, LogError, ReadReport, Told};
 use crate::mapping::{Key, Mapping, RouterId};
 use crate::router::{OpenGap, RouterState};
-use crate::row::{Reason, Row, SessionEvent, SessionRow};
+use crate::row::{Basis, Reason, Row, SessionEvent, SessionRow};
 use crate::table::EntryRef;
 use crate::time::Micros;
 
@@ -28,14 +29,62 @@ pub struct RouterAsOf {
     pub state: RouterState,
     /// The instant.
     pub at: Micros,
-    /// Whether the log as a whole ends with a session of this router open.
-    open_at_end: bool,
-    /// Last sign of life in the log as a whole.
-    last_evidence: Option<Micros>,
     /// Whether its session was open when the collector was lost: nobody watches it any more.
     pub unwatched: bool,
-    /// The settings' word on the router that came only after the instant: better than none.
-    configured_later: Option<SessionRow>,
+    end: RouterEnd,
+}
+
+/// What the log as a whole, beyond the instant, says of one router.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct RouterEnd {
+    /// Whether it ends with a session of this router open.
+    is_open: bool,
+    /// Last sign of life.
+    last_evidence: Option<Micros>,
+    /// What the settings said last.
+    name: Box<str>,
+    addresses_configured: Vec<IpAddr>,
+}
+
+impl RouterEnd {
+    fn of(state: &RouterState) -> RouterEnd {
+        RouterEnd {
+            is_open: state.session.is_some(),
+            last_evidence: state.last_evidence,
+            name: state.name.clone(),
+            addresses_configured: state.addresses_configured.clone(),
+        }
+    }
+
+    /// As `RouterState` does, without the table.
+    fn fold(&mut self, row: &Row) {
+        match row {
+            Row::Change(change) if change.stamp.basis != Basis::Swept => {
+                self.note(change.stamp.collection_time);
+            }
+            Row::Session(row) => match &row.event {
+                SessionEvent::Configured { name, addresses } => {
+                    self.name.clone_from(name);
+                    self.addresses_configured.clone_from(addresses);
+                }
+                SessionEvent::Initiation { .. } => {
+                    self.is_open = true;
+                    self.note(row.time);
+                }
+                SessionEvent::Termination { .. } => self.is_open = false,
+                SessionEvent::SnapshotBegin | SessionEvent::SnapshotComplete { .. } => {
+                    self.note(row.time);
+                }
+                SessionEvent::Gap { .. } => {}
+            },
+            Row::Ledger(ledger) if ledger.bytes_read > 0 => self.note(ledger.time),
+            Row::Change(_) | Row::Ledger(_) | Row::Kernel(_) => {}
+        }
+    }
+
+    fn note(&mut self, time: Micros) {
+        self.last_evidence = self.last_evidence.max(Some(time));
+    }
 }
 
 /// One entry of a table, as listings show it.
@@ -56,26 +105,25 @@ impl RouterAsOf {
         RouterAsOf {
             state: RouterState::new(router),
             at,
-            open_at_end: false,
-            last_evidence: None,
             unwatched: false,
-            configured_later: None,
+            end: RouterEnd::default(),
         }
     }
 
     fn fold(&mut self, row: &Row) {
         match row {
             Row::Change(change) => {
-                self.last_evidence = self.last_evidence.max(Some(change.stamp.collection_time));
+                self.end.fold(row);
                 if change.stamp.effective_time <= self.at {
                     self.state.replay_change(change);
                 }
             }
-            Row::Session(session) => self.fold_session(session),
+            Row::Session(session) => {
+                self.end.fold(row);
+                self.fold_session(session);
+            }
             Row::Ledger(ledger) => {
-                if ledger.bytes_read > 0 {
-                    self.last_evidence = self.last_evidence.max(Some(ledger.time));
-                }
+                self.end.fold(row);
                 if ledger.time <= self.at {
                     self.state.replay_ledger(ledger);
                 }
@@ -87,41 +135,25 @@ impl RouterAsOf {
     fn fold_session(&mut self, row: &SessionRow) {
         let counts_from = match &row.event {
             SessionEvent::Gap { start, .. } => *start,
-            SessionEvent::Initiation { .. } => {
-                self.open_at_end = true;
-                row.time
-            }
-            SessionEvent::Termination { .. } => {
-                self.open_at_end = false;
-                row.time
-            }
-            SessionEvent::Configured { .. }
-            | SessionEvent::SnapshotBegin
-            | SessionEvent::SnapshotComplete { .. } => row.time,
+            _ => row.time,
         };
-        if !matches!(row.event, SessionEvent::Configured { .. }) {
-            let evidence = counts_from.min(row.time);
-            self.last_evidence = self.last_evidence.max(Some(evidence));
-        }
         if counts_from <= self.at {
             self.state.replay_session(row);
-        } else if matches!(row.event, SessionEvent::Configured { .. }) {
-            self.configured_later.get_or_insert_with(|| row.clone());
         }
     }
 
     /// What remains to be said when all rows have been folded in.
     fn finish(&mut self, writer: Writer) {
-        if let Some(row) = self.configured_later.take()
-            && self.state.name.is_empty()
-            && self.state.addresses_configured.is_empty()
-        {
-            self.state.replay_session(&row);
+        let is_named = !self.state.name.is_empty() || !self.state.addresses_configured.is_empty();
+        if !is_named {
+            // The settings' word on the router that came only later: better than none.
+            self.state.name = std::mem::take(&mut self.end.name);
+            self.state.addresses_configured = std::mem::take(&mut self.end.addresses_configured);
         }
         // A session without termination and no collector that would write one: the collector was
         // lost, and has not been started again. Recovery will say so; the reader says it already.
-        let lost = self.open_at_end && writer == Writer::Gone;
-        if lost && let Some(start) = self.last_evidence.filter(|start| *start <= self.at) {
+        let lost = self.end.is_open && writer == Writer::Gone;
+        if lost && let Some(start) = self.end.last_evidence.filter(|start| *start <= self.at) {
             self.unwatched = true;
             let gap = OpenGap { start, reason: Reason::CollectorLost };
             self.state.gap.get_or_insert(gap);
@@ -246,13 +278,23 @@ impl Network {
             ledger: true,
             ..Filter::NONE
         };
+        let mut states = States::open(data)?;
+        let plan = Plan::as_of(data, &mut states, at, only)?;
+        let leaves_later_rows = plan.leaves_later_rows;
         let mut network = Network::empty(at);
-        let report = log::read_ordered(data, &filter, &mut |ordered| match ordered {
-            Ordered::Row(router, row) => network.fold(router, row),
-            Ordered::StartOver(router) => network.start_over(router),
+        let mut read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
+            Told::Row(router, row) => network.fold(router, row),
+            Told::State(state, _) => network.begin(*state),
+            Told::StartOver(router) => network.start_over(router),
         })?;
+        if leaves_later_rows {
+            let ends = ends(data, &filter, only, &mut read.report)?;
+            for (router, end) in ends {
+                network.router_mut(router).end = end;
+            }
+        }
         network.finish(writer);
-        Ok((network, report))
+        Ok((network, read.report))
     }
 
     /// The same of rows that are at hand, in any order; for tests and tools.
@@ -273,8 +315,20 @@ impl Network {
     }
 
     fn fold(&mut self, router: RouterId, row: &Row) {
+        self.router_mut(router).fold(row);
+    }
+
+    fn router_mut(&mut self, router: RouterId) -> &mut RouterAsOf {
         let at = self.at;
-        self.routers.entry(router).or_insert_with(|| RouterAsOf::new(router, at)).fold(row);
+        self.routers.entry(router).or_insert_with(|| RouterAsOf::new(router, at))
+    }
+
+    /// Every row that the state includes counts: none is behind the instant.
+    fn begin(&mut self, state: RouterState) {
+        let mut router = RouterAsOf::new(state.router, self.at);
+        router.end = RouterEnd::of(&state);
+        router.state = state;
+        self.routers.insert(router.state.router, router);
     }
 
     fn start_over(&mut self, router: RouterId) {
@@ -310,6 +364,39 @@ impl Network {
     pub fn owner(&self, address: IpAddr) -> Option<RouterId> {
         self.owners.get(&address).copied()
     }
+}
+
+/// The name that the settings gave each router last, empty where they gave none: every router of
+/// the log is in it.
+pub fn names(data: &Path) -> Result<BTreeMap<RouterId, Box<str>>, LogError> {
+    let filter = Filter { sessions: true, ..Filter::NONE };
+    let ends = ends(data, &filter, None, &mut ReadReport::default())?;
+    Ok(ends.into_iter().map(|(router, end)| (router, end.name)).collect())
+}
+
+/// What the log as a whole says of each router, from the heads of its newest states and the rows
+/// past them.
+fn ends(
+    data: &Path,
+    filter: &Filter,
+    only: Option<RouterId>,
+    report: &mut ReadReport,
+) -> Result<BTreeMap<RouterId, RouterEnd>, LogError> {
+    let mut states = States::open(data)?;
+    let plan = Plan::newest(data, &mut states, Depth::Head, only)?;
+    let filter = Filter { until_effective: None, ..*filter };
+    let mut ends: BTreeMap<RouterId, RouterEnd> = BTreeMap::new();
+    let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
+        Told::Row(router, row) => ends.entry(router).or_default().fold(row),
+        Told::State(state, _) => {
+            ends.insert(state.router, RouterEnd::of(&state));
+        }
+        Told::StartOver(router) => {
+            ends.insert(router, RouterEnd::default());
+        }
+    })?;
+    report.add(&read.report);
+    Ok(ends)
 }
 
 fn owners(routers: &BTreeMap<RouterId, RouterAsOf>) -> BTreeMap<IpAddr, RouterId> {

@@ -36,7 +36,7 @@ pub(super) fn decode(
     };
     let cursor = |section: Section| Cursor::new(section.name(), sections[section as usize]);
     let routers = read_all(cursor(Section::Routers), read_address)?;
-    if filter.router.is_some_and(|router| !routers.contains(&router.0)) {
+    if !filter.wants_some(&routers) {
         return Ok(());
     }
     let addresses = read_all(cursor(Section::Addresses), read_address)?;
@@ -76,7 +76,7 @@ pub(super) fn decode(
         }
         cursor.finish()?;
     }
-    if filter.kernel && filter.router.is_none() {
+    if filter.kernel && filter.wants_unnamed() {
         let texts = read_all(cursor(Section::Texts), Cursor::text)?;
         let mut cursor = cursor(Section::Kernel);
         let mut time = Micros(0);
@@ -106,7 +106,7 @@ fn split(payload: &[u8], count: usize) -> Result<[&[u8]; Section::COUNT], Malfor
 }
 
 /// All entries of a dictionary. Each takes at least one byte, which bounds their number.
-fn read_all<'a, T>(
+pub(super) fn read_all<'a, T>(
     mut cursor: Cursor<'a>,
     mut read: impl FnMut(&mut Cursor<'a>) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {

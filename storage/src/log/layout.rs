@@ -12,6 +12,14 @@ use crate::time::Micros;
 pub const LOG_FOLDER: &str = "log";
 /// Lock file of the data folder.
 pub const LOCK_FILE: &str = "lock";
+/// Folder of the states below the data folder.
+pub const STATE_FOLDER: &str = "state";
+/// Bytes near the end of a state file.
+pub const STATE_MAGIC: [u8; 8] = *b"\xffSDSTA\r\n";
+/// Version of the layout of state files.
+pub const STATE_VERSION: u16 = 1;
+/// Length of the end of a state file that says where its directory is.
+pub const STATE_TRAILER_BYTES: usize = 36;
 /// First bytes of a block. 0xff is in no UTF-8 text, so no text inside a block looks like one.
 pub const MAGIC: [u8; 8] = *b"\xffSDBLK\r\n";
 /// Version of the layout.

@@ -5,6 +5,8 @@
 //! Law:  a torn end ends its file silently; damage in the middle is passed over and reported.
 //! Not:  the order of one router's rows over several files (`ordered`).
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::decode::decode;
@@ -18,9 +20,11 @@ use crate::time::Micros;
 
 /// Which rows are asked for. The default is all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub struct Filter<'a> {
     /// Rows of this router only (no kernel rows then).
     pub router: Option<RouterId>,
+    /// Rows of these routers only (no kernel rows then).
+    pub among: Option<&'a BTreeSet<RouterId>>,
     /// Change rows up to this effective time, itself included. Rows of other kinds come whatever
     /// their time: a gap that was written later may have begun before.
     pub until_effective: Option<Micros>,
@@ -34,10 +38,11 @@ pub struct Filter {
     pub kernel: bool,
 }
 
-impl Default for Filter {
+impl Default for Filter<'_> {
     fn default() -> Self {
         Filter {
             router: None,
+            among: None,
             until_effective: None,
             changes: true,
             sessions: true,
@@ -47,10 +52,11 @@ impl Default for Filter {
     }
 }
 
-impl Filter {
+impl<'a> Filter<'a> {
     /// A filter that asks for no kind of rows: to be filled by `..Filter::NONE`.
-    pub const NONE: Filter = Filter {
+    pub const NONE: Filter<'static> = Filter {
         router: None,
+        among: None,
         until_effective: None,
         changes: false,
         sessions: false,
@@ -60,17 +66,29 @@ impl Filter {
 
     /// Whether rows of this router are asked for (`None`: rows of no known router).
     pub(super) fn wants(&self, router: Option<RouterId>) -> bool {
-        self.router.is_none() || self.router == router
+        (self.router.is_none() || self.router == router)
+            && self.among.is_none_or(|among| router.is_some_and(|router| among.contains(&router)))
+    }
+
+    /// Whether rows of one of these routers, all of a block, are asked for.
+    pub(super) fn wants_some(&self, routers: &[IpAddr]) -> bool {
+        let is_any = self.router.is_none() && self.among.is_none();
+        is_any || routers.iter().any(|router| self.wants(Some(RouterId(*router))))
+    }
+
+    /// Whether rows of no router are asked for.
+    pub(super) fn wants_unnamed(&self) -> bool {
+        self.wants(None)
     }
 
     /// This filter for one block, or `None` when the header alone shows that it holds nothing.
-    fn for_block(&self, header: &Header) -> Option<Filter> {
+    fn for_block(&self, header: &Header) -> Option<Filter<'a>> {
         let too_late = self.until_effective.is_some_and(|until| header.time_min > until);
         let block = Filter {
             changes: self.changes && header.change_rows > 0 && !too_late,
             sessions: self.sessions && header.session_rows > 0,
             ledger: self.ledger && header.ledger_rows > 0,
-            kernel: self.kernel && header.kernel_rows > 0 && self.router.is_none(),
+            kernel: self.kernel && header.kernel_rows > 0 && self.wants_unnamed(),
             ..*self
         };
         (block.changes || block.sessions || block.ledger || block.kernel).then_some(block)
@@ -86,10 +104,29 @@ pub struct ReadReport {
     pub blocks: u64,
     /// Of these, blocks that the header alone showed to hold nothing that was asked for.
     pub blocks_skipped: u64,
+    /// Bytes read, of log files and of states.
+    pub bytes: u64,
+    /// States of routers that rows were folded onto.
+    pub states: u64,
     /// Bytes at the ends of files that no commit covers.
     pub torn_bytes: u64,
     /// Damage that was passed over: rows are missing there.
     pub damages: Vec<Corruption>,
+}
+
+impl ReadReport {
+    /// Adds what another reading met. Damage that both met counts once.
+    pub(crate) fn add(&mut self, other: &ReadReport) {
+        self.files += other.files;
+        self.blocks += other.blocks;
+        self.blocks_skipped += other.blocks_skipped;
+        self.bytes += other.bytes;
+        self.states += other.states;
+        self.torn_bytes = self.torn_bytes.max(other.torn_bytes);
+        let fresh = other.damages.iter().filter(|damage| !self.damages.contains(damage));
+        let fresh: Vec<Corruption> = fresh.cloned().collect();
+        self.damages.extend(fresh);
+    }
 }
 
 /// Gives every row that the filter asks for to `on_row`.
@@ -101,11 +138,11 @@ pub fn read(
     filter: &Filter,
     on_row: &mut dyn FnMut(Row),
 ) -> Result<ReadReport, LogError> {
-    read_blocks(data, filter, &mut |_, met| {
-        if let Met::Rows(rows) = met {
-            rows.drain(..).for_each(&mut *on_row);
-        }
-    })
+    let mut report = ReadReport::default();
+    for file in log_files(data)? {
+        read_file(&file, filter, &mut report, on_row)?;
+    }
+    Ok(report)
 }
 
 /// Gives the rows of one file, as `read` does; adds to the report.
@@ -116,8 +153,8 @@ pub fn read_file(
     on_row: &mut dyn FnMut(Row),
 ) -> Result<(), LogError> {
     let mut rows = Vec::new();
-    read_file_blocks(file, filter, report, &mut rows, &mut |_, met| {
-        if let Met::Rows(rows) = met {
+    read_file_blocks(file, 0, filter, report, &mut rows, &mut |met| {
+        if let Met::Rows { rows, .. } = met {
             rows.drain(..).for_each(&mut *on_row);
         }
     })
@@ -126,63 +163,81 @@ pub fn read_file(
 /// What stands next in a file.
 pub(super) enum Met<'a> {
     /// The rows of a block; the vector is used again for the next.
-    Rows(&'a mut Vec<Row>),
-    /// Damage. All rows of the file that were written before this time had been read.
-    Damage(Micros),
+    Rows {
+        /// Where the block begins.
+        offset: u64,
+        /// Those that were asked for.
+        rows: &'a mut Vec<Row>,
+        /// Its header.
+        header: &'a Header,
+        /// Where it ends.
+        end: u64,
+    },
+    /// A block that the header alone showed to hold nothing that was asked for.
+    Skipped {
+        /// Where it ends.
+        end: u64,
+    },
+    /// Damage.
+    Damage {
+        /// Where it begins.
+        offset: u64,
+        /// All rows of the file that were written before this time had been read.
+        whole_until: Micros,
+        /// Where it ends.
+        end: u64,
+    },
+    /// The end of the file, which no commit covers: where it begins, and what is wrong.
+    Torn(&'a Corruption),
 }
 
-/// Gives what stands in one file after another.
-pub(super) fn read_blocks(
-    data: &Path,
-    filter: &Filter,
-    on_block: &mut dyn FnMut(&LogFile, Met<'_>),
-) -> Result<ReadReport, LogError> {
-    let mut report = ReadReport::default();
-    let mut rows = Vec::new();
-    for file in log_files(data)? {
-        read_file_blocks(&file, filter, &mut report, &mut rows, on_block)?;
-    }
-    Ok(report)
-}
-
-fn read_file_blocks(
+/// Gives what stands in one file from byte `from` on, where a block begins.
+pub(super) fn read_file_blocks(
     file: &LogFile,
+    from: u64,
     filter: &Filter,
     report: &mut ReadReport,
     rows: &mut Vec<Row>,
-    on_block: &mut dyn FnMut(&LogFile, Met<'_>),
+    on_block: &mut dyn FnMut(Met<'_>),
 ) -> Result<(), LogError> {
     report.files += 1;
     let mut whole_until = file.hour.start();
-    let mut scan = Scan::open(file)?;
+    let mut scan = Scan::open_at(file, from)?;
     while let Some(piece) = scan.next()? {
         match piece {
             Piece::Block { offset, header, payload } => {
                 report.blocks += 1;
+                let end = offset + header.block_bytes().unwrap_or(0);
                 let Some(filter) = filter.for_block(&header) else {
                     report.blocks_skipped += 1;
                     whole_until = whole_until.max(header.time_min);
+                    on_block(Met::Skipped { end });
                     continue;
                 };
                 rows.clear();
                 match decode(&header, payload, &filter, rows) {
                     Ok(()) => {
                         whole_until = whole_until.max(header.time_min);
-                        on_block(file, Met::Rows(rows));
+                        on_block(Met::Rows { offset, rows, header: &header, end });
                     }
                     Err(malformed) => {
                         report.damages.push(malformed.into_corruption(&file.path, offset));
-                        on_block(file, Met::Damage(whole_until));
+                        on_block(Met::Damage { offset, whole_until, end });
                     }
                 }
             }
-            Piece::Damage { corruption, .. } => {
+            Piece::Damage { bytes, corruption } => {
+                let offset = corruption.offset;
                 report.damages.push(corruption);
-                on_block(file, Met::Damage(whole_until));
+                on_block(Met::Damage { offset, whole_until, end: offset + bytes });
             }
-            Piece::Torn { bytes, .. } => report.torn_bytes += bytes,
+            Piece::Torn { bytes, corruption } => {
+                report.torn_bytes += bytes;
+                on_block(Met::Torn(&corruption));
+            }
         }
     }
+    report.bytes += scan.bytes_read();
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Recovery of files: what a crash left unfinished at their ends is cut off.
 //!
-//! In:   the log files of a data folder that nobody writes to.
+//! In:   log files of a data folder that nobody writes to, and what a reader met at their ends.
 //! Out:  files that end with a whole block; what was cut, said.
 //! Law:  no block that was durable is cut; no file is refused; a second recovery cuts nothing.
 //! Not:  what the sessions of the lost process become (`crate::recovery`).
@@ -10,8 +10,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use super::scan::{Piece, Scan};
-use super::{LogError, log_files};
+use super::{Corruption, LogError, LogFile};
 
 /// Folders whose entries lead to a log file: its hour, `log`, and the data folder.
 const FOLDERS_ABOVE: usize = 3;
@@ -36,37 +35,33 @@ impl fmt::Display for Cut {
     }
 }
 
-/// Truncates every log file to its last good block and makes all of it durable.
+/// Truncates log files whose ends are torn to their last good block, and makes all of `files`
+/// durable.
 ///
 /// What a killed process has written and not synced is whole for every reader, and gone after a
-/// power loss. What is read here counts from now on (it is not asked for again), so it is synced
-/// first, folder entries too. The caller holds the lock of the data folder.
-pub fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
+/// power loss. What has been read counts from now on (it is not asked for again), so it is synced
+/// before anybody hears of it, folder entries too. Files that states cover were synced before the
+/// states were written. The caller holds the lock of the data folder.
+pub(crate) fn settle(
+    files: &[LogFile],
+    torn: Vec<(LogFile, Corruption)>,
+) -> Result<Vec<Cut>, LogError> {
     let mut cuts = Vec::new();
-    let mut folders = BTreeSet::new();
-    for log_file in log_files(data)? {
-        let mut scan = Scan::open(&log_file)?;
-        let mut torn = None;
-        while let Some(piece) = scan.next()? {
-            if let Piece::Torn { bytes, corruption } = piece {
-                torn = Some((bytes, corruption));
-            }
-        }
-        let length = scan.length();
+    for (log_file, corruption) in torn {
         let path = log_file.path;
-        folders.extend(path.ancestors().skip(1).take(FOLDERS_ABOVE).map(Path::to_owned));
-        let Some((bytes, corruption)) = torn else {
-            // A file of an old hour may be read-only by now: it is opened as a reader does.
-            sync(&path)?;
-            continue;
-        };
-        let offset = length - bytes;
+        let offset = corruption.offset;
+        let bytes = log_file.length.saturating_sub(offset);
         let file = OpenOptions::new().write(true).open(&path);
         let file = file.map_err(LogError::io("open", &path))?;
         file.set_len(offset).map_err(LogError::io("cut", &path))?;
-        file.sync_all().map_err(LogError::io("sync", &path))?;
         let why = format!("expected {}, found {}", corruption.expected, corruption.found);
         cuts.push(Cut { path, offset, bytes, why });
+    }
+    let mut folders = BTreeSet::new();
+    for LogFile { path, .. } in files {
+        folders.extend(path.ancestors().skip(1).take(FOLDERS_ABOVE).map(Path::to_owned));
+        // A file of an old hour may be read-only by now: it is opened as a reader does.
+        sync(path)?;
     }
     for folder in &folders {
         sync(folder)?;

@@ -53,20 +53,26 @@ pub(super) struct Scan<'p> {
     at: u64,
     window: Vec<u8>,
     window_start: u64,
+    bytes_read: u64,
 }
 
 impl<'p> Scan<'p> {
     pub(super) fn open(log_file: &'p LogFile) -> Result<Self, LogError> {
+        Scan::open_at(log_file, 0)
+    }
+
+    /// As `open`, but begins at a byte where a block is known to begin.
+    pub(super) fn open_at(log_file: &'p LogFile, at: u64) -> Result<Self, LogError> {
         let path = log_file.path.as_path();
         let file = File::open(path).map_err(LogError::io("open", path))?;
         let length = file.metadata().map_err(LogError::io("measure", path))?.len();
         let length = length.min(log_file.length);
-        Ok(Scan { path, file, length, at: 0, window: Vec::new(), window_start: 0 })
+        Ok(Scan { path, file, length, at, window: Vec::new(), window_start: at, bytes_read: 0 })
     }
 
-    /// Length of the file.
-    pub(super) fn length(&self) -> u64 {
-        self.length
+    /// Bytes read from the file so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// The next piece, or `None` at the end of the file.
@@ -198,6 +204,7 @@ impl<'p> Scan<'p> {
             }
         }
         self.window.truncate(held);
+        self.bytes_read += held as u64;
         Ok(())
     }
 }

@@ -122,12 +122,15 @@ pub(super) fn read_session(
     Ok(SessionRow { router, position, time, event })
 }
 
-fn put_addresses(out: &mut Vec<u8>, addresses: &mut Numbers, owned: &[IpAddr]) {
+pub(super) fn put_addresses(out: &mut Vec<u8>, addresses: &mut Numbers, owned: &[IpAddr]) {
     varint::put(out, owned.len() as u64);
     owned.iter().for_each(|address| put_address(out, addresses, *address));
 }
 
-fn read_addresses(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Vec<IpAddr>, Malformed> {
+pub(super) fn read_addresses(
+    cursor: &mut Cursor<'_>,
+    addresses: &[IpAddr],
+) -> Result<Vec<IpAddr>, Malformed> {
     let count = cursor.index()?;
     if count > cursor.left() {
         return Err(cursor.malformed("as many addresses as bytes at most"));
@@ -135,7 +138,7 @@ fn read_addresses(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Vec<I
     (0..count).map(|_| read_address_number(cursor, addresses)).collect()
 }
 
-fn put_peer(out: &mut Vec<u8>, addresses: &mut Numbers, peer: &SocketAddr) {
+pub(super) fn put_peer(out: &mut Vec<u8>, addresses: &mut Numbers, peer: &SocketAddr) {
     put_address(out, addresses, peer.ip());
     varint::put(out, u64::from(peer.port()));
     if let SocketAddr::V6(peer) = peer {
@@ -144,7 +147,10 @@ fn put_peer(out: &mut Vec<u8>, addresses: &mut Numbers, peer: &SocketAddr) {
     }
 }
 
-fn read_peer(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<SocketAddr, Malformed> {
+pub(super) fn read_peer(
+    cursor: &mut Cursor<'_>,
+    addresses: &[IpAddr],
+) -> Result<SocketAddr, Malformed> {
     let address = read_address_number(cursor, addresses)?;
     let port = u16::try_from(cursor.unsigned()?).map_err(|_| cursor.malformed("a port"))?;
     Ok(match address {
@@ -155,23 +161,23 @@ fn read_peer(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<SocketAddr
     })
 }
 
-fn read_mode(cursor: &mut Cursor<'_>) -> Result<InputMode, Malformed> {
+pub(super) fn read_mode(cursor: &mut Cursor<'_>) -> Result<InputMode, Malformed> {
     let code = usize::from(cursor.byte()?);
     InputMode::ALL.get(code).copied().ok_or_else(|| cursor.malformed("an input mode"))
 }
 
-fn put_optional_time(out: &mut Vec<u8>, time: Option<Micros>) {
+pub(super) fn put_optional_time(out: &mut Vec<u8>, time: Option<Micros>) {
     out.push(u8::from(time.is_some()));
     if let Some(time) = time {
         varint::put_signed(out, time.0);
     }
 }
 
-fn read_optional_time(cursor: &mut Cursor<'_>) -> Result<Option<Micros>, Malformed> {
+pub(super) fn read_optional_time(cursor: &mut Cursor<'_>) -> Result<Option<Micros>, Malformed> {
     if cursor.flag()? { Ok(Some(Micros(cursor.signed()?))) } else { Ok(None) }
 }
 
-fn put_reason(out: &mut Vec<u8>, reason: Reason) {
+pub(super) fn put_reason(out: &mut Vec<u8>, reason: Reason) {
     let (code, cause) = reason_code(reason);
     out.push(code);
     if let Some(cause) = cause {
@@ -179,7 +185,7 @@ fn put_reason(out: &mut Vec<u8>, reason: Reason) {
     }
 }
 
-fn read_reason(cursor: &mut Cursor<'_>) -> Result<Reason, Malformed> {
+pub(super) fn read_reason(cursor: &mut Cursor<'_>) -> Result<Reason, Malformed> {
     let code = cursor.byte()?;
     if code == REASON_REJECTED {
         return Ok(Reason::Rejected(read_cause(cursor)?));

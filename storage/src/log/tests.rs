@@ -35,6 +35,11 @@ fn add(builder: &mut BlockBuilder, row: &Row) {
     }
 }
 
+/// What a start of the collector cuts.
+fn recover(data: &Path) -> Result<Vec<Cut>, LogError> {
+    Ok(crate::recovery::open(data, Micros(0))?.cuts)
+}
+
 /// One block of these rows.
 fn block_of(rows: &[Row]) -> Vec<u8> {
     let mut builder = BlockBuilder::new(0);
@@ -292,7 +297,9 @@ proptest! {
     ) {
         let [changes, sessions, ledger, kernel] = kinds;
         let router = router.map(RouterId);
-        let filter = Filter { router, until_effective: until, changes, sessions, ledger, kernel };
+        let until_effective = until;
+        let filter =
+            Filter { router, among: None, until_effective, changes, sessions, ledger, kernel };
         let wanted: Vec<Row> = by_kind(&rows).into_iter().filter(|row| {
             let of = |other: Option<RouterId>| router.is_none() || router == other;
             match row {

@@ -17,6 +17,8 @@ use super::{LogError, LogFile, log_files};
 use crate::mapping::RouterId;
 use crate::row::{LedgerRow, Position, Reason, Row, SessionEvent, SessionRow};
 
+mod states;
+
 /// Faults that are listed; more are only counted.
 pub(super) const FAULTS_LISTED_MAX: usize = 1_000;
 
@@ -57,6 +59,10 @@ pub struct VerifyReport {
     pub ledger_rows: u64,
     /// Kernel rows.
     pub kernel_rows: u64,
+    /// State files read.
+    pub state_files: u64,
+    /// States in them.
+    pub states: u64,
     /// Bytes at the ends of files that no commit covers: no fault, a start of the collector cuts
     /// them; while one is running they are the block that it is writing.
     pub torn_bytes: u64,
@@ -86,6 +92,7 @@ pub fn verify(data: &Path) -> Result<VerifyReport, LogError> {
     }
     verify_positions(data, &spans, &mut report)?;
     books.close(&mut report);
+    states::verify_states(data, &mut report)?;
     Ok(report)
 }
 

@@ -256,7 +256,7 @@ fn damage_makes_its_shards_routers_unknown_until_their_next_snapshot() {
     damaged[start + writer.blocks[2].len() / 2] ^= 1;
     write_log(data.path(), &damaged);
     let recovered = open(data.path(), NOW).unwrap();
-    assert_eq!((recovered.damages.len(), recovered.cuts.len()), (1, 0));
+    assert_eq!((recovered.report.damages.len(), recovered.cuts.len()), (1, 0));
     let gap = recovered.routers[&router(1)].gap.expect("nobody knows what is missing");
     assert_eq!(gap.reason, Reason::LogDamaged);
     assert!(gap.start > START && gap.start < writer.time);

@@ -44,8 +44,43 @@ fn table(state: &RouterState) -> BTreeMap<Key, Option<Label>> {
     entries(mappings.iter())
 }
 
+/// Recovery begins with states: it must find what all rows of the log say.
+fn check_states(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
+    let whole = storage::recovery::fold_whole_log(&sim.data).map_err(|error| error.to_string())?;
+    if !whole.keys().eq(recovered.routers.keys()) {
+        return Err("states and log know other routers".to_owned());
+    }
+    for (router, mut state) in whole {
+        let rows = recovered.rows.iter().filter(|row| row.router == router);
+        rows.for_each(|row| state.replay_session(row));
+        let (found, due) = (essence(&recovered.routers[&router]), essence(&state));
+        if found != due {
+            return Err(format!("{router}: by its state {found}\nby the whole log {due}"));
+        }
+    }
+    Ok(())
+}
+
+fn essence(state: &RouterState) -> String {
+    let mut entries: Vec<_> = state.table.iter().collect();
+    entries.sort_by_key(|entry| entry.key());
+    let entry = |entry: &storage::table::EntryRef<'_>| {
+        let times = (entry.active_since(), entry.changed(), entry.unconfirmed_since());
+        format!("{times:?} {:?}", entry.mapping())
+    };
+    let entries: Vec<String> = entries.iter().map(entry).collect();
+    let RouterState { position, boot_time, sequence_last, last_evidence, gap, key_gaps, .. } =
+        state;
+    let RouterState { session, ended, complete, name, addresses_announced, .. } = state;
+    format!(
+        "{position:?} {boot_time:?} {sequence_last} {last_evidence:?} {gap:?} {key_gaps:?} \
+         {session:?} {ended:?} {complete:?} {name} {addresses_announced:?} {entries:#?}"
+    )
+}
+
 /// What must be true of a log that a crash has left.
 fn check_recovered(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
+    check_states(sim, recovered)?;
     for sender in &sim.senders {
         let Some(state) = recovered.routers.get(&sender.router) else {
             if sender.made.iter().any(|made| made.acked) {
