@@ -63,7 +63,12 @@ impl Shard {
             && !connection.queued
         {
             connection.queued = true;
-            self.ready.push_back(id);
+            if self.pressure.favours(id) {
+                // Others wait for what it frees.
+                self.ready.push_front(id);
+            } else {
+                self.ready.push_back(id);
+            }
         }
     }
 

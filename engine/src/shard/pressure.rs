@@ -25,6 +25,9 @@ use crate::wire::Rejection;
 
 /// How long one session alone is read beyond what is due to it, for its unit to get whole.
 const FAVOUR_US: u64 = 250_000;
+/// How long a session with a part of a unit waits for room that others might take before it, while
+/// there is anything to digest. Routers give up on a peer that does not read for 15 s and more.
+const PATIENCE_US: u64 = 1_000_000;
 /// Favours in which a session may fail to make its unit whole: five seconds all for itself.
 const FAVOURS_WASTED_MAX: u32 = 20;
 /// What a connection may deliver before the shard can pause it: room for it before it is resumed.
@@ -86,6 +89,11 @@ impl Pressure {
     /// What the connections of this shard hold.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// Whether this connection is read for its unit to get whole.
+    pub(crate) fn favours(&self, id: ConnectionId) -> bool {
+        self.favour.is_some_and(|favour| favour.connection == id)
     }
 
     /// How many connections are not read because of it.
@@ -155,7 +163,7 @@ impl Shard {
     }
 
     fn press_one(&mut self, id: ConnectionId, now: Now) {
-        let favoured = self.pressure.favour.is_some_and(|favour| favour.connection == id);
+        let favoured = self.pressure.favours(id);
         let Some(connection) = self.connections.get(&id) else { return };
         if (favoured && !connection.queued) || !connection.is_live() {
             return;
@@ -234,6 +242,7 @@ impl Shard {
             self.pressure.favour = Some(favour);
             return;
         }
+        let excess = self.favours_bytes_max();
         for _ in 0..self.pressure.hungry.len() + self.pressure.stalled.len() {
             let hungry = self.pressure.hungry.pop_front();
             let Some(id) = hungry.or_else(|| self.pressure.stalled.pop_front()) else { return };
@@ -241,8 +250,11 @@ impl Shard {
             let room = self.surge_room();
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             let lacks = connection.needed.saturating_sub(connection.surge.waiting());
-            if !is_stuck && room < signed(2 * (lacks + connection.held_bytes()) as u64) {
-                // Room is being made: it need not be exceeded.
+            let fits = room >= signed(2 * (lacks + connection.held_bytes()) as u64);
+            let since_us = connection.paused.map_or(now.monotonic_us, |pause| pause.since_us);
+            let is_patient = now.monotonic_us.saturating_sub(since_us) < PATIENCE_US;
+            if !is_stuck && !fits && (is_patient || room < -excess) {
+                // Room is being made: it need not be exceeded, unless others take it every time.
                 self.pressure.hungry.push_front(id);
                 return;
             }
