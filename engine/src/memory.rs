@@ -159,6 +159,7 @@ pub struct Memory {
     budget: Budget,
     surge_bytes: CachePadded<AtomicI64>,
     table_bytes: CachePadded<AtomicI64>,
+    coming_bytes: CachePadded<AtomicI64>,
     surge_high_bytes: CachePadded<AtomicU64>,
 }
 
@@ -169,6 +170,7 @@ impl Memory {
             budget,
             surge_bytes: CachePadded::default(),
             table_bytes: CachePadded::default(),
+            coming_bytes: CachePadded::default(),
             surge_high_bytes: CachePadded::default(),
         }
     }
@@ -226,6 +228,16 @@ impl Memory {
     /// Recovery has rebuilt tables of so many bytes, whose routers no shard has yet.
     pub fn park(&self, bytes: u64) {
         self.add_tables(signed(bytes));
+    }
+
+    /// What snapshots that are being read are still to bring, as far as the shards have told.
+    pub fn coming_bytes(&self) -> i64 {
+        self.coming_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Snapshots that are being read are to bring so much more, or less.
+    pub fn add_coming(&self, bytes: i64) {
+        self.coming_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Tables have become larger, or smaller, by so much.

@@ -48,6 +48,8 @@ pub struct Settings {
     pub unconfirmed_hold_s: u64,
     /// How long a connection may stay without saying which router it is, milliseconds.
     pub identify_timeout_ms: u64,
+    /// How long a session may stay unread before it gets a turn, milliseconds.
+    pub stuck_guard_ms: u64,
     /// Silence after which a session yields its router id to another source, seconds.
     pub identity_idle_s: u64,
     /// New sessions of one source address per minute.
@@ -88,6 +90,7 @@ impl Default for Settings {
             snapshot_quiet_ms: 2_000,
             unconfirmed_hold_s: 3_600,
             identify_timeout_ms: 30_000,
+            stuck_guard_ms: 10_000,
             identity_idle_s: 30,
             sessions_per_minute_max: 60,
             rejected_budget: 1_000,

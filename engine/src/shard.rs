@@ -25,7 +25,10 @@ mod surge;
 mod books;
 mod connection;
 mod admission;
+mod storm;
 mod pressure;
+mod stuck;
+mod pace;
 mod reserve;
 mod digest;
 mod claim;
@@ -41,8 +44,11 @@ use claim::{Home, Slot};
 use commit::Commit;
 use connection::{Connection, Phase, Snapshot};
 use notice::Notices;
+use pace::Pace;
 use pressure::Pressure;
 use reserve::Size;
+use storm::Storm;
+use stuck::Guard;
 
 /// Pause after a connection could not be taken: the limit may be another shard's, or the host's.
 const ACCEPT_AGAIN_US: u64 = 1_000_000;
@@ -64,6 +70,8 @@ pub struct ShardSettings {
     pub unconfirmed_hold_us: u64,
     /// How long a connection may stay without saying which router it is.
     pub identify_timeout_us: u64,
+    /// How long a session may stay unread before it gets a turn.
+    pub stuck_guard_us: u64,
     /// Silence after which a session yields its router id to another source.
     pub identity_idle_us: u64,
     /// New sessions of one source per minute.
@@ -90,6 +98,7 @@ impl ShardSettings {
             snapshot_quiet_us: settings.snapshot_quiet_ms * 1_000,
             unconfirmed_hold_us: settings.unconfirmed_hold_s * 1_000_000,
             identify_timeout_us: settings.identify_timeout_ms * 1_000,
+            stuck_guard_us: settings.stuck_guard_ms * 1_000,
             identity_idle_us: settings.identity_idle_s * 1_000_000,
             sessions_per_minute_max: settings.sessions_per_minute_max,
             rejected_budget: settings.rejected_budget,
@@ -106,6 +115,8 @@ enum Timer {
     Identify(ConnectionId),
     /// A snapshot of inferred end may be over.
     Quiet(ConnectionId),
+    /// A snapshot that is expected may not be coming.
+    Coming(ConnectionId),
     /// Unconfirmed entries may have been held long enough.
     Hold,
     /// A limit that kept connections from being taken may be gone.
@@ -148,6 +159,9 @@ pub struct Shard {
     /// Routers whose session has just ended.
     freed: Vec<RouterId>,
     pressure: Pressure,
+    storm: Storm,
+    guard: Guard,
+    pace: Pace,
     /// What the tables that live here take.
     tables: Size,
     /// When the driver last had nothing more to deliver.
@@ -192,6 +206,9 @@ impl Shard {
             leaving: Vec::new(),
             freed: Vec::new(),
             pressure: Pressure::default(),
+            storm: Storm::default(),
+            guard: Guard::default(),
+            pace: Pace::default(),
             tables: Size::default(),
             drained_us: 0,
             unit: Unit::new(),
@@ -242,7 +259,10 @@ impl Shard {
             self.digest_slice(now);
         }
         self.process_freed(now);
+        self.look_at_pace(now);
+        self.guard_stuck(now);
         self.release(now);
+        self.admit_waiting(now);
         self.favour(now);
         self.commit_if_due(now);
         self.prepare_if_due(now);
@@ -253,8 +273,9 @@ impl Shard {
     /// The monotonic time at which `digest` must be called at the latest.
     pub fn poll_timeout(&self) -> Option<u64> {
         let timer_us = self.timers.first().map(|timer| timer.0);
-        let pressure_us = self.pressure_due_us().filter(|_| !self.waits_for_room());
-        timer_us.into_iter().chain(pressure_us).chain(self.commit_due_us()).min()
+        let unread = [self.pressure_due_us(), self.storm.due_us(), self.guard_due_us()];
+        let unread_us = unread.into_iter().flatten().min().filter(|_| !self.waits_for_room());
+        timer_us.into_iter().chain(unread_us).chain(self.commit_due_us()).min()
     }
 
     /// Begins to stop: no more accepting or reading; what was read is digested and committed,
@@ -289,6 +310,9 @@ impl Shard {
         self.counters.set(Metric::TableBytes, self.tables.bytes);
         self.counters.set(Metric::SurgeHeldBytes, self.pressure.held_bytes() as u64);
         self.counters.set(Metric::ReceivePaused, self.pressure.paused() as u64);
+        self.counters.set(Metric::SnapshotsWaiting, self.storm.waiting());
+        let eta_ms = self.storm_eta_ms();
+        self.counters.set(Metric::SnapshotsEtaMs, eta_ms);
         self.counters.set(Metric::ReceivePauseLongestMs, self.pressure.longest_us() / 1_000);
         &mut self.counters
     }
@@ -404,11 +428,26 @@ impl Shard {
         connection.surge.push(bytes, now.wall);
         let held_after = connection.held_bytes();
         let claiming = matches!(connection.phase, Phase::Claiming(_));
+        let is_new = connection.coming.is_none() && matches!(connection.phase, Phase::Nameless);
+        let (is_coming, has_turn) = (connection.coming.is_some(), connection.turn.is_some());
+        let is_held_back = connection.waits_with_snapshot();
         let worth = !claiming && connection.surge.waiting() >= connection.needed;
         self.counters.add(Metric::SurgePushedBytes, count);
         self.surge_changed(held_before, held_after);
         if worth {
             self.enqueue(id);
+        }
+        if is_coming {
+            self.coming_came(id, count);
+        }
+        if is_new {
+            self.expect_newcomer(id, now);
+        } else if is_held_back && let Some(mut connection) = self.connections.remove(&id) {
+            self.hold_back(&mut connection, now);
+            self.connections.insert(id, connection);
+        }
+        if has_turn {
+            self.turn_came(id, count, now);
         }
         self.press(id, now);
     }
@@ -468,6 +507,7 @@ impl Shard {
             match timer {
                 Timer::Identify(id) => self.identify_due(id, now),
                 Timer::Quiet(id) => self.quiet_due(id, now),
+                Timer::Coming(id) => self.coming_due(id, now),
                 Timer::Hold => self.hold_due(now),
                 Timer::Accept => self.accept_again(),
             }
@@ -511,7 +551,7 @@ impl Shard {
         if let Phase::Speaking(mut session) = phase {
             if let Snapshot::Open { inferred: true, .. } = session.snapshot {
                 if quiet {
-                    self.complete_snapshot(&mut connection, &mut session, false, now.wall);
+                    self.complete_snapshot(&mut connection, &mut session, false, now.wall, now);
                     self.mark_dirty(&mut connection);
                     self.commit.touch(now);
                 } else {

@@ -230,6 +230,35 @@ fn a_router_that_comes_back_on_another_shard_finds_its_table() {
     });
 }
 
+/// The tables lie in the files of two shards, then of three, then of one.
+#[test]
+fn a_restart_with_another_number_of_shards_loses_nothing() {
+    each(|way, data| {
+        let mut routers: Vec<Router> = (1..=8).map(Router::new).collect();
+        for (life, shards) in [2, 3, 1].into_iter().enumerate() {
+            let mut process = Process::start(way, data, &format!("shards = {shards}\n"));
+            for router in &mut routers {
+                let mut session = if life == 0 {
+                    first_snapshot(router, process.listen, 100)
+                } else {
+                    let mut session = router.open(process.listen, true, true).unwrap();
+                    let snapshot = router.snapshot(64);
+                    session.send(&snapshot).unwrap();
+                    router.await_acks(&mut session);
+                    session
+                };
+                session.send(&Router::bye()).unwrap();
+                assert_eq!(session.fate(router), Fate::Closed);
+            }
+            assert!(process.page("/healthz").ends_with("ok\n"), "the ledger balances");
+            assert!(process.terminate().success());
+            assert_eq!(changes(data).len(), 800, "what was known is confirmed, and nothing is new");
+            routers.iter().for_each(|router| assert_table(data, router));
+            assert_sound(data);
+        }
+    });
+}
+
 #[test]
 fn a_reload_changes_who_may_speak_and_touches_no_session() {
     each(|way, data| {

@@ -141,6 +141,36 @@ mod tests {
         }
     }
 
+    /// 2,000 routers, numbered as people number them: side by side, one per subnet, by interface.
+    #[test]
+    fn no_shard_has_many_more_routers_than_another() {
+        let v4 = |base: u32, step: u32| {
+            let source = move |index: u32| IpAddr::from((base + index * step).to_be_bytes());
+            (0..2_000).map(source).collect::<Vec<_>>()
+        };
+        let v6 = |shift: u32, last: u128| {
+            let base = 0x2001_0db8_u128 << 96;
+            let source = |index: u128| IpAddr::from((base | index << shift | last).to_be_bytes());
+            (0..2_000).map(source).collect::<Vec<_>>()
+        };
+        let fleets = [
+            ("v4 addresses in a row", v4(0x0A00_0000, 1)),
+            ("v4 links of two", v4(0x0A00_0000, 2)),
+            ("v4 subnets", v4(0x0A00_0001, 256)),
+            ("v6 addresses in a row", v6(0, 0)),
+            ("v6 subnets", v6(64, 1)),
+            ("v6 sites", v6(80, 1)),
+        ];
+        for (name, sources) in fleets {
+            for shards in [2, 3, 4, 8, 16] {
+                let mut counts = vec![0_usize; shards];
+                sources.iter().for_each(|source| counts[shard_of(*source, shards)] += 1);
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                assert!(most * 10 <= least * 13, "{name}, {shards} shards: {counts:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_mapped_address_counts_as_the_ipv4_address_it_is() {
         for last in 0..=255_u8 {

@@ -105,6 +105,16 @@ metrics! {
         "Sessions that are not read now because memory_bytes is nearly spent, largest surge first.";
     ReceivePauseLongestMs State "receive_pause_longest_ms"
         "The longest time for which a session has not been read because of it, milliseconds.";
+    SnapshotsWaiting State "snapshots_waiting"
+        "Sessions whose snapshots wait because those that are being read fill the headroom.";
+    SnapshotsWaited Counter "snapshots_waited_total"
+        "Sessions that had to wait with their snapshots, since the start.";
+    SnapshotsEtaMs State "snapshots_eta_ms"
+        "Milliseconds until the snapshots that wait will have been read, at the present pace.";
+    StuckTurns Counter "stuck_turns_total"
+        "Times that a session was read a little because it had not been read for too long.";
+    StuckTurnsLate Counter "stuck_turns_late_total"
+        "Of these, those that came later than stuck_guard_ms and a quarter: routers may give up.";
     SurgeHeldBytes State "surge_held_bytes"
         "Memory that received bytes take: chunks, and what streams have inflated.";
     ReceiveResumes Counter "receive_resumes_total"

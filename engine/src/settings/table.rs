@@ -262,6 +262,16 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| settings.identify_timeout_ms.to_string(),
     },
     Setting {
+        name: "stuck_guard_ms",
+        group: Group::Process,
+        help: "How long a session may stay unread for want of memory before it is read a little, \
+               ahead of all others, in milliseconds; after half of it, if there is room. The least \
+               patient senders give up after 15 s at a closed window: it should be well below.",
+        allowed: "100 to 600000",
+        set: |settings, text| within(&mut settings.stuck_guard_ms, text, 100, 600_000),
+        get: |settings| settings.stuck_guard_ms.to_string(),
+    },
+    Setting {
         name: "identity_idle_s",
         group: Group::Process,
         help: "Silence after which a session yields its router id to another source, in seconds. \

@@ -103,7 +103,7 @@ impl Shard {
         let flow = self.apply_mappings(connection, session, unit, place, time, now);
         if fresh && (whole || unit.kind == UnitKind::SnapshotComplete) {
             session.state.position = session.state.position.max(place);
-            self.complete_snapshot(connection, session, true, time);
+            self.complete_snapshot(connection, session, true, time, now);
         }
         flow
     }

@@ -14,6 +14,8 @@ use storage::time::Micros;
 
 use super::books::Books;
 use super::pressure::Pause;
+use super::storm::Coming;
+use super::stuck::Turn;
 use super::surge::Surge;
 use crate::io::{ConnectionId, Now};
 use crate::wire::Unit;
@@ -45,6 +47,10 @@ pub(crate) struct Connection {
     pub(crate) favours_wasted: u32,
     /// Not read because of what it holds (`pressure`).
     pub(crate) paused: Option<Pause>,
+    /// A snapshot that is expected, and whether it is being read (`storm`).
+    pub(crate) coming: Option<Coming>,
+    /// Read a little although it is to wait (`stuck`).
+    pub(crate) turn: Option<Turn>,
     /// In one of the queues of those that wait for a favour.
     pub(crate) hungry: bool,
     /// Rejected frames and mappings so far.
@@ -153,6 +159,8 @@ impl Connection {
             units: 0,
             favours_wasted: 0,
             paused: None,
+            coming: None,
+            turn: None,
             hungry: false,
             rejected: 0,
             receiving: true,
@@ -170,6 +178,11 @@ impl Connection {
             _ => 0,
         };
         self.surge.held_bytes() + self.decoder.held_bytes() + claiming_bytes
+    }
+
+    /// Whether it is not to be read because other snapshots come before its own.
+    pub(crate) fn waits_with_snapshot(&self) -> bool {
+        self.coming.is_some_and(|coming| coming.is_waiting())
     }
 
     /// Whether its bytes are still to be digested.

@@ -17,6 +17,9 @@ use crate::wire::{Rejection, Step};
 
 /// Received bytes digested of one connection before it is another's turn.
 const SLICE_BYTES: usize = 64 << 10;
+/// Mappings digested of one connection before it is another's turn: a compressed byte says more
+/// than a plain one, and a mapping is what takes time.
+const SLICE_MAPPINGS: u64 = 1_024;
 /// Units digested of one connection before it is another's turn: FPM messages are small.
 const SLICE_UNITS: usize = 512;
 
@@ -48,11 +51,18 @@ impl Shard {
         }
         self.surge_changed(held_before, connection.held_bytes());
         self.count_tools();
+        if flow == Flow::Wait {
+            self.hold_back(&mut connection, now);
+        }
         self.connections.insert(id, connection);
         match flow {
             Flow::On => self.enqueue(id),
             Flow::Claim(claim) => self.claim(claim, now),
             Flow::Wait | Flow::Over(_) => {}
+        }
+        if flow == Flow::Wait {
+            // Its name may be a document that is larger than the room.
+            self.press(id, now);
         }
         self.reconsider(id);
     }
@@ -74,7 +84,12 @@ impl Shard {
 
     fn digest_connection(&mut self, connection: &mut Connection, now: Now) -> Flow {
         let (mut bytes, mut units) = (0, 0);
+        let mappings_before = self.counters.get(Metric::MappingsFramed);
         while bytes < SLICE_BYTES && units < SLICE_UNITS {
+            let mappings = self.counters.get(Metric::MappingsFramed) - mappings_before;
+            if mappings >= SLICE_MAPPINGS {
+                break;
+            }
             if !matches!(connection.phase, Phase::Nameless | Phase::Speaking(_)) {
                 return Flow::Wait;
             }

@@ -101,6 +101,11 @@ impl Pressure {
         self.paused.len()
     }
 
+    /// Who has not been read for longest, and since when.
+    pub(crate) fn longest_unread(&self) -> Option<(u64, ConnectionId)> {
+        self.waits.first().copied()
+    }
+
     /// The longest time for which a connection has not been read, those that wait now included.
     pub(crate) fn longest_us(&self) -> u64 {
         self.longest_us
@@ -131,7 +136,7 @@ impl Shard {
     }
 
     /// What surges may still grow by: as the others have told, and as it is here.
-    fn surge_room(&self) -> i64 {
+    pub(crate) fn surge_room(&self) -> i64 {
         let Pressure { held_bytes, told_bytes, .. } = &self.pressure;
         self.memory.surge_room() - (signed(*held_bytes as u64) - signed(*told_bytes as u64))
     }
@@ -165,7 +170,8 @@ impl Shard {
     fn press_one(&mut self, id: ConnectionId, now: Now) {
         let favoured = self.pressure.favours(id);
         let Some(connection) = self.connections.get(&id) else { return };
-        if (favoured && !connection.queued) || !connection.is_live() {
+        let excepted = (favoured && !connection.queued) || connection.turn.is_some();
+        if excepted || !connection.is_live() {
             return;
         }
         self.pause_for_room(id, now);
@@ -330,7 +336,7 @@ impl Shard {
     }
 
     /// Reads a connection again; whether it was not being read and can be.
-    fn resume(&mut self, id: ConnectionId, now: Now) -> bool {
+    pub(crate) fn resume(&mut self, id: ConnectionId, now: Now) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return false };
         let pause = connection.paused.take();
         let wanted = connection.is_live() && connection.ended.is_none();

@@ -68,10 +68,13 @@ impl Shard {
             self.timers.insert((due_us, Timer::Quiet(id)));
         }
         let is_hello = hello.is_some();
+        let entries = (session.announced || session.snapshot != Snapshot::Closed)
+            .then(|| session.state.table.len());
         connection.phase = Phase::Speaking(Box::new(session));
         self.commit.touch(now);
         self.mark_dirty(&mut connection);
         self.unit = unit;
+        self.expect_snapshot(&mut connection, entries, now);
         if !is_hello && let Flow::Over(reason) = self.apply_unit(&mut connection, time, now) {
             self.finish(&mut connection, reason, now);
         }
@@ -99,9 +102,11 @@ impl Shard {
         session: &mut Session,
         explicit: bool,
         time: Micros,
+        now: Now,
     ) {
         let Snapshot::Open { damage, .. } = session.snapshot else { return };
         session.snapshot = Snapshot::Closed;
+        self.snapshot_came(connection, session.state.table.len(), now);
         if damage == Damage::Frames {
             session.state.table.abandon_snapshot();
             return;
@@ -162,6 +167,8 @@ impl Shard {
             Reason::Rejected(cause) => cause,
             _ => connection.cut_short.unwrap_or(Cause::Truncated),
         };
+        self.take_coming(connection);
+        self.end_turn_of(connection);
         let rest = connection.surge.clear();
         if rest > 0 {
             connection.books.open.reject(cause, rest, 0);

@@ -150,6 +150,11 @@ impl Surge {
         (self.come - self.taken) as usize
     }
 
+    /// Offset in the stream of the first byte held.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Bytes held, counted chunk by chunk: for the ledger.
     pub(crate) fn len(&self) -> usize {
         self.chunks.iter().map(Vec::len).sum::<usize>() - self.start

@@ -16,6 +16,8 @@ use crate::wire::xml::write::write_document;
 use crate::wire::{Hello, SnapshotMark};
 
 mod surge;
+mod storm;
+mod fair;
 mod pressure;
 mod room;
 mod sessions;
