@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
-use crate::{burst, burst_tight, restart_storm, rotation, trickle};
+use crate::{burst, burst_tight, peers, restart_storm, rotation, trickle};
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 
 /// One entry of the list that a run without a name prints.
@@ -71,6 +71,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     restart_storm::BENCH,
     trickle::BENCH,
     rotation::BENCH,
+    peers::BENCH,
 ];
 
 /// Why a bench could not come to an end.

@@ -26,6 +26,7 @@ mod burst_tight;
 mod restart_storm;
 mod trickle;
 mod rotation;
+mod peers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

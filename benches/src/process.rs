@@ -7,12 +7,13 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::bench::BenchError;
+use crate::peers::{daemon, feeder};
 use crate::storm::{namespace, reader, speakers};
 use crate::{collector, decode, flood, host, table};
 
@@ -28,10 +29,14 @@ const ROLES: &[(&str, Play)] = &[
     (namespace::ROLE, namespace::play),
     (speakers::ROLE, speakers::play),
     (reader::ROLE, reader::play),
+    (feeder::ROLE, feeder::play),
+    (daemon::ROLE, daemon::play),
 ];
 
 /// First word of the answer of a role that failed.
 const ERROR: &str = "error ";
+/// Between two looks at whether a process has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Plays the role of this name in this process. Called by `main` alone.
 pub(crate) fn play(name: &str, arguments: &[String]) -> Result<(), BenchError> {
@@ -177,6 +182,17 @@ impl Process {
     /// Processor time that it has used, to a hundredth of a second.
     pub(crate) fn cpu(&self) -> Duration {
         host::cpu_of(self.id())
+    }
+
+    /// Asks it to end, waits as long as `patience`, and kills it then.
+    pub(crate) fn end(mut self, patience: Duration) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        // It may have ended by itself: then nobody is left to ask.
+        let _ = id.map(|id| kill_process(id, Signal::TERM));
+        let began = Instant::now();
+        while matches!(self.process.try_wait(), Ok(None)) && began.elapsed() < patience {
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     fn failed(&self, told: String) -> BenchError {

@@ -2,6 +2,7 @@
 
 mod storm;
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn benches(arguments: &[&str]) -> Output {
@@ -80,4 +81,17 @@ fn what_is_sent_over_sockets_is_durable() {
     assert_eq!(small("end-to-end/100").len(), 1);
     small("connections");
     assert_eq!(small("commit").len(), 1);
+}
+
+#[test]
+fn peers_that_are_installed_are_measured() {
+    for (figure, program) in [
+        ("peers/rsyslog/100", "/usr/sbin/rsyslogd"),
+        ("peers/clickhouse/100", "/usr/sbin/clickhouse-server"),
+        ("peers/xymond-combo/100", "/usr/lib/xymon/server/bin/xymond"),
+        ("peers/victoria-metrics/100", "/usr/bin/victoria-metrics"),
+    ] {
+        let figures = small(figure);
+        assert!(figures.len() == 1 || !Path::new(program).exists(), "{figure}: {figures:?}");
+    }
 }
