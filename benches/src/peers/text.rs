@@ -2,7 +2,7 @@
 //!
 //! In:   a router and a mapping.
 //! Out:  the line that a sensible user of a system would send to it.
-//! Law:  every form says who, when, which FEC, which ingress label, which operation, which branches.
+//! Law:  every form says who, when, which FEC and ingress label, which operation and branches.
 //! Not:  how many lines, over how many connections (`offer`, `feeder`).
 
 use std::fmt::Display;
