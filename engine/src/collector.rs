@@ -203,8 +203,7 @@ impl Collector {
         };
         let (ended_sender, ended) = unbounded();
         let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
-        let data = settings.data.clone();
-        let keeper = Keeper::start(data, clock, Arc::clone(&lock), Arc::clone(&publication))
+        let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), Arc::clone(&publication))
             .map_err(StartError::resource("the keeper's thread"))?;
         let collector = Collector {
             listen: listeners.address,

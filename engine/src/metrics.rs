@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use storage::row::Cause;
-use storage::time::Micros;
+use storage::time::{Hour, Micros};
 
 use crate::memory::Memory;
 
@@ -90,6 +90,8 @@ pub struct Publication {
     driver: OnceLock<(&'static str, String)>,
     memory: OnceLock<Arc<Memory>>,
     kept: [AtomicU64; KEPT.len()],
+    /// The first hour of the log that can be asked about.
+    horizon: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,7 @@ impl Publication {
             driver: OnceLock::new(),
             memory: OnceLock::new(),
             kept: std::array::from_fn(|_| AtomicU64::new(0)),
+            horizon: AtomicI64::new(0),
         }
     }
 
@@ -138,6 +141,11 @@ impl Publication {
     /// Adds to what the keeper counts.
     pub fn keep(&self, kept: Kept, count: u64) {
         self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Says from which hour on the log is kept; the hour 0 = all of it.
+    pub fn set_horizon(&self, horizon: Hour) {
+        self.horizon.store(horizon.0, Ordering::Relaxed);
     }
 
     /// How many shards there are.
@@ -192,6 +200,10 @@ impl Publication {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name} {}", value.load(Ordering::Relaxed));
         }
+        let (name, help) = table::HORIZON;
+        let seconds = Hour(self.horizon.load(Ordering::Relaxed)).start().0 / 1_000_000;
+        head(&mut text, name, "gauge", help);
+        let _ = writeln!(text, "{name} {seconds}");
         self.about(&mut text);
         text
     }

@@ -38,6 +38,10 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Connections that the whole process holds at once.
     pub connections_max: u64,
+    /// Finished hours of history that are kept; 0 = all.
+    pub retain_hours: u64,
+    /// Bytes that log and states may take on disk; 0 = no bound.
+    pub retain_bytes: u64,
     /// Longest wait of a row for its commit, milliseconds.
     pub commit_interval_ms: u64,
     /// Bytes of rows after which a commit no longer waits for its interval.
@@ -85,6 +89,8 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             memory_bytes: 0,
             connections_max: 1_000_000,
+            retain_hours: 0,
+            retain_bytes: 0,
             commit_interval_ms: 20,
             commit_bytes: 1 << 20,
             snapshot_quiet_ms: 2_000,

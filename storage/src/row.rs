@@ -202,6 +202,8 @@ pub enum Reason {
     CollectorLost,
     /// Bytes of the log are damaged: rows are missing. Never written, found by whoever reads.
     LogDamaged,
+    /// The log of that time is not kept any more. Never written, found by whoever reads.
+    NotRetained,
 }
 
 impl Reason {
@@ -217,6 +219,7 @@ impl Reason {
             Reason::CollectorStopped => "collector-stopped",
             Reason::CollectorLost => "collector-lost",
             Reason::LogDamaged => "log-damaged",
+            Reason::NotRetained => "not-retained",
         }
     }
 }

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use storage::log::DataLock;
-use storage::log::state::{RoundLimits, RoundReport, finished, round};
+use storage::log::state::{Retain, RoundLimits, RoundReport, finished, round};
 use storage::time::Hour;
 
 use crate::io::clock::Clock;
 use crate::io::links::AbortOnPanic;
 use crate::metrics::{Kept, Publication};
+use crate::settings::Settings;
 
 /// How often it looks whether an hour has ended. An hour's last commit is over by then.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -39,13 +40,14 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts the thread. It holds the lock of the data folder until it has ended.
     pub(super) fn start(
-        data: PathBuf,
+        settings: &Settings,
         clock: Clock,
         lock: Arc<DataLock>,
         publication: Arc<Publication>,
     ) -> io::Result<Keeper> {
         let (stop, stopped) = bounded(0);
-        let work = Work { data, clock, publication, stopped, covered: None };
+        let (data, retain) = (settings.data.clone(), retain_of(settings));
+        let work = Work { data, retain, clock, publication, stopped, covered: None };
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
             work.run();
@@ -65,8 +67,15 @@ impl Drop for Keeper {
     }
 }
 
+/// What the settings keep; the open hour is the clock's word.
+fn retain_of(settings: &Settings) -> Retain {
+    let (hours, bytes) = (settings.retain_hours, settings.retain_bytes);
+    Retain { hours, bytes, ..Retain::default() }
+}
+
 struct Work {
     data: PathBuf,
+    retain: Retain,
     clock: Clock,
     publication: Arc<Publication>,
     /// Closed when the thread is to end.
@@ -105,7 +114,9 @@ impl Work {
             worked = Instant::now();
             goes_on
         };
-        match round(&self.data, &finished(hour), &RoundLimits::default(), &mut go_on) {
+        let retain = Retain { before: hour, ..self.retain };
+        let limits = RoundLimits { retain, ..RoundLimits::default() };
+        match round(&self.data, &finished(hour), &limits, &mut go_on) {
             Ok(report) => {
                 if let Some(report) = report {
                     self.publish(&report);
@@ -128,6 +139,7 @@ impl Work {
         self.publication.keep(Kept::Rounds, 1);
         self.publication.keep(Kept::States, *states);
         self.publication.keep(Kept::Bytes, *bytes);
+        self.publication.set_horizon(report.horizon);
     }
 }
 
@@ -141,8 +153,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let lock = Arc::new(storage::log::lock(data.path()).unwrap());
         let publication = Arc::new(Publication::new(1));
-        let (folder, clock) = (data.path().to_owned(), Clock::start());
-        let keeper = Keeper::start(folder, clock, Arc::clone(&lock), publication).unwrap();
+        let settings = Settings { data: data.path().to_owned(), ..Settings::default() };
+        let clock = Clock::start();
+        let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), publication).unwrap();
         drop(keeper);
         assert_eq!(Arc::strong_count(&lock), 1, "the thread has let go of the lock");
     }
@@ -154,6 +167,7 @@ mod tests {
         let (_stop, stopped) = bounded(0);
         let mut work = Work {
             data: data.path().to_owned(),
+            retain: Retain::default(),
             clock: Clock::start(),
             publication: Arc::clone(&publication),
             stopped,

@@ -257,7 +257,7 @@ impl Sim {
     fn make_states(&mut self) -> Result<(), String> {
         self.materialise()?;
         let rows_min = self.chance_of_rounds.random_range(1..60);
-        let limits = RoundLimits { rows_min, memory_bytes: 1 };
+        let limits = RoundLimits { rows_min, memory_bytes: 1, ..RoundLimits::default() };
         // All of a file but what a failed commit has left, to be cut.
         let cover = |file: &LogFile, _: &[LogFile]| {
             let driven = self.driven.get(usize::from(file.shard));

@@ -238,6 +238,12 @@ pub const KEPT: [(&str, &str); 4] = [
     ),
 ];
 
+/// How far back the log goes.
+pub(super) const HORIZON: (&str, &str) = (
+    "stormdrain_log_horizon_seconds",
+    "First instant that can be asked about, seconds since 1970; 0 = nothing has been deleted.",
+);
+
 /// The three counters of each cause, in the order of their values.
 pub(super) const REJECTIONS: [(&str, &str); 3] = [
     ("stormdrain_rejections_total", "Connections, frames and mappings rejected, by cause."),
@@ -265,6 +271,8 @@ pub fn page() -> String {
     for (name, help) in KEPT {
         let _ = writeln!(page, "| `{name}` | counter | | {help} |");
     }
+    let (name, help) = HORIZON;
+    let _ = writeln!(page, "| `{name}` | gauge | | {help} |");
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
     }

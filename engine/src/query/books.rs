@@ -191,7 +191,10 @@ pub fn ledger(
     }
     let named = |(group, line): (Group, LedgerLine)| LedgerLine { group: group.name(), ..line };
     let lines = lines.into_iter().map(named).collect();
-    let imbalances = sessions.iter().filter_map(|(key, books)| books.imbalance(*key)).collect();
+    // The books of a session whose beginning is not kept are not whole.
+    let is_cut = storage::log::state::is_cut(data)?;
+    let whole = sessions.iter().filter(|(_, books)| books.begun || !is_cut);
+    let imbalances = whole.filter_map(|(key, books)| books.imbalance(*key)).collect();
     Ok(Answered::new(LedgerReport { lines, total, imbalances }, &report))
 }
 
@@ -219,6 +222,8 @@ struct SessionBooks {
     change_rows: u64,
     /// The session ended while the collector lived: nothing may be left in a buffer.
     closed: bool,
+    /// Its beginning is in the log.
+    begun: bool,
 }
 
 fn add_to_sessions(sessions: &mut BTreeMap<(Option<RouterId>, u32), SessionBooks>, row: &Row) {
@@ -231,9 +236,13 @@ fn add_to_sessions(sessions: &mut BTreeMap<(Option<RouterId>, u32), SessionBooks
             sessions.entry(key).or_default().change_rows += 1;
         }
         Row::Session(row) => {
-            if let SessionEvent::Termination { reason } = row.event {
-                let key = (Some(row.router), row.position.generation);
-                sessions.entry(key).or_default().closed = reason != Reason::CollectorLost;
+            let key = (Some(row.router), row.position.generation);
+            match row.event {
+                SessionEvent::Initiation { .. } => sessions.entry(key).or_default().begun = true,
+                SessionEvent::Termination { reason } => {
+                    sessions.entry(key).or_default().closed = reason != Reason::CollectorLost;
+                }
+                _ => {}
             }
         }
         Row::Kernel(_) => {}

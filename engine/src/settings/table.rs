@@ -218,6 +218,25 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| settings.connections_max.to_string(),
     },
     Setting {
+        name: "retain_hours",
+        group: Group::Process,
+        help: "Finished hours of history that can be asked about; 0 keeps all. What is older is \
+               deleted, but for up to a day of log that questions about the first kept hour need, \
+               and answers unknown (`not-retained`).",
+        allowed: "0 to 1000000",
+        set: |settings, text| within(&mut settings.retain_hours, text, 0, 1_000_000),
+        get: |settings| settings.retain_hours.to_string(),
+    },
+    Setting {
+        name: "retain_bytes",
+        group: Group::Process,
+        help: "Bytes that the log and the states may take on disk; 0 keeps all. The oldest hours \
+               go first, looked at when an hour ends; the open hour always stays.",
+        allowed: "0, or up to 1PiB",
+        set: |settings, text| bytes(&mut settings.retain_bytes, text, 0, 1 << 50),
+        get: |settings| settings.retain_bytes.to_string(),
+    },
+    Setting {
         name: "commit_interval_ms",
         group: Group::Process,
         help: "Longest wait of a row for its group commit, in milliseconds. Acknowledgements \

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::network::Writer;
-use crate::log::{self, Filter, LogError, Ordered, ReadReport};
+use crate::log::state::{Plan, States};
+use crate::log::{self, Filter, LogError, ReadReport, Told};
 use crate::mapping::{Fec, Key, Label, Mapping, RouterId};
-use crate::router::KEY_GAPS_MAX;
+use crate::router::{KEY_GAPS_MAX, OpenGap, RouterState};
 use crate::row::{Change, Position, Reason, Row, SessionEvent, SessionRow};
-use crate::time::Micros;
+use crate::time::{Hour, Micros};
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,22 @@ pub struct GapFold {
 }
 
 impl GapFold {
+    /// What a state says of the rows that it includes.
+    fn of(state: &RouterState) -> GapFold {
+        let position = Position::default();
+        let gap = |key, gap: &OpenGap| {
+            let OpenGap { start, reason } = *gap;
+            Gap { start, end: None, key, reason, position }
+        };
+        GapFold {
+            closed: Vec::new(),
+            router: state.gap.as_ref().map(|open| gap(None, open)),
+            keys: state.key_gaps.iter().map(|(key, open)| (*key, gap(Some(*key), open))).collect(),
+            session: state.session.is_some().then_some(state.position),
+            last_evidence: state.last_evidence,
+        }
+    }
+
     /// Folds a change or session row in.
     pub fn fold(&mut self, row: &Row) {
         match row {
@@ -199,6 +216,10 @@ pub struct Question {
 }
 
 /// Answers from the log: changes and gaps by time.
+///
+/// Reads it from the newest state before the question's beginning to its end: what ends a gap may
+/// stand anywhere behind it. A gap that is older than that state has no place of its own. What is
+/// asked about a time whose log is not kept is a gap (`Reason::NotRetained`).
 pub fn events(data: &Path, question: &Question) -> Result<(Vec<Event>, ReadReport), LogError> {
     let writer = Writer::of(data);
     let filter = Filter {
@@ -208,12 +229,19 @@ pub fn events(data: &Path, question: &Question) -> Result<(Vec<Event>, ReadRepor
         ledger: true,
         ..Filter::NONE
     };
+    let mut states = States::open(data)?;
+    let plan = Plan::since(data, &mut states, question.since, question.router)?;
+    let begins = |kept: &Micros| question.since.is_none_or(|since| since < *kept);
+    let kept_from = Some(plan.horizon).filter(|it| *it > Hour::default()).map(Hour::start);
+    let kept_from = kept_from.filter(begins);
     let mut fold = EventFold::new(*question);
-    let report = log::read_ordered(data, &filter, &mut |ordered| match ordered {
-        Ordered::Row(_, row) => fold.fold(row),
-        Ordered::StartOver(_) => fold = EventFold::new(*question),
+    let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
+        Told::Row(_, row) => fold.fold(row),
+        Told::State(state, _) => fold.begin(&state),
+        Told::StartOver(_) => fold = EventFold::new(*question),
     })?;
-    Ok((fold.finish(writer), report))
+    fold.kept_from = kept_from;
+    Ok((fold.finish(writer), read.report))
 }
 
 /// The same of rows that are at hand, in any order.
@@ -228,6 +256,8 @@ pub fn events_of_rows(rows: &[Row], question: &Question, writer: Writer) -> Vec<
 
 struct EventFold {
     question: Question,
+    /// The log before this instant is not kept.
+    kept_from: Option<Micros>,
     gaps: GapFold,
     changes: Vec<Change>,
     /// Keys whose entry was asked for when last seen: what ends it is part of its history.
@@ -240,10 +270,22 @@ impl EventFold {
     fn new(question: Question) -> EventFold {
         EventFold {
             question,
+            kept_from: None,
             gaps: GapFold::default(),
             changes: Vec::new(),
             selected: BTreeSet::new(),
             concerned: BTreeSet::new(),
+        }
+    }
+
+    /// Begins with what a state says of the rows before.
+    fn begin(&mut self, state: &RouterState) {
+        self.gaps = GapFold::of(state);
+        for entry in state.table.iter() {
+            if self.question.selector.selects(&entry.mapping()) {
+                self.selected.insert(entry.key());
+                self.concerned.insert(entry.key());
+            }
         }
     }
 
@@ -277,7 +319,14 @@ impl EventFold {
         let concerns = |gap: &Gap| {
             gap.key.is_none_or(|key| selector.selects_key(&key) || concerned.contains(&key))
         };
-        let gaps = self.gaps.finish(writer).into_iter();
+        let not_kept = self.kept_from.map(|end| Gap {
+            start: Micros::MIN,
+            end: Some(end),
+            key: None,
+            reason: Reason::NotRetained,
+            position: Position::default(),
+        });
+        let gaps = not_kept.into_iter().chain(self.gaps.finish(writer));
         let gaps = gaps.filter(overlaps).filter(concerns).map(Event::Gap);
         let mut events: Vec<Event> =
             self.changes.into_iter().map(Box::new).map(Event::Change).chain(gaps).collect();

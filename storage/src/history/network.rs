@@ -17,7 +17,7 @@ use crate::mapping::{Key, Mapping, RouterId};
 use crate::router::{OpenGap, RouterState};
 use crate::row::{Basis, Reason, Row, SessionEvent, SessionRow};
 use crate::table::EntryRef;
-use crate::time::Micros;
+use crate::time::{Hour, Micros};
 
 #[cfg(test)]
 mod tests;
@@ -165,7 +165,8 @@ impl RouterAsOf {
         let state = &self.state;
         if let Some(gap) = state.gap {
             let cause = UnknownCause::RouterGap(gap.reason);
-            return Standing::Unknown(Unknown { cause, since: Some(gap.start) });
+            let since = (gap.reason != Reason::NotRetained).then_some(gap.start);
+            return Standing::Unknown(Unknown { cause, since });
         }
         if state.last_evidence.is_none() && state.table.is_empty() {
             return Standing::Unknown(Unknown { cause: UnknownCause::NeverHeard, since: None });
@@ -280,6 +281,9 @@ impl Network {
         };
         let mut states = States::open(data)?;
         let plan = Plan::as_of(data, &mut states, at, only)?;
+        if plan.horizon > Hour::default() && at < plan.horizon.start() {
+            return Network::not_retained(data, at, only);
+        }
         let leaves_later_rows = plan.leaves_later_rows;
         let mut network = Network::empty(at);
         let mut read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
@@ -295,6 +299,24 @@ impl Network {
         }
         network.finish(writer);
         Ok((network, read.report))
+    }
+
+    /// The network at an instant whose log is not kept: who was in it is known, and nothing else.
+    fn not_retained(
+        data: &Path,
+        at: Micros,
+        only: Option<RouterId>,
+    ) -> Result<(Network, ReadReport), LogError> {
+        let mut report = ReadReport::default();
+        let filter = Filter { router: only, sessions: true, ..Filter::NONE };
+        let mut network = Network::empty(at);
+        for (router, end) in ends(data, &filter, only, &mut report)? {
+            let as_of = network.router_mut(router);
+            as_of.end = RouterEnd { is_open: false, ..end };
+            as_of.state.gap = Some(OpenGap { start: Micros::MIN, reason: Reason::NotRetained });
+        }
+        network.finish(Writer::Present);
+        Ok((network, report))
     }
 
     /// The same of rows that are at hand, in any order; for tests and tools.

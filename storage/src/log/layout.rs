@@ -150,7 +150,7 @@ const _: () = {
 };
 
 /// Codes of the reasons; `Rejected` is followed by the code of its cause.
-pub const REASONS: [(u8, Reason); 8] = [
+pub const REASONS: [(u8, Reason); 9] = [
     (0, Reason::Finished),
     (1, Reason::ClosedByRouter),
     (2, Reason::ConnectionLost),
@@ -159,6 +159,7 @@ pub const REASONS: [(u8, Reason); 8] = [
     (6, Reason::CollectorStopped),
     (7, Reason::CollectorLost),
     (8, Reason::LogDamaged),
+    (9, Reason::NotRetained),
 ];
 /// Code of `Reason::Rejected`.
 pub const REASON_REJECTED: u8 = 5;
@@ -175,6 +176,7 @@ pub(super) fn reason_code(reason: Reason) -> (u8, Option<Cause>) {
         Reason::CollectorStopped => (6, None),
         Reason::CollectorLost => (7, None),
         Reason::LogDamaged => (8, None),
+        Reason::NotRetained => (9, None),
     }
 }
 

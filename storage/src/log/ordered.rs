@@ -15,7 +15,7 @@ use super::{Corruption, LogError, LogFile};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Position, Reason, Row, SessionEvent, SessionRow};
-use crate::time::Micros;
+use crate::time::{Hour, Micros};
 
 /// What `read_ordered` tells.
 #[derive(Debug)]
@@ -155,7 +155,10 @@ fn start_over(
             let position = reached(&begun.0, &begun.1);
             rows.iter().any(|row| is_late(row, position))
         };
-        if base.is_some() && begun.as_ref().is_none_or(overlaps) {
+        // Where the beginning of the log is not kept, a state and what stands beside it in wrong
+        // order are still the most that is known.
+        let is_whole_kept = plan.horizon == Hour::default() || begun.is_none();
+        if base.is_some() && is_whole_kept && begun.as_ref().is_none_or(overlaps) {
             whole.insert(*router);
             continue;
         }

@@ -23,9 +23,11 @@ mod record;
 mod directory;
 mod chain;
 mod plan;
+mod retain;
 mod round;
 
 pub use directory::{FileEntry, RouterEntry, StateRef};
+pub use retain::{Retain, is_cut};
 pub use round::{Cover, RoundLimits, RoundReport, finished, round};
 
 pub(crate) use chain::{Depth, States};

@@ -13,6 +13,7 @@ use super::decode::decode;
 use super::layout::Header;
 use super::read::{Filter, read};
 use super::scan::{Piece, Scan};
+use super::state::is_cut;
 use super::{LogError, LogFile, log_files};
 use crate::mapping::RouterId;
 use crate::row::{LedgerRow, Position, Reason, Row, SessionEvent, SessionRow};
@@ -91,7 +92,7 @@ pub fn verify(data: &Path) -> Result<VerifyReport, LogError> {
         verify_file(&file, &mut report, &mut spans, &mut books)?;
     }
     verify_positions(data, &spans, &mut report)?;
-    books.close(&mut report);
+    books.close(is_cut(data)?, &mut report);
     states::verify_states(data, &mut report)?;
     Ok(report)
 }
@@ -305,9 +306,14 @@ impl Books {
         sums.bytes_done = sum([sums.bytes_done, row.bytes_framed, rejected_bytes]);
     }
 
-    fn close(&self, report: &mut VerifyReport) {
+    /// `is_cut`: the beginning of the log is not kept, and the books of a session that began there
+    /// are not whole.
+    fn close(&self, is_cut: bool, report: &mut VerifyReport) {
         self.close_sessions(report);
         for ((router, generation), sums) in &self.sessions {
+            if is_cut && !sums.begun {
+                continue;
+            }
             let balanced = if sums.closed {
                 sums.bytes_read == sums.bytes_done
             } else {

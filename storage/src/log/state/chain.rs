@@ -46,8 +46,10 @@ pub(crate) struct Chain {
     pub(crate) round: u32,
     /// Newest hour covered.
     pub(crate) hour: Hour,
-    /// Hours before this one have been deleted on purpose.
+    /// What was before this hour is not kept, and answers unknown.
     pub(crate) horizon: Hour,
+    /// The log before this hour is gone.
+    pub(crate) kept_from: Hour,
     /// Log files of which something is covered.
     pub(crate) files: BTreeMap<(Hour, u16), FileEntry>,
     /// Routers that have a row in what is covered.
@@ -68,9 +70,9 @@ impl Chain {
         self.round = directory.round;
         self.hour = self.hour.max(directory.hour);
         self.horizon = self.horizon.max(directory.horizon);
+        self.kept_from = self.kept_from.max(directory.kept_from);
         self.files.extend(directory.files.into_iter().map(|it| ((it.hour, it.shard), it)));
         self.routers.extend(directory.routers);
-        self.files.retain(|(hour, _), _| *hour >= directory.horizon);
         self.links += 1;
     }
 }
@@ -140,6 +142,47 @@ impl States {
     pub(crate) fn at(&mut self, at: Micros) -> Result<Rc<Chain>, LogError> {
         let before = self.files.iter().rev().find(|(_, (hour, _))| *hour <= at.hour());
         self.up_to(before.map_or(0, |(round, _)| *round))
+    }
+
+    /// The complete directory with which questions about the horizon begin: the one before the one
+    /// that its chain begins with, because states that a router's clock puts ahead of the horizon
+    /// are passed over. `None` = there is none: every file is needed.
+    pub(super) fn first_needed(&mut self, horizon: Hour) -> Result<Option<u32>, LogError> {
+        let rounds: Vec<(u32, Hour)> =
+            self.files.iter().rev().map(|(round, (hour, _))| (*round, *hour)).collect();
+        let mut complete = 0;
+        for (round, hour) in rounds {
+            if hour >= horizon {
+                continue;
+            }
+            let Some(directory) = self.directory(round)? else { return Ok(None) };
+            complete += u32::from(directory.previous == 0);
+            if complete == 2 {
+                return Ok(Some(round));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last round whose rows no reader of this instant, or a later one, needs: every router has
+    /// a state that includes them.
+    pub(super) fn included_at(&mut self, at: Micros) -> Result<u32, LogError> {
+        let then = self.at(at)?;
+        let mut included = then.round;
+        for router in then.routers.keys() {
+            let mut chain = Rc::clone(&then);
+            loop {
+                let of_router = chain.included(*router);
+                let state = chain.routers.get(router).and_then(|entry| entry.state);
+                if let Some(state) = state.filter(|state| state.time_max > at) {
+                    chain = self.up_to(state.round.saturating_sub(1))?;
+                    continue;
+                }
+                included = included.min(of_router);
+                break;
+            }
+        }
+        Ok(included)
     }
 
     /// The newest chain that ends at this round or before.

@@ -83,8 +83,10 @@ pub(crate) struct Directory {
     pub(crate) previous: u32,
     /// Newest hour covered.
     pub(crate) hour: Hour,
-    /// Hours before this one have been deleted on purpose.
+    /// What was before this hour is not kept, and answers unknown.
     pub(crate) horizon: Hour,
+    /// The log before this hour is gone, or goes now.
+    pub(crate) kept_from: Hour,
     /// Log files.
     pub(crate) files: Vec<FileEntry>,
     /// Routers.
@@ -156,6 +158,7 @@ pub(super) fn read_directory(bytes: &[u8], trailer: &Trailer) -> Result<Director
         previous: cursor.unsigned32()?,
         hour: Hour(cursor.signed()?),
         horizon: Hour(cursor.signed()?),
+        kept_from: Hour(cursor.signed()?),
         ..Directory::default()
     };
     for _ in 0..cursor.unsigned()? {
@@ -174,6 +177,7 @@ fn put_fields(out: &mut Vec<u8>, addresses: &mut Numbers, directory: &Directory)
     varint::put(out, u64::from(directory.previous));
     varint::put_signed(out, directory.hour.0);
     varint::put_signed(out, directory.horizon.0);
+    varint::put_signed(out, directory.kept_from.0);
     varint::put(out, directory.files.len() as u64);
     for file in &directory.files {
         varint::put_signed(out, file.hour.0);

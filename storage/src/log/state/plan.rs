@@ -13,7 +13,7 @@ use super::super::{LogError, LogFile, log_files};
 use super::chain::{Chain, Depth, Found, States};
 use super::directory::StateRef;
 use crate::mapping::RouterId;
-use crate::time::Micros;
+use crate::time::{Hour, Micros};
 
 /// A log file, and which of its bytes are to be read.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) otherwise: u32,
     /// How much of each state is wanted.
     pub(crate) depth: Depth,
+    /// Hours before this one are gone.
+    pub(crate) horizon: Hour,
     /// Whether parts were left out because all of their rows are behind the instant.
     pub(crate) leaves_later_rows: bool,
 }
@@ -72,12 +74,32 @@ impl Plan {
         only: Option<RouterId>,
     ) -> Result<Plan, LogError> {
         let chain = states.newest()?;
-        let mut plan = Plan { otherwise: chain.round, depth, ..Plan::default() };
+        let horizon = chain.horizon;
+        let mut plan = Plan { otherwise: chain.round, depth, horizon, ..Plan::default() };
         let is_asked = |router: &&RouterId| only.is_none_or(|only| only == **router);
         for router in chain.routers.keys().filter(is_asked) {
             plan.add_base(*router, &chain, states, &|_| true)?;
         }
         plan.add_parts(log_files(data)?, &chain, None);
+        Ok(plan)
+    }
+
+    /// One router from the newest state on that may stand for `since`, to the end of the log.
+    /// `None`, or an instant that is not kept: from the first that is.
+    pub(crate) fn since(
+        data: &Path,
+        states: &mut States,
+        since: Option<Micros>,
+        router: RouterId,
+    ) -> Result<Plan, LogError> {
+        let newest = states.newest()?;
+        let horizon = newest.horizon;
+        let first = (horizon > Hour::default()).then(|| horizon.start());
+        let Some(from) = since.max(first) else { return Plan::whole(data) };
+        let then = states.at(from)?;
+        let mut plan = Plan { otherwise: then.round, horizon, ..Plan::default() };
+        plan.add_base(router, &then, states, &|state| state.time_max < from)?;
+        plan.add_parts(log_files(data)?, &newest, None);
         Ok(plan)
     }
 
@@ -90,7 +112,8 @@ impl Plan {
     ) -> Result<Plan, LogError> {
         let newest = states.newest()?;
         let then = states.at(at)?;
-        let mut plan = Plan { otherwise: then.round, ..Plan::default() };
+        let horizon = newest.horizon;
+        let mut plan = Plan { otherwise: then.round, horizon, ..Plan::default() };
         let routers = then.routers.keys().filter(|router| only.is_none_or(|only| only == **router));
         for router in routers {
             plan.add_base(*router, &then, states, &|state| state.time_max <= at)?;
@@ -118,7 +141,7 @@ impl Plan {
     pub(crate) fn add_parts(&mut self, files: Vec<LogFile>, chain: &Chain, until: Option<Micros>) {
         let oldest = self.bases.values().map(|base| base.included).min();
         let included = oldest.map_or(self.otherwise, |oldest| oldest.min(self.otherwise));
-        for file in files {
+        for file in files.into_iter().filter(|file| file.hour >= chain.kept_from) {
             let entry = chain.files.get(&(file.hour, file.shard));
             let covered = entry.map(|entry| entry.covered.clone()).unwrap_or_default();
             let mut part = Part { file, from: 0, covered };

@@ -21,6 +21,7 @@ use super::chain::{Chain, States, state_path};
 use super::directory::{Directory, FileEntry, RouterEntry, StateRef, put_directory};
 use super::plan::Plan;
 use super::record::put_record;
+use super::retain::{Retain, horizon, kept_from, sweep};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Row, SessionEvent};
@@ -42,12 +43,14 @@ pub struct RoundLimits {
     pub rows_min: u64,
     /// Memory that tables may take at a time; one router's table at least.
     pub memory_bytes: u64,
+    /// How much of the log is kept.
+    pub retain: Retain,
 }
 
 impl Default for RoundLimits {
-    /// 1,024 rows; 64 MiB.
+    /// 256 rows; 64 MiB; everything is kept.
     fn default() -> Self {
-        RoundLimits { rows_min: 1_024, memory_bytes: 64 << 20 }
+        RoundLimits { rows_min: 256, memory_bytes: 64 << 20, retain: Retain::default() }
     }
 }
 
@@ -64,6 +67,8 @@ pub struct RoundReport {
     pub entries: u64,
     /// Length of the state file.
     pub bytes: u64,
+    /// Hours before this one are gone, as `Retain` says; the hour 0 = none.
+    pub horizon: Hour,
     /// Damage that was passed over.
     pub damages: Vec<Corruption>,
 }
@@ -106,7 +111,8 @@ pub fn round(
 ) -> Result<Option<RoundReport>, LogError> {
     let mut states = States::open(data)?;
     let chain = states.newest()?;
-    let Some(mut work) = Work::cover(data, cover, &chain, states.last_round() + 1, go_on)? else {
+    let number = states.last_round() + 1;
+    let Some(mut work) = Work::cover(data, cover, &chain, number, &limits.retain, go_on)? else {
         return Ok(None);
     };
     let mut writer = StateWriter::create(data, work.chain.hour, work.chain.round)?;
@@ -119,10 +125,16 @@ pub fn round(
         let batch: BTreeSet<RouterId> = batch.iter().map(|(_, router)| *router).collect();
         work.write_states(data, &work_chain, &batch, &mut states, &mut writer)?;
     }
+    work.chain.kept_from = kept_from(data, &work.chain)?;
     let whole = chain.round == 0 || chain.links >= LINKS_MAX;
     let directory = work.directory(if whole { 0 } else { chain.round });
     work.report.bytes = writer.publish(&directory)?;
     work.report.damages.append(&mut states.damages);
+    work.report.horizon = work.chain.horizon;
+    if work.chain.horizon > Hour::default() {
+        // First the directory has said so.
+        sweep(data)?;
+    }
     Ok(Some(work.report))
 }
 
@@ -138,16 +150,20 @@ struct Work {
     files: Vec<LogFile>,
     /// Whether damage lies in what the round covers.
     damaged: bool,
+    /// Whether more must go than states allow: all of them are due.
+    is_short: bool,
     report: RoundReport,
 }
 
 impl Work {
-    /// Reads what has come since the round before; `None` if nothing has, or `go_on` says no.
+    /// Reads what has come since the round before; `None` if nothing has and nothing is to go, or
+    /// `go_on` says no.
     fn cover(
         data: &Path,
         cover: &dyn Fn(&LogFile, &[LogFile]) -> Option<Cover>,
         chain: &Chain,
         round: u32,
+        retain: &Retain,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Work>, LogError> {
         let mut work = Work {
@@ -156,6 +172,7 @@ impl Work {
             changed: BTreeMap::new(),
             files: Vec::new(),
             damaged: false,
+            is_short: false,
             report: RoundReport { round, ..RoundReport::default() },
         };
         let mut rows = BTreeMap::new();
@@ -181,7 +198,12 @@ impl Work {
             file.length = work.chain.files.get(&key).map_or(0, FileEntry::covered);
             work.files.push(file);
         }
-        let Some(hour) = newest else { return Ok(None) };
+        let kept = horizon(data, retain, &listed, &work.chain)?;
+        (work.chain.horizon, work.is_short) = (kept.horizon, kept.is_short);
+        if newest.is_none() && work.chain.horizon == chain.horizon {
+            return Ok(None);
+        }
+        let hour = newest.unwrap_or(chain.hour);
         work.chain.hour = hour;
         for (router, (rows, order)) in rows {
             let entry = work.chain.routers.entry(router).or_default();
@@ -271,7 +293,8 @@ impl Work {
         let hour = self.chain.hour;
         let mut due: Vec<(usize, RouterId, u64)> = Vec::new();
         for (router, entry) in &self.chain.routers {
-            if is_due(entry, hour, limits) {
+            let is_hurried = self.is_short && entry.since.is_some();
+            if is_hurried || is_due(entry, hour, limits) {
                 let order = self.changed.get(router).copied().unwrap_or(usize::MAX);
                 let entries = entry.state.map_or(0, |state| state.entries);
                 let bytes = entries.saturating_add(entry.rows_since).saturating_mul(ENTRY_BYTES);
@@ -360,7 +383,9 @@ impl Work {
             previous,
             hour: self.chain.hour,
             horizon: self.chain.horizon,
+            kept_from: self.chain.kept_from,
             files: files
+                .filter(|(key, _)| key.0 >= self.chain.kept_from)
                 .filter(|(key, _)| previous == 0 || self.grown.contains(key))
                 .map(|(_, entry)| entry.clone())
                 .collect(),

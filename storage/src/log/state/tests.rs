@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::recovery::fold_whole_log;
+use crate::time::Hour;
 use rig::{Rig, essence, essences};
 
 mod laws;
+mod retention;
 mod rig;
 
-const EVERYTHING: RoundLimits = RoundLimits { rows_min: 1, memory_bytes: 1 };
+const KEEP_ALL: Retain = Retain { before: Hour(0), hours: 0, bytes: 0 };
+const EVERYTHING: RoundLimits = RoundLimits { rows_min: 1, memory_bytes: 1, retain: KEEP_ALL };
 
 #[test]
 fn a_state_survives_its_bytes() {
@@ -91,7 +94,7 @@ fn a_damaged_state_is_not_believed() {
 /// those whose state was not due too.
 #[test]
 fn damage_in_the_log_is_in_the_states_too() {
-    for limits in [EVERYTHING, RoundLimits { rows_min: 1_000_000, memory_bytes: 1 }] {
+    for limits in [EVERYTHING, RoundLimits { rows_min: 1_000_000, ..EVERYTHING }] {
         let mut rig = Rig::new();
         rig.busy_hours(1);
         rig.round(rig.time.hour(), &EVERYTHING);

@@ -69,7 +69,7 @@ fn play(rig: &mut Rig, step: &Step) {
         Step::Round(hours, all) => {
             let before = crate::time::Hour(rig.time.hour().0 + hours - 1);
             let rows_min = if all { 1 } else { 6 };
-            rig.round(before, &RoundLimits { rows_min, memory_bytes: 1 });
+            rig.round(before, &RoundLimits { rows_min, ..EVERYTHING });
         }
     }
 }
