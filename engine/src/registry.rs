@@ -6,7 +6,7 @@
 //! Not:  who may claim a router (`policy`), and which of two claims wins (`shard::claim`).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use storage::mapping::RouterId;
@@ -27,6 +27,17 @@ pub struct Claim {
     pub connection: ConnectionId,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// When it was accepted; `None` for a bare connection, of which one router may have several.
+    pub opened: Option<Opened>,
+}
+
+/// When a connection was accepted: of two connections of one source, the later speaks for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Opened {
+    /// Monotonic time, the same clock for every shard.
+    pub monotonic_us: u64,
+    /// Orders what one shard accepted within one turn.
+    pub connection: ConnectionId,
 }
 
 /// What one shard, or the host, says to a shard.
@@ -40,8 +51,10 @@ pub enum Message {
         claim: Claim,
         /// The router's table and what else is known of it.
         state: Box<RouterState>,
+        /// The source and the time of the newest connection that has had it.
+        newest: Option<(IpAddr, Opened)>,
     },
-    /// To the claimant: another source is active under this id.
+    /// To the claimant: another source is active under this id, or a newer connection was.
     Refused {
         /// What was asked.
         claim: Claim,

@@ -355,7 +355,7 @@ impl Shard {
     fn told(&mut self, message: Message, now: Now) {
         match message {
             Message::Claim(claim) => self.claimed(claim, now),
-            Message::Granted { claim, state } => self.granted(claim, state, now),
+            Message::Granted { claim, state, newest } => self.granted(claim, state, newest, now),
             Message::Refused { claim, cause, holder } => {
                 self.refused(claim, cause, holder, now);
             }

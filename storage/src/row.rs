@@ -310,6 +310,8 @@ causes! {
     NextHopUnknown = 31 "next-hop-unknown";
     /// Memory for received bytes is spent, and the session does not end the unit that it began.
     SurgeShare = 32 "surge-share";
+    /// A connection that the router opened before the one on which it speaks now.
+    SessionOutdated = 33 "session-outdated";
 }
 
 impl Cause {

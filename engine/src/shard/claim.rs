@@ -6,7 +6,7 @@
 //! Not:  who may speak (`policy`), what the first unit changes (`apply`).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use storage::mapping::RouterId;
 use storage::router::RouterState;
@@ -20,7 +20,7 @@ use super::reserve::Size;
 use crate::io::{ConnectionId, Now, Op};
 use crate::memory::signed;
 use crate::metrics::Metric;
-use crate::registry::{Claim, Found, Message};
+use crate::registry::{Claim, Found, Message, Opened};
 use crate::wire::{Rejection, UnitKind};
 
 /// A router whose home is this shard, and who wants it next.
@@ -30,6 +30,8 @@ pub(crate) struct Home {
     /// What its table counts for in the sum of this shard.
     pub(crate) counted: Size,
     claims: VecDeque<Claim>,
+    /// The source and the time of the newest connection that has spoken for the router.
+    newest: Option<(IpAddr, Opened)>,
 }
 
 /// Where in this shard the state of a router is.
@@ -52,6 +54,17 @@ pub(crate) enum Slot {
     Awaited,
 }
 
+impl Home {
+    /// Whether the same source has opened a newer connection, and spoken on it already. What an
+    /// older one still brings, read late, is the past: it must not replace what is newer.
+    fn is_outdated(&self, claim: &Claim) -> bool {
+        let (Some(opened), Some((source, newest))) = (claim.opened, self.newest) else {
+            return false;
+        };
+        source == claim.peer.ip() && opened < newest
+    }
+}
+
 impl Shard {
     /// The first unit of a connection is in `self.unit`: finds its router.
     pub(crate) fn identify(&mut self, connection: &mut Connection, time: Micros, now: Now) -> Flow {
@@ -70,6 +83,7 @@ impl Shard {
             shard: self.settings.index,
             connection: connection.id,
             peer: connection.peer,
+            opened: connection.opened_if_ordered(),
         })
     }
 
@@ -135,7 +149,8 @@ impl Shard {
                 Slot::Awaited
             }
         };
-        self.homes.insert(router, Home { slot, counted, claims: VecDeque::from([claim]) });
+        let claims = VecDeque::from([claim]);
+        self.homes.insert(router, Home { slot, counted, claims, newest: None });
         self.process_claims(router, now);
         if self.stopping {
             // The shard that is asked may have stopped already.
@@ -155,22 +170,30 @@ impl Shard {
     }
 
     /// The state is here: the claims that wait for it go on.
-    pub(crate) fn granted(&mut self, claim: Claim, state: Box<RouterState>, now: Now) {
+    pub(crate) fn granted(
+        &mut self,
+        claim: Claim,
+        state: Box<RouterState>,
+        newest: Option<(IpAddr, Opened)>,
+        now: Now,
+    ) {
         self.counters.add(Metric::TablesReceived, 1);
         let home = self.homes.entry(claim.router).or_insert_with(|| Home {
             slot: Slot::Awaited,
             counted: Size::default(),
             claims: VecDeque::new(),
+            newest: None,
         });
+        home.newest = newest;
         let size = Size::of(&state.table, 0);
         self.tables.recount(&self.memory, &mut home.counted, size);
         home.slot = Slot::Idle(state);
         self.process_claims(claim.router, now);
     }
 
-    /// The home refused: its active session comes from another source.
+    /// The home refused: its active session comes from another source, or a newer one has been.
     pub(crate) fn refused(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
-        self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
+        self.refuse_connection(claim.connection, cause, conflict(&claim, cause, &holder), now);
         let Some(mut home) = self.homes.remove(&claim.router) else { return };
         self.tables.recount(&self.memory, &mut home.counted, Size::default());
         home.claims.retain(|waiting| waiting.connection != claim.connection);
@@ -192,8 +215,13 @@ impl Shard {
     pub(crate) fn process_claims(&mut self, router: RouterId, now: Now) {
         while let Some(home) = self.homes.get_mut(&router) {
             let Some(&claim) = home.claims.front() else { return };
+            let is_outdated = home.is_outdated(&claim);
             match &home.slot {
                 Slot::Leaving { .. } | Slot::Awaited => return,
+                Slot::Active(_) | Slot::Idle(_) if is_outdated => {
+                    home_pop(&mut self.homes, router);
+                    self.refuse_claim(claim, Cause::SessionOutdated, claim.peer, now);
+                }
                 Slot::Active(holder) => {
                     let holder = *holder;
                     if self.may_supersede(claim, holder, now) {
@@ -201,7 +229,10 @@ impl Shard {
                         return;
                     }
                     home_pop(&mut self.homes, router);
-                    self.refuse_claim(claim, holder, now);
+                    if let Some(holder) = self.connections.get(&holder) {
+                        let holder = holder.peer;
+                        self.refuse_claim(claim, Cause::IdentityConflict, holder, now);
+                    }
                 }
                 Slot::Idle(_) => {
                     home_pop(&mut self.homes, router);
@@ -220,12 +251,9 @@ impl Shard {
             || (holder.receiving && silent_us > self.settings.identity_idle_us)
     }
 
-    fn refuse_claim(&mut self, claim: Claim, holder: ConnectionId, now: Now) {
-        let holder = self.connections.get(&holder).map(|connection| connection.peer);
-        let Some(holder) = holder else { return };
-        let cause = Cause::IdentityConflict;
+    fn refuse_claim(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
         if claim.shard == self.settings.index {
-            self.refuse_connection(claim.connection, cause, conflict(&claim, &holder), now);
+            self.refuse_connection(claim.connection, cause, conflict(&claim, cause, &holder), now);
         } else {
             let message = Message::Refused { claim, cause, holder };
             self.ops.push_back(Op::Tell { shard: claim.shard, message });
@@ -267,6 +295,7 @@ impl Shard {
             return self.refuse_connection(claim.connection, Cause::HelloInvalid, detail, now);
         }
         home.slot = Slot::Active(claim.connection);
+        home.newest = claim.opened.map(|opened| (claim.peer.ip(), opened)).or(home.newest);
         self.begin_session(claim.connection, state, now);
         self.enqueue(claim.connection);
     }
@@ -292,14 +321,14 @@ impl Shard {
             self.leaving.push(router);
             return;
         }
-        let Some(Home { slot: Slot::Leaving { state, to, .. }, mut counted, claims }) =
+        let Some(Home { slot: Slot::Leaving { state, to, .. }, mut counted, claims, newest }) =
             self.homes.remove(&router)
         else {
             return;
         };
         self.tables.recount(&self.memory, &mut counted, Size::default());
         self.counters.add(Metric::TablesGiven, 1);
-        let message = Message::Granted { claim: to, state };
+        let message = Message::Granted { claim: to, state, newest };
         self.ops.push_back(Op::Tell { shard: to.shard, message });
         self.registry.moved(router, to.shard);
         for claim in claims {
@@ -308,8 +337,11 @@ impl Shard {
     }
 }
 
-fn conflict(claim: &Claim, holder: &SocketAddr) -> String {
+fn conflict(claim: &Claim, cause: Cause, holder: &SocketAddr) -> String {
     let Claim { router, peer, .. } = claim;
+    if cause == Cause::SessionOutdated {
+        return format!("{peer} has opened a newer connection for {router} since");
+    }
     format!("{router} is spoken for by {holder}, which is active; not {peer}")
 }
 

@@ -18,6 +18,7 @@ use super::storm::Coming;
 use super::stuck::Turn;
 use super::surge::Surge;
 use crate::io::{ConnectionId, Now};
+use crate::registry::Opened;
 use crate::wire::Unit;
 use crate::wire::decoder::Decoder;
 
@@ -25,6 +26,8 @@ use crate::wire::decoder::Decoder;
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) peer: SocketAddr,
+    /// Monotonic time at which it was accepted.
+    opened_us: u64,
     /// The router of its session, for log lines; `phase` is on loan while a unit is applied.
     pub(crate) speaks_for: Option<RouterId>,
     pub(crate) phase: Phase,
@@ -146,6 +149,7 @@ impl Connection {
         Connection {
             id,
             peer,
+            opened_us: now.monotonic_us,
             speaks_for: None,
             phase: Phase::Nameless,
             surge: Surge::default(),
@@ -183,6 +187,13 @@ impl Connection {
     /// Whether it is not to be read because other snapshots come before its own.
     pub(crate) fn waits_with_snapshot(&self) -> bool {
         self.coming.is_some_and(|coming| coming.is_waiting())
+    }
+
+    /// When it was accepted, if it takes the place of older ones: bare connections of a source
+    /// stand beside each other.
+    pub(crate) fn opened_if_ordered(&self) -> Option<Opened> {
+        let is_ordered = matches!(self.decoder.mode(), Some(InputMode::Framed | InputMode::Fpm));
+        is_ordered.then_some(Opened { monotonic_us: self.opened_us, connection: self.id })
     }
 
     /// Whether its bytes are still to be digested.

@@ -221,7 +221,8 @@ fn a_table_that_leaves_takes_with_it_what_it_counted_for() {
     bench.end(id, Reason::ConnectionLost);
     bench.settle();
     let peer = SECOND.parse().unwrap();
-    let claim = crate::registry::Claim { router: ROUTER, shard: 1, connection: id, peer };
+    let claim =
+        crate::registry::Claim { router: ROUTER, shard: 1, connection: id, peer, opened: None };
     bench.handle(Completion::Told { message: Message::Claim(claim) });
     bench.settle();
     assert!(matches!(bench.told[..], [(1, Message::Granted { .. })]));

@@ -181,6 +181,36 @@ fn the_newest_session_of_a_source_wins_and_of_two_sources_the_active_one() {
     assert_eq!(bench.story(), expected);
 }
 
+/// Bytes of an old connection may lie unread while its router has restarted and said more on a
+/// new one: read late, they are the past.
+#[test]
+fn an_older_connection_that_is_read_late_does_not_replace_the_newer_session() {
+    let mut bench = Bench::new();
+    let older = bench.connect(1, PEER);
+    bench.pass(10);
+    let newer = bench.connect(2, PEER);
+    bench.send(newer, &hello(1, 1, false));
+    bench.send(newer, &frame(1, false, &[mapping(16, 18)]));
+    bench.settle();
+    bench.send(older, &hello(1, 1, false));
+    bench.send(older, &frame(1, false, &[mapping(16, 17)]));
+    bench.settle();
+    assert_eq!(bench.closed, BTreeMap::from([(older, true)]));
+    assert_eq!(bench.shard.counters().rejected(Cause::SessionOutdated).0, 1);
+    assert_eq!(bench.story(), ["initiation", "added"]);
+    // Neither when the newer session is over.
+    let oldest = bench.connect(3, PEER);
+    bench.pass(10);
+    let newest = bench.connect(4, PEER);
+    bench.send(newest, &hello(2, 2, false));
+    bench.end(newest, Reason::ConnectionLost);
+    bench.settle();
+    bench.send(oldest, &hello(2, 2, false));
+    bench.settle();
+    assert_eq!(bench.closed.get(&oldest), Some(&true));
+    assert_eq!(bench.shard.counters().rejected(Cause::SessionOutdated).0, 2);
+}
+
 #[test]
 fn a_stop_digests_commits_and_acknowledges_what_was_read() {
     let mut bench = Bench::new();
