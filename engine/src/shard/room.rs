@@ -77,9 +77,9 @@ impl Shard {
         self.favour_anew(now);
     }
 
-    /// Has a connection read, now or when the log has room again.
+    /// Has a connection read, now or when the log has room again; never once the log has failed.
     pub(crate) fn ask_to_receive(&mut self, connection: ConnectionId) {
-        if !self.waits_for_room() {
+        if !self.waits_for_room() && self.commit.failure().is_none() {
             self.ops.push_back(Op::Receive { connection });
         }
     }

@@ -242,6 +242,10 @@ fn after_a_failure_of_the_log_nothing_is_acknowledged() {
     assert_eq!(bench.shard.failure(), Some(libc::EIO));
     assert_eq!(bench.acked, BTreeMap::new());
     assert!(!bench.receiving[&id]);
+    // Nor does a table that arrives from another shard set a session going again.
+    bench.shard.ask_to_receive(id);
+    bench.settle();
+    assert!(!bench.receiving[&id]);
 }
 
 #[test]
