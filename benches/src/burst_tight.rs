@@ -31,7 +31,7 @@ const LOST: &str = "burst-tight/overload-lost";
 /// Routers of the tight host.
 const ROUTERS: usize = 2_000;
 /// Frames of each, of so many mappings, in writes of so many bytes.
-const FRAMES: usize = 3;
+const FRAMES: usize = 8;
 const MAPPINGS: usize = 50;
 const CRUMB_BYTES: usize = 16;
 /// The frames are due within this; the crumbs take longer.
