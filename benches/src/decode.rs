@@ -23,10 +23,10 @@ pub(crate) const ROUNDS: usize = 5;
 /// Rounds in which the stages are measured apart.
 const SPLIT_ROUNDS: usize = 2;
 /// Routers, and entries of each.
-pub(crate) const ROUTERS: usize = 3_000;
-pub(crate) const ENTRIES: usize = 2_000;
+const ROUTERS: usize = 3_000;
+const ENTRIES: usize = 2_000;
 /// Kinds of routers: each table is shared in kind, not in memory, by ten routers.
-pub(crate) const FACES: usize = 300;
+const FACES: usize = 300;
 /// Frames of a round: some tenths of a second, whatever their size.
 pub(crate) const FRAMES: [usize; 4] = [30_000, 15_000, 3_000, 600];
 /// Seed of the corpus.
@@ -56,12 +56,17 @@ pub(crate) fn run(run: &mut Run) -> Result<(), BenchError> {
     process::on_cpu(0, || measure_all(run))
 }
 
-fn measure_all(run: &mut Run) -> Result<(), BenchError> {
-    let size = Size {
+/// How many tables of how many entries are resident, at the scale of this run.
+pub(crate) fn size(run: &Run) -> Size {
+    Size {
         routers: run.scaled(ROUTERS, 20),
         entries: run.scaled(ENTRIES, 1_000),
         faces: run.scaled(FACES, 10),
-    };
+    }
+}
+
+fn measure_all(run: &mut Run) -> Result<(), BenchError> {
+    let size = size(run);
     let mut resident = Resident::new(SEED, size);
     let (routers, entries) = (size.routers, size.entries);
     run.note(format!("{routers} routers x {entries} entries, visited in turn; one core"))?;

@@ -13,8 +13,8 @@ use engine::settings::Settings;
 
 use crate::bench::{BenchError, Run};
 use crate::corpus;
-use crate::decode::resident::{Batch, Resident, START, Size};
-use crate::decode::{ENTRIES, FACES, FRAMES, Kind, PER_FRAME, ROUNDS, ROUTERS, SEED, timed};
+use crate::decode::resident::{Batch, Resident, START};
+use crate::decode::{FRAMES, Kind, PER_FRAME, ROUNDS, SEED, size, timed};
 use crate::host;
 use crate::idle_driver::IdleDriver;
 use crate::process;
@@ -29,11 +29,7 @@ pub(crate) fn run(run: &mut Run) -> Result<(), BenchError> {
 }
 
 fn measure_all(run: &mut Run) -> Result<(), BenchError> {
-    let size = Size {
-        routers: run.scaled(ROUTERS, 20),
-        entries: run.scaled(ENTRIES, 1_000),
-        faces: run.scaled(FACES, 10),
-    };
+    let size = size(run);
     let mut resident = Resident::new(SEED, size);
     let states = resident.take_states();
     let parked: BTreeMap<_, _> =

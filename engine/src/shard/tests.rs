@@ -217,18 +217,23 @@ impl Bench {
 }
 
 pub(super) fn hello(sequence_first: u64, sequence_fresh: u64, snapshot: bool) -> Vec<u8> {
-    hello_of(Hello {
-        router: ROUTER,
+    hello_of(Hello { sequence_first, sequence_fresh, snapshot, ..first_hello(ROUTER) })
+}
+
+/// The first words of a permanent session with acks, in which no snapshot is announced.
+pub(super) fn first_hello(router: RouterId) -> Hello {
+    Hello {
+        router,
         boot_time: Micros(7),
-        sequence_first,
-        sequence_fresh,
+        sequence_first: 1,
+        sequence_fresh: 1,
         permanent: true,
         acks: true,
-        snapshot,
+        snapshot: false,
         clock: START,
         addresses: Vec::new(),
         agent: "bench".into(),
-    })
+    }
 }
 
 pub(super) fn hello_of(hello: Hello) -> Vec<u8> {

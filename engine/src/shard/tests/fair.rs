@@ -22,18 +22,7 @@ fn router(number: u16) -> RouterId {
 
 fn connect(bench: &mut Bench, number: u16) -> ConnectionId {
     let id = bench.connect(u64::from(number) + 1, "127.0.0.1:1");
-    let hello = hello_of(Hello {
-        router: router(number),
-        boot_time: Micros(7),
-        sequence_first: 1,
-        sequence_fresh: 1,
-        permanent: true,
-        acks: true,
-        snapshot: false,
-        clock: START,
-        addresses: Vec::new(),
-        agent: "bench".into(),
-    });
+    let hello = hello_of(first_hello(router(number)));
     bench.send(id, &hello);
     id
 }

@@ -6,18 +6,8 @@ const FIRST: &str = "127.0.0.1:1000";
 const SECOND: &str = "127.0.0.2:1000";
 
 fn hello_for(last: u8) -> Vec<u8> {
-    hello_of(Hello {
-        router: RouterId([192, 0, 2, last].into()),
-        boot_time: Micros(7),
-        sequence_first: 1,
-        sequence_fresh: 1,
-        permanent: true,
-        acks: false,
-        snapshot: false,
-        clock: START,
-        addresses: Vec::new(),
-        agent: "bench".into(),
-    })
+    let router = RouterId([192, 0, 2, last].into());
+    hello_of(Hello { acks: false, ..first_hello(router) })
 }
 
 #[test]

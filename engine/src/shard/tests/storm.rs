@@ -22,18 +22,7 @@ fn router(number: u16) -> RouterId {
 }
 
 fn hello_from(number: u16, snapshot: bool) -> Vec<u8> {
-    hello_of(Hello {
-        router: router(number),
-        boot_time: Micros(7),
-        sequence_first: 1,
-        sequence_fresh: 1,
-        permanent: true,
-        acks: false,
-        snapshot,
-        clock: START,
-        addresses: Vec::new(),
-        agent: "bench".into(),
-    })
+    hello_of(Hello { acks: false, snapshot, ..first_hello(router(number)) })
 }
 
 fn framed(number: u16, sequence: u64, part: bool, mappings: &[Mapping]) -> Vec<u8> {

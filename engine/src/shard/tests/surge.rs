@@ -60,18 +60,7 @@ fn router(number: u8) -> RouterId {
 }
 
 fn hello_from(number: u8) -> Vec<u8> {
-    hello_of(Hello {
-        router: router(number),
-        boot_time: Micros(7),
-        sequence_first: 1,
-        sequence_fresh: 1,
-        permanent: true,
-        acks: true,
-        snapshot: false,
-        clock: START,
-        addresses: Vec::new(),
-        agent: "bench".into(),
-    })
+    hello_of(first_hello(router(number)))
 }
 
 fn text_of(number: u8, mappings: &[Mapping]) -> String {
