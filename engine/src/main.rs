@@ -62,11 +62,10 @@ fn run(arguments: &RunArguments) -> u8 {
             return EXIT_FAILED;
         }
     };
-    for line in settings.effective().lines().take_while(|line| !line.is_empty()) {
-        tracing::info!("in effect: {line}");
-    }
-    // Each of them is a row of `stormdrain routers`; here thousands would hide everything else.
-    tracing::info!("in effect: {} named routers", settings.routers.len());
+    // Routers are left out: each is a row of `stormdrain routers`, and would hide the rest.
+    let effective = settings.effective();
+    let values: Vec<&str> = effective.lines().take_while(|line| !line.is_empty()).collect();
+    tracing::info!(named_routers = settings.routers.len(), "in effect: {}", values.join(", "));
     let collector = match Collector::start(settings.clone()) {
         Ok(collector) => collector,
         Err(error) => {

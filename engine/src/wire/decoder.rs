@@ -13,7 +13,7 @@ use super::boundary::{Boundary, Found};
 use super::fpm::{self, FpmDecoder};
 use super::frame::{Codec, FrameFlags, FrameType, HEADER_BYTES, Header, HeaderFault};
 use super::hello::{HELLO_BYTES_MAX, read_hello};
-use super::sniff::{Sniffed, sniff};
+use super::sniff::{Sniffed, guess, sniff};
 use super::stream::{Flow, Stream};
 use super::xml::read_document;
 use super::{Rejection, SnapshotMark, Step, Tools, Unit, UnitKind};
@@ -164,7 +164,10 @@ impl Decoder {
             Sniffed::Unknown => {
                 let first = bytes.get(..bytes.len().min(8)).unwrap_or_default();
                 let expected = "expected frames, XML, gzip, zlib or FPM";
-                let detail = format_args!("{expected}, found {first:02x?}");
+                let detail = match guess(bytes) {
+                    Some(guess) => format!("{expected}, found {first:02x?}, probably {guess}"),
+                    None => format!("{expected}, found {first:02x?}"),
+                };
                 State::Broken(None, Rejection::new(Cause::ModeUnknown, detail))
             }
         };

@@ -1,7 +1,8 @@
 //! Tells the input modes apart by the first bytes of a session.
 //!
 //! In:   the first bytes, as far as they have come.
-//! Out:  the mode, or that more bytes are needed, or that it is none of them.
+//! Out:  the mode, or that more bytes are needed, or that it is none of them; and then a guess at
+//!       what it is instead, for the log.
 //! Law:  the answer never depends on how the bytes were split on their way.
 //! Not:  how a mode is read (`decoder`).
 
@@ -36,6 +37,26 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
         _ => Sniffed::Unknown,
     }
 }
+
+/// What else begins like this, and what its sender probably wanted.
+pub fn guess(bytes: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: [(&[u8], &str); 11] = [
+        (b"GET ", HTTP),
+        (b"HEAD ", HTTP),
+        (b"POST ", HTTP),
+        (b"PUT ", HTTP),
+        (b"PRI * ", HTTP),
+        (b"\x16\x03", "a TLS handshake: this port speaks no TLS"),
+        (b"SSH-", "an SSH client: this is no login port"),
+        (b"\x28\xb5\x2f\xfd", "zstd: compress with gzip or zlib"),
+        (b"\xfd7zXZ", "xz: compress with gzip or zlib"),
+        (b"BZh", "bzip2: compress with gzip or zlib"),
+        (b"\xff\xfe", "UTF-16: write the document in UTF-8"),
+    ];
+    BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)).map(|(_, guess)| *guess)
+}
+
+const HTTP: &str = "an HTTP request: /metrics and /healthz have an address of their own, `http`";
 
 fn zlib_flags_fit(flags: u8) -> bool {
     (0x7800 + u32::from(flags)).is_multiple_of(31) && flags & 0x20 == 0
@@ -75,6 +96,20 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             assert_eq!(sniff(bytes), expected, "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mode_is_guessed_at_and_no_mode_is() {
+        let refused: [&[u8]; 4] = [b"GET / HTTP/1.1", b"\x16\x03\x01\x02", b"BZh9", b"\xff\xfe<\0"];
+        for bytes in refused {
+            assert_eq!(sniff(bytes), Sniffed::Unknown, "{bytes:02x?}");
+            assert!(guess(bytes).is_some(), "{bytes:02x?}");
+        }
+        for bytes in
+            [&b"<label-mappings/>"[..], b"\x1f\x8b\x08", b"SDL1", b"\x01\x01\x00\x20", b"x"]
+        {
+            assert_eq!(guess(bytes), None, "{bytes:02x?}");
         }
     }
 }
