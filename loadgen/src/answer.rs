@@ -175,7 +175,8 @@ mod tests {
     }
 
     fn world() -> World {
-        let network = Network::generate(&Shape { routers: 150, edges: 24, seed: 4 }).unwrap();
+        let network =
+            Network::generate(&Shape { routers: 150, edges: 24, seed: 4 }.into()).unwrap();
         let before = Paths::compute(&network.topology, None);
         let storm = Storm::link_down(&network, &before, 4).unwrap();
         World { network, before, storm }

@@ -8,6 +8,7 @@
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,6 +18,8 @@ use engine::settings::{IoChoice, Settings};
 use tuning::counters::Counters;
 
 use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
+use crate::map::{Map, MapError};
+use crate::model::{Graph, Model};
 use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay};
 use crate::report::{KernelReport, Report};
 use crate::sender::SendError;
@@ -32,6 +35,7 @@ Examples:
   stormgen demo
   stormgen run --target 127.0.0.1:30310 --routers 500 --pe 60 --data stormdrain-data
   stormgen run --target 192.0.2.10:30310 --routers 2000 --scenario cold-start --format json
+  stormgen demo --topology Geant2012.gml --pe-per-pop 4
   stormgen replay captures/r*.fpm --target 127.0.0.1:30310 --fast --hold 60";
 
 /// Load generator of stormdrain: a network that is computed, speaks, and knows the answers.
@@ -69,6 +73,12 @@ struct ShapeArguments {
     /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers.
     #[arg(long)]
     pe: Option<usize>,
+    /// A map of a real network instead, GML or GraphML: each place is a core router.
+    #[arg(long, visible_alias = "network", value_name = "FILE", conflicts_with_all = ["routers", "pe"])]
+    topology: Option<PathBuf>,
+    /// Provider edges behind each place of the map.
+    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    pe_per_pop: usize,
     /// Same seed, same network, same storm.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -79,9 +89,17 @@ struct ShapeArguments {
 
 impl ShapeArguments {
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
-    fn shape(&self) -> Shape {
+    fn model(&self) -> Result<Model, MapError> {
+        if let Some(path) = &self.topology {
+            let map = Map::read(path)?;
+            for note in &map.notes {
+                eprintln!("map {}: {note}", path.display());
+            }
+            let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
+            return Ok(Model { graph, seed: self.seed });
+        }
         let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
-        Shape { routers: self.routers, edges, seed: self.seed }
+        Ok(Shape { routers: self.routers, edges, seed: self.seed }.into())
     }
 }
 
@@ -178,6 +196,9 @@ pub enum CommandError {
     /// The data folder could not be asked.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The map could not be read.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// A recording could not be sent.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -234,7 +255,7 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
     let given = arguments.data.clone();
     let data = given.or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned()));
     let settings = DemoSettings {
-        shape: arguments.shape.shape(),
+        model: arguments.shape.model()?,
         routers_per_second: arguments.shape.rate,
         collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
         data: data.unwrap_or_default(),
@@ -252,7 +273,7 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
 fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     let settings = StageSettings {
         target: arguments.target,
-        shape: arguments.shape.shape(),
+        model: arguments.shape.model()?,
         scenario: arguments.scenario,
         routers_per_second: arguments.shape.rate,
         source_base: source_base(arguments.source_base, arguments.target, [127, 16, 0, 1]),
@@ -268,7 +289,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     let mut watch = |look: &Look<'_>| show.look(look);
     let performance = perform(&settings, &mut watch)?;
     let (cold_start, storm) = (&performance.cold_start, performance.storm.as_ref());
-    let mut report = Report::new(settings.shape.seed, &performance.world, cold_start, storm);
+    let mut report = Report::new(settings.model.seed, &performance.world, cold_start, storm);
     report.kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
         _ => None,

@@ -18,9 +18,9 @@ use storage::time::Micros;
 use tuning::counters::Counters;
 
 use crate::answer::{AnswerKey, Question};
+use crate::model::Model;
 use crate::report::{CollectorReport, KernelReport, Report};
 use crate::stage::{Look, Performance, Scenario, StageError, StageSettings, Watch, perform};
-use crate::topology::Shape;
 use crate::verdict::Verdict;
 
 /// LSPs that are traced of each instant, those of VPNs apart.
@@ -32,7 +32,7 @@ const SOURCE_BASE: [u8; 4] = [127, 16, 0, 1];
 #[derive(Clone, Debug)]
 pub struct DemoSettings {
     /// The network.
-    pub shape: Shape,
+    pub model: Model,
     /// Connections per second of the cold start; 0 = all at once.
     pub routers_per_second: u32,
     /// Settings of the collector; addresses and data folder are set here.
@@ -87,7 +87,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let counters = Counters::read();
     let stage = StageSettings {
         target: collector.listen_address(),
-        shape: settings.shape,
+        model: settings.model.clone(),
         scenario: Scenario::LinkDown,
         routers_per_second: settings.routers_per_second,
         source_base: Some(SOURCE_BASE.into()),
@@ -100,7 +100,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
         _ => None,
     };
     let Performance { world, cold_start, storm, .. } = &performance;
-    let mut report = Report::new(settings.shape.seed, world, cold_start, storm.as_ref());
+    let mut report = Report::new(settings.model.seed, world, cold_start, storm.as_ref());
     report.kernel = kernel;
     let mut verdict = Verdict::default();
     let (key, instants) = (world.key(), performance.instants());

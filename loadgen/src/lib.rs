@@ -2,7 +2,9 @@
 //!
 //! Modules in the order of a run: the model, what it knows, what it says, how it says it.
 
+pub mod map;
 pub mod topology;
+pub mod model;
 pub mod paths;
 pub mod network;
 pub mod scenario;

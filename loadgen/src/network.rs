@@ -17,8 +17,9 @@ use storage::mapping::{
 };
 use storage::time::Micros;
 
+use crate::model::Model;
 use crate::paths::Paths;
-use crate::topology::{Shape, ShapeError, Topology};
+use crate::topology::{ShapeError, Topology};
 
 /// First label that LDP hands out; VPN labels are below.
 const LDP_LABEL_MIN: u32 = 10_000;
@@ -71,9 +72,9 @@ struct LabelSpace {
 }
 
 impl Network {
-    /// Generates the network of this shape. Errors: `ShapeError` names the number that cannot be.
-    pub fn generate(shape: &Shape) -> Result<Network, ShapeError> {
-        let topology = Topology::generate(shape)?;
+    /// Labels the network of this model. Errors: `ShapeError` names the number that cannot be.
+    pub fn generate(model: &Model) -> Result<Network, ShapeError> {
+        let topology = model.topology()?;
         let fecs = u32::try_from(topology.edges.len()).unwrap_or(u32::MAX);
         let fecs_max = (Label::MAX - LDP_LABEL_MIN) / 2;
         if fecs > fecs_max {
@@ -81,7 +82,7 @@ impl Network {
             return Err(ShapeError { name: "provider edges", expected, found });
         }
         // The topology has drawn from the same seed: another stream keeps the two independent.
-        let mut chance = ChaCha8Rng::seed_from_u64(shape.seed);
+        let mut chance = ChaCha8Rng::seed_from_u64(model.seed);
         chance.set_stream(1);
         let modulus = prime_from(fecs.max(2));
         let spaces = topology.routers.iter().map(|_| LabelSpace::draw(modulus, &mut chance));
@@ -289,9 +290,10 @@ mod tests {
     use storage::mapping::Key;
 
     use super::*;
+    use crate::topology::Shape;
 
     fn network(routers: usize, edges: usize) -> (Network, Paths) {
-        let network = Network::generate(&Shape { routers, edges, seed: 7 }).unwrap();
+        let network = Network::generate(&Shape { routers, edges, seed: 7 }.into()).unwrap();
         let paths = Paths::compute(&network.topology, None);
         (network, paths)
     }

@@ -3,7 +3,7 @@
 //! In:   a topology, and the link that is down, if any.
 //! Out:  `Paths`: distances, next hops, whole paths; all towards a FEC = a provider edge.
 //! Law:  a next hop is on a shortest path; each shortest path is found.
-//! Not:  which labels the next hops gave (`labels`).
+//! Not:  which labels the next hops gave (`network`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -58,6 +58,25 @@ impl Paths {
                 && Some(*link_index) != self.down
                 && self.distance(fec_index, far).checked_add(link.cost) == Some(here)
         })
+    }
+
+    /// How many routers send how many FECs over each link, each by its first shortest path.
+    pub fn loads(&self, topology: &Topology) -> Vec<u64> {
+        let mut loads = vec![0; topology.links.len()];
+        let mut farthest_first: Vec<usize> = (0..self.routers).collect();
+        for fec_index in 0..topology.edges.len() {
+            farthest_first.sort_unstable_by_key(|r| Reverse(self.distance(fec_index, *r)));
+            let mut carried = vec![1_u64; self.routers];
+            for router_index in &farthest_first {
+                let first = self.next_links(topology, fec_index, *router_index).next();
+                if let Some(link) = first {
+                    let (far, _) = topology.links[link].far_end(*router_index);
+                    loads[link] += carried[*router_index];
+                    carried[far] += carried[*router_index];
+                }
+            }
+        }
+        loads
     }
 
     /// Whether any router's shortest path to the FEC's edge crosses the link.
@@ -156,6 +175,24 @@ mod tests {
             }
         }
         assert!(with_two > 0);
+    }
+
+    #[test]
+    fn a_link_carries_whoever_goes_over_it() {
+        let shape = Shape { routers: 80, edges: 6, seed: 2 };
+        let topology = Topology::generate(&shape).unwrap();
+        let paths = Paths::compute(&topology, None);
+        let mut expected = vec![0; topology.links.len()];
+        for fec_index in 0..6 {
+            for start in 0..80 {
+                let mut here = start;
+                while let Some(link) = paths.next_links(&topology, fec_index, here).next() {
+                    expected[link] += 1;
+                    here = topology.links[link].far_end(here).0;
+                }
+            }
+        }
+        assert_eq!(paths.loads(&topology), expected);
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Report {
     pub fn new(seed: u64, world: &World, cold_start: &Act, storm: Option<&Act>) -> Report {
         let topology = &world.network.topology;
         let ends = topology.links[world.storm.link].ends;
-        let link = ends.map(|end| topology.routers[end].id.to_string());
+        let link = ends.map(|end| topology.name(end));
         Report {
             network: NetworkReport {
                 seed,

@@ -12,9 +12,9 @@ use std::time::Duration;
 use storage::time::{MICROS_PER_SECOND, Micros};
 
 use crate::clock::Clock;
+use crate::model::Model;
 use crate::sender::connect::address_after;
 use crate::sender::{Fleet, Latencies, Progress, SendError, SessionPlan};
-use crate::topology::Shape;
 use crate::workload::{Frame, encode_all};
 use crate::world::{World, WorldError};
 
@@ -48,12 +48,12 @@ impl Scenario {
 }
 
 /// How it is performed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StageSettings {
     /// The collector.
     pub target: SocketAddr,
     /// The network.
-    pub shape: Shape,
+    pub model: Model,
     /// What happens.
     pub scenario: Scenario,
     /// Connections per second of the cold start; 0 = all at once.
@@ -166,7 +166,7 @@ pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
 /// Performs. Errors: `StageError`. Blocks until the last act is over.
 pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance, StageError> {
     let clock = Clock::start();
-    let world = Arc::new(World::generate(&settings.shape, clock.now())?);
+    let world = Arc::new(World::generate(&settings.model, clock.now())?);
     let routers = world.network.topology.routers.len();
     watch(&Look { act: "encoding", done: 0, all: routers as u64, progress: None });
     let encode_began = clock.now();

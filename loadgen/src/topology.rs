@@ -3,7 +3,9 @@
 //! In:   how many routers and provider edges, and a seed.
 //! Out:  `Topology`: a two-plane core of regions, metro aggregation, access rings.
 //! Law:  the same shape and seed give the same topology; it is connected.
-//! Not:  which way packets go (`paths`), which labels they carry (`labels`).
+//! Not:  which way packets go (`paths`), which labels they carry (`network`).
+
+mod mapped;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -63,6 +65,8 @@ pub enum Role {
 pub struct Router {
     /// Its id: the loopback, 172.16.0.1 and up.
     pub id: RouterId,
+    /// What it is called, where it stands on a map.
+    pub name: Option<String>,
     /// Where it stands.
     pub role: Role,
     /// Which region it belongs to.
@@ -109,14 +113,20 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// The router's id, behind its name if it has one.
+    pub fn name(&self, router_index: usize) -> String {
+        let Router { id, name, .. } = &self.routers[router_index];
+        name.as_ref().map_or_else(|| id.to_string(), |name| format!("{name} ({id})"))
+    }
+
     /// Generates the network of this shape. Errors: `ShapeError` names the number that cannot be.
     pub fn generate(shape: &Shape) -> Result<Topology, ShapeError> {
         shape.check()?;
-        let mut builder = Builder::new(shape);
-        builder.core();
-        let metros = builder.metros();
-        let access = builder.access_rings(&metros);
-        builder.edges(access)
+        let mut builder = Builder::new(shape.seed);
+        builder.core(shape);
+        let metros = builder.metros(shape);
+        let access = builder.access_rings(shape, &metros);
+        Ok(builder.edges(shape, access))
     }
 
     /// Addresses of the router's interfaces, in the order of its links.
@@ -183,23 +193,22 @@ const ACCESS_COST_MAX: u32 = 3;
 const RING_ROUTERS: usize = 9;
 
 struct Builder {
-    shape: Shape,
     chance: ChaCha8Rng,
     routers: Vec<Router>,
     links: Vec<Link>,
 }
 
 impl Builder {
-    fn new(shape: &Shape) -> Builder {
-        let chance = ChaCha8Rng::seed_from_u64(shape.seed);
-        Builder { shape: *shape, chance, routers: Vec::new(), links: Vec::new() }
+    fn new(seed: u64) -> Builder {
+        let chance = ChaCha8Rng::seed_from_u64(seed);
+        Builder { chance, routers: Vec::new(), links: Vec::new() }
     }
 
     fn router(&mut self, role: Role, region: usize) -> usize {
         let index = self.routers.len();
         let number = u32::try_from(index).expect("ROUTERS_MAX is far below 2^32") + 1;
         let id = RouterId(Ipv4Addr::from(0xac10_0000 + number).into());
-        self.routers.push(Router { id, role, region, links: Vec::new() });
+        self.routers.push(Router { id, name: None, role, region, links: Vec::new() });
         index
     }
 
@@ -213,8 +222,8 @@ impl Builder {
     }
 
     /// Two rings of regions, joined in each region. Core routers come first: 2 * region + plane.
-    fn core(&mut self) {
-        let regions = self.shape.regions();
+    fn core(&mut self, shape: &Shape) {
+        let regions = shape.regions();
         for region in 0..regions {
             let pair = [0, 1].map(|plane| self.router(Role::Core { plane }, region));
             self.link(pair, CROSSING_COST, false);
@@ -229,10 +238,10 @@ impl Builder {
     }
 
     /// The aggregation pairs, as (region, [router of plane 0, router of plane 1]).
-    fn metros(&mut self) -> Vec<(usize, [usize; 2])> {
+    fn metros(&mut self, shape: &Shape) -> Vec<(usize, [usize; 2])> {
         let mut metros = Vec::new();
-        for region in 0..self.shape.regions() {
-            for _ in 0..self.shape.metros_per_region() {
+        for region in 0..shape.regions() {
+            for _ in 0..shape.metros_per_region() {
                 let pair = [0, 1].map(|plane| self.router(Role::Aggregation { plane }, region));
                 self.link(pair, METRO_CROSSING_COST, false);
                 for (plane, router_index) in pair.into_iter().enumerate() {
@@ -247,9 +256,9 @@ impl Builder {
     }
 
     /// Every router that is left stands in an access ring. Returns their indices.
-    fn access_rings(&mut self, metros: &[(usize, [usize; 2])]) -> Vec<usize> {
+    fn access_rings(&mut self, shape: &Shape, metros: &[(usize, [usize; 2])]) -> Vec<usize> {
         let first = self.routers.len();
-        let mut left = self.shape.routers - first;
+        let mut left = shape.routers - first;
         for (region, [start, end]) in metros.iter().cycle() {
             let mut before = *start;
             for _ in 0..left.min(RING_ROUTERS) {
@@ -268,11 +277,11 @@ impl Builder {
         (first..self.routers.len()).collect()
     }
 
-    fn edges(mut self, mut access: Vec<usize>) -> Result<Topology, ShapeError> {
+    fn edges(mut self, shape: &Shape, mut access: Vec<usize>) -> Topology {
         access.shuffle(&mut self.chance);
-        access.truncate(self.shape.edges);
+        access.truncate(shape.edges);
         access.sort_unstable();
-        Ok(Topology { routers: self.routers, links: self.links, edges: access })
+        Topology { routers: self.routers, links: self.links, edges: access }
     }
 }
 

@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn every_kind_of_difference_is_found() {
         let shape = Shape { routers: 30, edges: 6, seed: 1 };
-        let world = World::generate(&shape, Micros(77)).unwrap();
+        let world = World::generate(&shape.into(), Micros(77)).unwrap();
         let table = world.key().table(3, Micros(100));
         let exact = rows(&table);
         assert_eq!(differences(&table, &exact), 0);

@@ -216,7 +216,7 @@ mod tests {
 
     fn world() -> World {
         let shape = Shape { routers: 120, edges: 40, seed: 3 };
-        let world = World::generate(&shape, Micros(1_700_000_000_000_000)).unwrap();
+        let world = World::generate(&shape.into(), Micros(1_700_000_000_000_000)).unwrap();
         world.stage(Micros(1_700_000_100_000_000));
         world
     }

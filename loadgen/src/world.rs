@@ -1,6 +1,6 @@
 //! One run's world: the network, its paths, the storm, and when they became true.
 //!
-//! In:   a shape; the start when the run begins, the failure when it is staged.
+//! In:   a model; the start when the run begins, the failure when it is staged.
 //! Out:  `World`, shared by everything that encodes, sends and judges.
 //! Law:  the failure's time is set once; before that the world is as it was at the start.
 //! Not:  the answers (`answer`) or the frames (`workload`).
@@ -10,10 +10,11 @@ use std::sync::OnceLock;
 use storage::time::Micros;
 
 use crate::answer::AnswerKey;
+use crate::model::Model;
 use crate::network::Network;
 use crate::paths::Paths;
 use crate::scenario::Storm;
-use crate::topology::{Shape, ShapeError};
+use crate::topology::ShapeError;
 
 /// Why no world could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,10 +43,10 @@ pub struct World {
 
 impl World {
     /// Generates network and storm; the first tables hold from `start` on.
-    pub fn generate(shape: &Shape, start: Micros) -> Result<World, WorldError> {
-        let network = Network::generate(shape)?;
+    pub fn generate(model: &Model, start: Micros) -> Result<World, WorldError> {
+        let network = Network::generate(model)?;
         let before = Paths::compute(&network.topology, None);
-        let storm = Storm::link_down(&network, &before, shape.seed).ok_or(WorldError::NoStorm)?;
+        let storm = Storm::link_down(&network, &before, model.seed).ok_or(WorldError::NoStorm)?;
         Ok(World { network, before, storm, start, failure: OnceLock::new() })
     }
 
@@ -69,11 +70,12 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Shape;
 
     #[test]
     fn the_first_failure_counts() {
         let shape = Shape { routers: 30, edges: 4, seed: 1 };
-        let world = World::generate(&shape, Micros(5)).unwrap();
+        let world = World::generate(&shape.into(), Micros(5)).unwrap();
         assert!(world.key().storm.is_none());
         assert_eq!(world.stage(Micros(9)), Micros(9));
         assert_eq!(world.stage(Micros(10)), Micros(9));

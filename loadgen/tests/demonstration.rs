@@ -7,7 +7,7 @@ use loadgen::topology::Shape;
 fn exact(io: IoChoice, shards: usize, seed: u64) {
     let data = tempfile::tempdir().unwrap();
     let settings = DemoSettings {
-        shape: Shape { routers: 60, edges: 12, seed },
+        model: Shape { routers: 60, edges: 12, seed }.into(),
         routers_per_second: 0,
         collector: Settings { io, shards, ..Settings::default() },
         data: data.path().to_owned(),

@@ -12,3 +12,4 @@ mod demonstration;
 mod restart;
 mod program;
 mod kernel;
+mod maps;

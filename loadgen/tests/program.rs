@@ -85,7 +85,7 @@ fn a_recording_is_sent_again_and_found_in_the_log() {
 
     let shape = loadgen::topology::Shape { routers: 24, edges: 4, seed: 1 };
     let now = loadgen::clock::Clock::start().now();
-    let world = World::generate(&shape, now).unwrap();
+    let world = World::generate(&shape.into(), now).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let table = world.network.table(&world.before, 0, now);
     let mut document = String::new();

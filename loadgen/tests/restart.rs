@@ -25,7 +25,7 @@ fn exact_after_restart_during(act: &'static str) {
     let mut restarted = false;
     let settings = StageSettings {
         target,
-        shape: Shape { routers: 60, edges: 12, seed: 5 },
+        model: Shape { routers: 60, edges: 12, seed: 5 }.into(),
         scenario: Scenario::LinkDown,
         routers_per_second: 150,
         source_base: "127.30.0.1".parse().ok(),

@@ -98,7 +98,7 @@ fn listen(mut stream: TcpStream, frames_max: usize) -> Heard {
 fn settings(target: SocketAddr) -> StageSettings {
     StageSettings {
         target,
-        shape: Shape { routers: 40, edges: 20, seed: 6 },
+        model: Shape { routers: 40, edges: 20, seed: 6 }.into(),
         scenario: Scenario::LinkDown,
         routers_per_second: 0,
         source_base: "127.20.0.1".parse().ok(),

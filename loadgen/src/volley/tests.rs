@@ -73,7 +73,7 @@ fn speakers(count: u8) -> impl Iterator<Item = Speaker> {
 
 fn pool(clock: Clock) -> Vec<Frame> {
     let shape = Shape { routers: 40, edges: 20, seed: 6 };
-    let world = World::generate(&shape, clock.now()).unwrap();
+    let world = World::generate(&shape.into(), clock.now()).unwrap();
     let edge = world.network.topology.edges[0];
     let table = world.network.table(&world.before, edge, world.start);
     // Every speaker says the same, so no document may name its router.

@@ -1,0 +1,58 @@
+//! The workload model: the few values that everything of a run is computed from.
+//!
+//! In:   a shape or a map, and a seed.
+//! Out:  `Model`, and the topology that it stands for.
+//! Law:  equal models make equal worlds.
+//! Not:  what happens in the world (`scenario`), or at which pace it is told (`stage`).
+
+use std::sync::Arc;
+
+use crate::map::Map;
+use crate::topology::{Shape, ShapeError, Topology};
+
+/// What a world is computed from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Where routers and links come from.
+    pub graph: Graph,
+    /// Same seed, same network, same storm.
+    pub seed: u64,
+}
+
+/// Where routers and links come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Graph {
+    /// A shape: regions, metros, access rings.
+    Generated {
+        /// Routers in all.
+        routers: usize,
+        /// Provider edges among them.
+        edges: usize,
+    },
+    /// A map of a real network.
+    Mapped {
+        /// The map.
+        map: Arc<Map>,
+        /// Provider edges behind each of its places.
+        edges_per_place: usize,
+    },
+}
+
+impl From<Shape> for Model {
+    fn from(Shape { routers, edges, seed }: Shape) -> Model {
+        Model { graph: Graph::Generated { routers, edges }, seed }
+    }
+}
+
+impl Model {
+    /// Routers and links. Errors: `ShapeError` names the number that cannot be.
+    pub fn topology(&self) -> Result<Topology, ShapeError> {
+        match &self.graph {
+            Graph::Generated { routers, edges } => {
+                let (routers, edges, seed) = (*routers, *edges, self.seed);
+                Topology::generate(&Shape { routers, edges, seed })
+            }
+            Graph::Mapped { map, edges_per_place } => Topology::over(map, *edges_per_place),
+        }
+    }
+}
