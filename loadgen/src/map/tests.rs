@@ -86,7 +86,7 @@ fn graphml_says_the_same_as_gml() {
   <key attr.name="label" attr.type="string" for="node" id="d3"/>
   <graph edgedefault="directed">
     <node id="a"><data key="d1">50.9</data><data key="d2">6.9</data><data key="d3">K&#246;ln</data></node>
-    <node id="b"><data key="d9"><y:ShapeNode xmlns:y="urn:y"><y:NodeLabel>Paris</y:NodeLabel></y:ShapeNode></data></node>
+    <node id="b"><data key="d9"><y:Shape xmlns:y="urn:y"><y:NodeLabel>Paris</y:NodeLabel></y:Shape></data></node>
     <node id="c"/>
     <edge source="a" target="b"/>
     <edge source="b" target="a"/>
