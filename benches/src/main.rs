@@ -6,7 +6,6 @@
 //! Not:  the collector; what is measured is its own code, or its own process.
 
 mod report;
-mod host;
 mod bench;
 mod corpus;
 mod process;
@@ -35,6 +34,7 @@ use clap::{Args, Parser, Subcommand};
 
 use bench::{BENCHES, BenchError, Run};
 use report::Report;
+use tuning::host;
 
 // The allocator that the collector ships with.
 #[global_allocator]

@@ -3,9 +3,9 @@
 //! In:   /proc, the file system of the data folder, git if it is there.
 //! Out:  a description, and the share of the CPUs that other processes took.
 //! Law:  what cannot be found out is said to be unknown, and stops nothing.
-//! Not:  the kernel's network counters (`tuning`).
+//! Not:  the kernel's network counters (`counters`).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What a reader of a figure has to know of the machine, one fact per line.
-pub(crate) fn description(data: &Path) -> String {
+pub fn description(data: &Path) -> String {
     let cpus = cpus();
     let model = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
     let memory = line_of("/proc/meminfo", "MemTotal").unwrap_or_else(unknown);
@@ -39,7 +39,7 @@ pub(crate) fn description(data: &Path) -> String {
 }
 
 /// CPUs that this process may use.
-pub(crate) fn cpus() -> usize {
+pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -83,14 +83,14 @@ fn commit() -> Option<String> {
 
 /// Processor time that this thread has used: on a busy machine, what work costs without the time
 /// that others had the processor.
-pub(crate) fn thread_time() -> Duration {
+pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let [seconds, nanos] = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
     Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
 /// Processor time that a process has used, its ended children included; 0 when it is gone.
-pub(crate) fn cpu_of(process: u32) -> Duration {
+pub fn cpu_of(process: u32) -> Duration {
     let Some(text) = read(&format!("/proc/{process}/stat")) else { return Duration::ZERO };
     // The name of the program is in parentheses and may hold spaces: count from behind it.
     let Some((_, rest)) = text.rsplit_once(')') else { return Duration::ZERO };
@@ -102,14 +102,14 @@ pub(crate) fn cpu_of(process: u32) -> Duration {
 }
 
 /// Resident memory of this process; 0 where it is not known.
-pub(crate) fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let pages = read("/proc/self/statm").unwrap_or_default();
     let pages = pages.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
 
 /// Processor time of the threads that a process has now, exactly: their scheduler's own count.
-pub(crate) fn cpu_of_threads(process: u32) -> Duration {
+pub fn cpu_of_threads(process: u32) -> Duration {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Duration::ZERO };
     let of = |path: &Path| {
         let text = fs::read_to_string(path.join("schedstat")).ok()?;
@@ -119,7 +119,7 @@ pub(crate) fn cpu_of_threads(process: u32) -> Duration {
 }
 
 /// The most memory that a process has had resident since its start, bytes; 0 when it is gone.
-pub(crate) fn memory_peak(process: u32) -> u64 {
+pub fn memory_peak(process: u32) -> u64 {
     let text = line_of(&format!("/proc/{process}/status"), "VmHWM").unwrap_or_default();
     let kibibytes = text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok());
     kibibytes.unwrap_or(0) << 10
@@ -137,6 +137,8 @@ struct Total {
     busy: Duration,
     /// Taken by the host of this host.
     stolen: Duration,
+    /// How many CPUs these are the sum of.
+    cpus: usize,
 }
 
 fn total() -> Total {
@@ -144,11 +146,44 @@ fn total() -> Total {
     let words = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
     let ticks: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
     let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
-    Total { busy: ticks_of(at(0) + at(1) + at(2)), stolen: ticks_of(at(7)) }
+    let is_cpu = |line: &&str| {
+        line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let cpus = text.lines().filter(is_cpu).count();
+    Total { busy: ticks_of(at(0) + at(1) + at(2)), stolen: ticks_of(at(7)), cpus }
+}
+
+/// What others took of the CPUs while something was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Disturbance {
+    /// Share of the CPUs that processes which are none of ours took, 0 to 100.
+    pub foreign_percent: f64,
+    /// Share that the host of this host took (`steal`), 0 to 100.
+    pub stolen_percent: f64,
+}
+
+impl Disturbance {
+    /// Whether a figure that was taken meanwhile is not to be believed.
+    pub fn is_much(&self) -> bool {
+        self.foreign_percent + self.stolen_percent > DISTURBED_PERCENT
+    }
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disturbance { foreign_percent, stolen_percent } = self;
+        let word = if self.is_much() { "; DISTURBED" } else { "" };
+        write!(
+            f,
+            "other processes took {foreign_percent:.0} % of the CPUs, the host's host \
+             {stolen_percent:.0} %{word}"
+        )
+    }
 }
 
 /// Watches what processes that are none of ours take of the CPUs.
-pub(crate) struct Watch {
+#[derive(Clone, Copy)]
+pub struct Watch {
     began: Instant,
     total: Total,
     own: Duration,
@@ -156,27 +191,29 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Begins; `others` are processes of ours besides this one.
-    pub(crate) fn start(others: &[u32]) -> Watch {
+    pub fn start(others: &[u32]) -> Watch {
         Watch { began: Instant::now(), total: total(), own: own(others) }
     }
 
-    /// What happened since, of the same processes.
-    pub(crate) fn end(&self, others: &[u32]) -> String {
+    /// What happened since, of the same processes. Both shares are 0 where /proc/stat cannot be
+    /// read. The kernel counts CPU in hundredths of a second: shares of a time below half a second
+    /// are rough.
+    pub fn end(&self, others: &[u32]) -> Disturbance {
         let now = total();
-        let capacity = self.began.elapsed().as_secs_f64() * cpus() as f64;
+        // /proc/stat counts all CPUs of the host, also those that this process may not use.
+        let capacity = self.began.elapsed().as_secs_f64() * now.cpus.max(1) as f64;
         let busy = now.busy.saturating_sub(self.total.busy);
         let own = own(others).saturating_sub(self.own);
-        let foreign = busy.saturating_sub(own).as_secs_f64() / capacity * 100.0;
-        let stolen = now.stolen.saturating_sub(self.total.stolen).as_secs_f64() / capacity * 100.0;
-        let word = if foreign + stolen > DISTURBED_PERCENT { "; DISTURBED" } else { "" };
-        format!(
-            "other processes took {foreign:.0} % of the CPUs, the host's host {stolen:.0} %{word}"
-        )
+        let percent = |part: Duration| (part.as_secs_f64() / capacity * 100.0).min(100.0);
+        Disturbance {
+            foreign_percent: percent(busy.saturating_sub(own)),
+            stolen_percent: percent(now.stolen.saturating_sub(self.total.stolen)),
+        }
     }
 }
 
 /// Above this share of foreign work a figure is not to be believed.
-const DISTURBED_PERCENT: f64 = 5.0;
+pub const DISTURBED_PERCENT: f64 = 5.0;
 
 fn own(others: &[u32]) -> Duration {
     let own = cpu_of(std::process::id());
@@ -205,5 +242,31 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(total().busy > Duration::ZERO);
+    }
+
+    #[test]
+    fn much_is_more_than_a_twentieth_of_the_cpus_whoever_took_it() {
+        let taken = |foreign_percent, stolen_percent| {
+            Disturbance { foreign_percent, stolen_percent }.is_much()
+        };
+        assert!(!taken(2.0, 2.9) && taken(2.0, 3.1) && taken(6.0, 0.0) && taken(0.0, 6.0));
+    }
+
+    /// A child works for 100 ms: foreign unless it is named.
+    #[test]
+    fn work_of_another_process_is_foreign_unless_it_is_one_of_ours() {
+        let mut child = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let (alone, together) = (Watch::start(&[]), Watch::start(&[child.id()]));
+        while cpu_of(child.id()) < Duration::from_millis(100) {
+            std::thread::yield_now();
+        }
+        let capacity = alone.began.elapsed().as_secs_f64() * total().cpus as f64;
+        let (foreign, own) = (alone.end(&[]), together.end(&[child.id()]));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The child's 100 ms, less a tick of either reading.
+        let child_percent = 80.0 * 0.1 / capacity;
+        assert!(foreign.foreign_percent >= child_percent, "{foreign:?}");
+        assert!(own.foreign_percent <= foreign.foreign_percent - child_percent, "{own:?}");
     }
 }
