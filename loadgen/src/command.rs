@@ -20,11 +20,12 @@ use tuning::counters::Counters;
 use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
+use crate::record::Recorder;
 use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay};
 use crate::report::{KernelReport, Report};
 use crate::sender::SendError;
 use crate::show::Show;
-use crate::stage::{Look, Scenario, StageError, StageSettings, perform};
+use crate::stage::{Scenario, StageError, StageSettings, perform};
 use crate::topology::Shape;
 use crate::verdict::Verdict;
 
@@ -145,6 +146,10 @@ struct RunArguments {
     /// compared.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Process that belongs to the run (the collector, when it is on this host): its CPU is not
+    /// counted as that of others. May be given several times.
+    #[arg(long, value_name = "PID")]
+    beside: Vec<u32>,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -286,10 +291,15 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     }
     let counters = Counters::read();
     let mut show = Show::new();
-    let mut watch = |look: &Look<'_>| show.look(look);
-    let performance = perform(&settings, &mut watch)?;
+    let mut recorder = Recorder::new(arguments.beside.clone(), None);
+    let performance = perform(&settings, &mut |look| {
+        recorder.look(look);
+        show.look(look);
+    })?;
+    let records = recorder.into_acts();
     let (cold_start, storm) = (&performance.cold_start, performance.storm.as_ref());
     let mut report = Report::new(settings.model.seed, &performance.world, cold_start, storm);
+    report.judge(&records);
     report.kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
         _ => None,
@@ -297,7 +307,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     if let Some(data) = &arguments.data {
         let mut verdict = Verdict::default();
         let (key, instants) = (performance.world.key(), performance.instants());
-        ask(&mut verdict, &key, data, &instants, &mut watch)?;
+        ask(&mut verdict, &key, data, &instants, &mut |look| show.look(look))?;
         report.verdict = Some(verdict);
     }
     performance.fleet.finish().map_err(StageError::from)?;

@@ -19,6 +19,7 @@ use tuning::counters::Counters;
 
 use crate::answer::{AnswerKey, Question};
 use crate::model::Model;
+use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
 use crate::stage::{Look, Performance, Scenario, StageError, StageSettings, Watch, perform};
 use crate::verdict::Verdict;
@@ -63,6 +64,8 @@ pub enum DemoError {
 pub struct Demonstration {
     /// Figures and verdict.
     pub report: Report,
+    /// The acts, over time.
+    pub records: Vec<ActRecord>,
     /// The same LSP before and after the failure, as trees.
     pub traces: Vec<String>,
 }
@@ -94,7 +97,12 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
         threads: 1,
         act_timeout: Duration::from_secs(120),
     };
-    let performance = perform(&stage, &mut *watch)?;
+    let mut recorder = Recorder::new(vec![], Some(Arc::clone(collector.publication())));
+    let performance = perform(&stage, &mut |look| {
+        recorder.look(look);
+        watch(look);
+    })?;
+    let records = recorder.into_acts();
     let kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
         _ => None,
@@ -102,6 +110,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let Performance { world, cold_start, storm, .. } = &performance;
     let mut report = Report::new(settings.model.seed, world, cold_start, storm.as_ref());
     report.kernel = kernel;
+    report.judge(&records);
     let mut verdict = Verdict::default();
     let (key, instants) = (world.key(), performance.instants());
     ask(&mut verdict, &key, &settings.data, &instants, watch)?;
@@ -116,7 +125,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     report.collector =
         Some(CollectorReport { received_bytes, change_rows, log_bytes, connections_per_shard });
     report.verdict = Some(verdict);
-    Ok(Demonstration { report, traces })
+    Ok(Demonstration { report, records, traces })
 }
 
 /// Asks about every table and many paths as of these instants.

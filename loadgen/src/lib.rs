@@ -17,6 +17,8 @@ pub mod volley;
 pub mod stage;
 pub mod replay;
 pub mod verdict;
+pub mod honesty;
+pub mod record;
 pub mod report;
 pub mod demo;
 pub mod show;

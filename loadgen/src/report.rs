@@ -11,6 +11,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tuning::counters::{Counters, LOSS_COUNTERS, PRESSURE_COUNTERS};
 
+use crate::honesty::Honesty;
+use crate::record::ActRecord;
 use crate::stage::Act;
 use crate::verdict::Verdict;
 use crate::world::World;
@@ -70,8 +72,16 @@ pub struct ActReport {
     pub mappings_per_second: f64,
     /// From the intended time to durable, per mapping.
     pub durable_ms: Quantiles,
+    /// From the moment at which the generator sent until durable, per mapping: uncorrected, as a
+    /// generator reports it that waits for itself. Never the answer; shown to be compared.
+    pub service_ms: Quantiles,
     /// From the intended time until the kernel had taken the frame, per mapping.
     pub written_ms: Quantiles,
+    /// What the generator alone was late by, per mapping; the worse of the sends themselves and of
+    /// the turns of the sender threads.
+    pub late_ms: Quantiles,
+    /// Whether the figures may be believed.
+    pub honesty: Honesty,
 }
 
 /// A distribution, in milliseconds.
@@ -148,6 +158,15 @@ impl Report {
         }
     }
 
+    /// Takes in what was recorded beside the acts: who else worked on this host.
+    pub fn judge(&mut self, records: &[ActRecord]) {
+        let storm = self.storm.as_mut().map(|storm| &mut storm.act);
+        for (act, record) in [Some(&mut self.cold_start), storm].into_iter().flatten().zip(records)
+        {
+            act.honesty = Honesty::new(act.late_ms.p999, Some(record.disturbance));
+        }
+    }
+
     /// Whether nothing speaks against the run: a verdict that was asked for is exact.
     pub fn is_good(&self) -> bool {
         self.verdict.as_ref().is_none_or(Verdict::is_exact)
@@ -157,6 +176,8 @@ impl Report {
 impl ActReport {
     fn new(act: &Act) -> ActReport {
         let seconds = |micros: i64| micros as f64 / 1e6;
+        let [sends, turns] = [&act.latencies.late, &act.latencies.turn].map(Quantiles::new);
+        let late_ms = if turns.p999 > sends.p999 { turns } else { sends };
         ActReport {
             speakers: act.speakers,
             mappings: act.mappings,
@@ -167,7 +188,10 @@ impl ActReport {
             seconds: seconds(act.ended.since(act.began)),
             mappings_per_second: act.mappings_per_second(),
             durable_ms: Quantiles::new(&act.latencies.durable),
+            service_ms: Quantiles::new(&act.latencies.service),
             written_ms: Quantiles::new(&act.latencies.written),
+            late_ms,
+            honesty: Honesty::new(late_ms.p999, None),
         }
     }
 }
@@ -215,7 +239,11 @@ impl fmt::Display for ActReport {
             self.planned_seconds, self.seconds, self.mappings_per_second
         )?;
         writeln!(f, "  intended to durable  {}", self.durable_ms)?;
-        write!(f, "  intended to written  {}", self.written_ms)
+        writeln!(f, "  sent to durable      {} (uncorrected)", self.service_ms)?;
+        writeln!(f, "  intended to written  {}", self.written_ms)?;
+        writeln!(f, "  sent late by         {}", self.late_ms)?;
+        let honesty = self.honesty.to_string().replace('\n', "\n  ");
+        write!(f, "  honesty              {honesty}")
     }
 }
 

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use storage::mapping::RouterId;
@@ -29,6 +30,8 @@ const RING_ENTRIES: u32 = 4_096;
 const COMPLETION_ENTRIES: u32 = 65_536;
 /// Longest latency that is told apart: ten minutes. Longer ones count as this.
 const LATENCY_US_MAX: u64 = 600_000_000;
+/// Between two looks at how late a sender thread comes round.
+const TURN_EVERY: Duration = Duration::from_millis(10);
 /// Digits of the histogram: 0.1 %.
 const LATENCY_DIGITS: u8 = 3;
 
@@ -119,13 +122,23 @@ impl Progress {
     }
 }
 
-/// How late frames were, one value per mapping, in microseconds from the intended time.
+/// How late frames were, one value per mapping, in microseconds; `turn` has one per look.
 #[derive(Clone, Debug)]
 pub struct Latencies {
-    /// Until the kernel had taken the frame: lateness of the generator, and the closed TCP window.
+    /// From the intended time until the kernel had taken the frame: lateness of the generator, and
+    /// the closed TCP window.
     pub written: Histogram<u64>,
-    /// Until the collector said that it is durable.
+    /// From the intended time until the collector said that it is durable.
     pub durable: Histogram<u64>,
+    /// From the moment at which the session gave the frame to its ring until it was durable: what
+    /// a generator would report that waits for itself. It leaves out whatever came before.
+    pub service: Histogram<u64>,
+    /// What the generator alone was late by: from the intended time, or from when the session was
+    /// free to send (connected, its previous write taken), until it gave the frame to its ring.
+    pub late: Histogram<u64>,
+    /// How late a sender thread came round to something that was due every `TURN_EVERY`, its ring
+    /// included: what waits between a frame given to the ring and the kernel shows here.
+    pub turn: Histogram<u64>,
 }
 
 impl Default for Latencies {
@@ -135,7 +148,13 @@ impl Default for Latencies {
             Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS)
                 .expect("1 to LATENCY_US_MAX with LATENCY_DIGITS digits is a valid range")
         };
-        Latencies { written: histogram(), durable: histogram() }
+        Latencies {
+            written: histogram(),
+            durable: histogram(),
+            service: histogram(),
+            late: histogram(),
+            turn: histogram(),
+        }
     }
 }
 
@@ -144,6 +163,9 @@ impl Latencies {
         const REASON: &str = "every histogram has the same bounds";
         self.written.add(&other.written).expect(REASON);
         self.durable.add(&other.durable).expect(REASON);
+        self.service.add(&other.service).expect(REASON);
+        self.late.add(&other.late).expect(REASON);
+        self.turn.add(&other.turn).expect(REASON);
     }
 }
 
@@ -299,6 +321,7 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
         sessions.push(Rc::clone(&session));
         tasks.push(tokio_uring::spawn(session::run(session, Rc::clone(&thread))));
     }
+    let turns = tokio_uring::spawn(session::watch_turns(Rc::clone(&thread)));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Frames(batches) => {
@@ -319,6 +342,7 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
         // A session that panicked has shown its message; the others end in order all the same.
         let _ = task.await;
     }
+    turns.abort();
 }
 
 #[cfg(test)]

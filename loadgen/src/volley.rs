@@ -219,6 +219,9 @@ impl Volley {
         let was_waiting = line.wants_to_write();
         line.queue(shot.frame, shot.due);
         self.outcome.frames_open += 1;
+        if line.is_blocked() {
+            line.begin(self.clock.now(), &mut self.outcome);
+        }
         match self.settings.crumb_bytes {
             Some(_) if was_waiting => {}
             Some(_) => self.turn.push_back(shot.line),

@@ -25,7 +25,9 @@ fn a_small_demonstration_ends_with_an_exact_verdict() {
     let output = stormgen(&["demo", "--routers", "40", "--pe", "8", "--rate", "0"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    for part in ["verdict: exact", "sessions per shard", "intended to durable", "delivered at"] {
+    for part in
+        ["verdict: exact", "sessions per shard", "intended to durable", "honesty", "delivered at"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(String::from_utf8(output.stderr).unwrap().contains("link down"));
@@ -43,6 +45,13 @@ fn a_run_elsewhere_reports_json_and_judges_the_folder_it_is_given() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["network"]["routers"], 40);
     assert_eq!(report["storm"]["speakers"].as_u64().map(|count| count > 0), Some(true));
+    for act in [&report["cold_start"], &report["storm"]] {
+        assert!(act["service_ms"]["p99"].as_f64() <= act["durable_ms"]["p99"].as_f64(), "{act}");
+        assert!(act["late_ms"]["p999"].as_f64() > Some(0.0), "{act}");
+        // Watched, whatever it found.
+        assert!(act["honesty"]["foreign_percent"].is_f64(), "{act}");
+        assert!(act["honesty"]["labels"].is_array(), "{act}");
+    }
     assert_eq!(report["verdict"]["told"], serde_json::json!([]));
     assert_eq!(report["verdict"]["checks"].as_array().map(Vec::len), Some(5));
     // Another network in the same folder: its answers are not all there, and that is said.

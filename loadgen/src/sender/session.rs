@@ -5,7 +5,7 @@
 //! Law:  what is not acknowledged is kept, sent again first, and followed by a new snapshot.
 //! Not:  encoding (`workload`), threads and commands (`sender`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
 
-use super::{Latencies, Progress, SessionPlan, Shared, connect};
+use super::{Latencies, Progress, SessionPlan, Shared, TURN_EVERY, connect};
 use crate::workload::{Encoder, Frame, FrameRole};
 
 /// Name and version in hello.
@@ -46,12 +46,20 @@ pub(super) struct ThreadState {
     latencies: RefCell<Latencies>,
     encoder: RefCell<Encoder>,
     connects: Arc<Semaphore>,
+    /// Frames written by this thread.
+    frames_sent: Cell<u64>,
 }
 
 impl ThreadState {
     pub(super) fn new(shared: Shared) -> ThreadState {
         let connects = Arc::new(Semaphore::new(CONNECTS_AT_ONCE));
-        ThreadState { shared, latencies: RefCell::default(), encoder: RefCell::default(), connects }
+        ThreadState {
+            shared,
+            latencies: RefCell::default(),
+            encoder: RefCell::default(),
+            connects,
+            frames_sent: Cell::default(),
+        }
     }
 
     pub(super) fn take_latencies(&self) -> Latencies {
@@ -63,11 +71,14 @@ impl ThreadState {
     }
 
     fn count(&self, sent: &Sent, bytes_count: u64) {
+        self.frames_sent.set(self.frames_sent.get() + 1);
         Progress::add(&self.progress().frames_sent, 1);
         Progress::add(&self.progress().bytes_sent, bytes_count);
         Progress::add(&self.progress().document_bytes_sent, sent.document_bytes);
-        let late_us = late_us(self.shared.clock.now(), sent.intended);
-        self.latencies.borrow_mut().written.saturating_record_n(late_us, sent.mappings);
+        let written_us = late_us(self.shared.clock.now(), sent.intended);
+        let mut latencies = self.latencies.borrow_mut();
+        latencies.written.saturating_record_n(written_us, sent.mappings);
+        latencies.late.saturating_record_n(sent.late_us, sent.mappings);
     }
 }
 
@@ -82,8 +93,12 @@ pub(super) struct Session {
 struct State {
     /// Frames that were never sent, in order.
     waiting: VecDeque<Frame>,
-    /// Frames that have a sequence and no ack, in order.
-    unacked: VecDeque<Frame>,
+    /// Frames that have a sequence and no ack, in order, and when each was first given to the ring.
+    unacked: VecDeque<(Frame, Micros)>,
+    /// When the session could send what is due: it is connected, and its last write is taken.
+    free: Micros,
+    /// What the generator was late by with the first connection.
+    late_connect_us: i64,
     /// Place in `unacked` of the first frame that this connection has not sent yet.
     resend: usize,
     sequence_next: u64,
@@ -115,6 +130,8 @@ enum Next {
 struct Sent {
     sequence: u64,
     intended: Micros,
+    /// What the generator was late by, microseconds.
+    late_us: u64,
     mappings: u64,
     document_bytes: u64,
 }
@@ -125,6 +142,8 @@ impl Session {
         let state = State {
             waiting,
             unacked: VecDeque::new(),
+            free: Micros::MIN,
+            late_connect_us: 0,
             resend: 0,
             sequence_next: 1,
             told_until: Micros::MIN,
@@ -171,7 +190,7 @@ impl Session {
         state.broken = false;
         state.resend = 0;
         let fresh = state.sequence_next;
-        let first = state.unacked.front().map_or(fresh, |frame| frame.sequence);
+        let first = state.unacked.front().map_or(fresh, |(frame, _)| frame.sequence);
         let world = &thread.shared.world;
         let hello = Hello {
             router: self.plan.router,
@@ -235,32 +254,53 @@ impl Session {
                 frame.number(state.sequence_next);
                 state.sequence_next += 1;
                 state.told_until = state.told_until.max(frame.until);
-                state.unacked.push_back(frame);
+                state.unacked.push_back((frame, now));
             }
         }
-        let Some(frame) = state.unacked.get_mut(state.resend) else { return Next::Idle };
+        let Some((frame, _)) = state.unacked.get_mut(state.resend) else { return Next::Idle };
         state.resend += 1;
         let Frame { sequence, intended, mappings, document_bytes, .. } = *frame;
-        let sent = Sent { sequence, intended, mappings, document_bytes };
+        // What was due before the connection could not leave earlier; what the generator was late
+        // by in connecting stays its own.
+        let late_connect_us = if intended <= state.free { state.late_connect_us } else { 0 };
+        let late_us = late_us(now, intended.max(state.free).offset(-late_connect_us));
+        let sent = Sent { sequence, intended, late_us, mappings, document_bytes };
         Next::Counted { bytes: std::mem::take(&mut frame.bytes), sent }
     }
 
     /// Puts the bytes of a frame back, to be kept until its ack; it may have come already.
     fn keep(&self, sequence: u64, bytes: Vec<u8>) {
         let mut state = self.state.borrow_mut();
-        let kept = state.unacked.iter_mut().find(|frame| frame.sequence == sequence);
-        if let Some(frame) = kept {
+        let kept = state.unacked.iter_mut().find(|(frame, _)| frame.sequence == sequence);
+        if let Some((frame, _)) = kept {
             frame.bytes = bytes;
         }
+    }
+
+    /// Nothing keeps the session from sending what is due from now on.
+    fn is_free(&self, now: Micros) {
+        self.state.borrow_mut().free = now;
+    }
+
+    /// How late an attempt to connect began; only the first was due at a planned time.
+    fn begins_to_connect(&self, now: Micros) {
+        let mut state = self.state.borrow_mut();
+        state.late_connect_us = match state.connections {
+            0 => now.since(self.plan.connect_at).max(0),
+            _ => 0,
+        };
     }
 
     fn acked(&self, sequence: u64, now: Micros, thread: &ThreadState) {
         let mut state = self.state.borrow_mut();
         let mut latencies = thread.latencies.borrow_mut();
-        while let Some(frame) = state.unacked.pop_front_if(|frame| frame.sequence <= sequence) {
+        while let Some((frame, begun)) =
+            state.unacked.pop_front_if(|(frame, _)| frame.sequence <= sequence)
+        {
             state.resend = state.resend.saturating_sub(1);
             let latency_us = late_us(now, frame.intended);
             latencies.durable.saturating_record_n(latency_us, frame.mappings);
+            latencies.service.saturating_record_n(late_us(now, begun), frame.mappings);
             state.snapshot_acked |= frame.is_snapshot_end();
             Progress::add(&thread.progress().frames_acked, 1);
             Progress::add(&thread.progress().mappings_acked, frame.mappings);
@@ -297,6 +337,7 @@ pub(super) async fn run(session: Rc<Session>, thread: Rc<ThreadState>) {
 async fn open(session: &Session, thread: &ThreadState) -> io::Result<TcpStream> {
     let permit = thread.connects.acquire().await.map_err(io::Error::other)?;
     let (target, source) = (thread.shared.target, session.plan.source);
+    session.begins_to_connect(thread.shared.clock.now());
     let connecting = tokio::task::spawn_blocking(move || connect::connect(target, source));
     let stream = connecting.await.map_err(io::Error::other)??;
     drop(permit);
@@ -312,6 +353,7 @@ async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<Tc
     let reader = tokio_uring::spawn(reader);
     let (result, _) = stream.write_all(hello).await;
     if result.is_ok() {
+        session.is_free(thread.shared.clock.now());
         write_frames(session, thread, &stream).await;
     }
     if session.is_finished() {
@@ -349,6 +391,7 @@ async fn write_frames(session: &Session, thread: &ThreadState, stream: &TcpStrea
                 if result.is_err() {
                     return;
                 }
+                session.is_free(thread.shared.clock.now());
             }
             Next::At(time) => {
                 let due = instant_at(thread, time);
@@ -401,6 +444,31 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
     session.bell.notify_one();
 }
 
+/// Looks for ever how late this thread comes round to what is due, through its ring. Turns count
+/// while frames go out: what others do with the CPU between acts is no lateness.
+pub(super) async fn watch_turns(thread: Rc<ThreadState>) {
+    let mut due = thread.shared.clock.now();
+    let (mut counted, mut held) = (0, None);
+    loop {
+        due = due.offset(i64::try_from(TURN_EVERY.as_micros()).unwrap_or(i64::MAX));
+        sleep_until(instant_at(&thread, due)).await;
+        // The ring refuses only what does not fit; the write that is due then says so itself.
+        let _ = tokio_uring::no_op().await;
+        let turn_us = late_us(thread.shared.clock.now(), due);
+        let sent = thread.frames_sent.get();
+        if sent == counted {
+            // Late with what goes out right after it: the next turn will tell.
+            held = Some(turn_us);
+            continue;
+        }
+        let mut latencies = thread.latencies.borrow_mut();
+        for turn_us in held.take().into_iter().chain([turn_us]) {
+            latencies.turn.saturating_record(turn_us);
+        }
+        counted = sent;
+    }
+}
+
 /// Microseconds after the intended time, at least 1: the histogram's smallest value.
 fn late_us(now: Micros, intended: Micros) -> u64 {
     u64::try_from(now.since(intended)).unwrap_or(0).max(1)
@@ -408,4 +476,57 @@ fn late_us(now: Micros, intended: Micros) -> u64 {
 
 fn instant_at(thread: &ThreadState, time: Micros) -> Instant {
     Instant::from_std(thread.shared.clock.instant_at(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(intended: i64) -> Frame {
+        let mut bytes = Vec::new();
+        encode_empty(FrameType::Mappings, 0, &mut bytes);
+        Frame {
+            bytes,
+            role: FrameRole::Change,
+            intended: Micros(intended),
+            mappings: 1,
+            document_bytes: 0,
+            until: Micros(intended),
+            sequence: 0,
+        }
+    }
+
+    /// What the generator was late by with each of these (intended, free, now), connected from 0.
+    fn late(late_connect_us: i64, sends: &[(i64, i64, i64)]) -> Vec<u64> {
+        let plan = SessionPlan {
+            router_index: 0,
+            router: storage::mapping::RouterId([172, 16, 0, 1].into()),
+            source: None,
+            connect_at: Micros(100),
+            frames: sends.iter().map(|(intended, ..)| frame(*intended)).collect(),
+        };
+        let session = Session::new(plan);
+        session.begins_to_connect(Micros(100 + late_connect_us));
+        let late = sends.iter().map(|(_, free, now)| {
+            session.is_free(Micros(*free));
+            match session.next(Micros(*now)) {
+                Next::Counted { sent, .. } => sent.late_us,
+                _ => panic!("every frame is due"),
+            }
+        });
+        late.collect()
+    }
+
+    #[test]
+    fn the_generator_is_late_by_what_nobody_else_held_up() {
+        // At once; 30 late; 30 late behind a window that was closed until 20 before.
+        assert_eq!(late(0, &[(1_000, 500, 1_000), (1_010, 1_005, 1_040)]), [1, 30]);
+        assert_eq!(late(0, &[(1_000, 1_010, 1_030)]), [20]);
+    }
+
+    #[test]
+    fn a_connection_that_was_begun_late_makes_late_what_was_due_before_it() {
+        // Begun 50 late, open at 400: the 250 that connecting took are not the generator's.
+        assert_eq!(late(50, &[(100, 400, 400), (600, 450, 600)]), [50, 1]);
+    }
 }

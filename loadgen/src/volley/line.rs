@@ -17,6 +17,7 @@ use engine::wire::hello::write_hello;
 use smallvec::SmallVec;
 use storage::time::Micros;
 
+use super::outcome::Times;
 use super::{Outcome, Speaker, VolleySettings};
 use crate::clock::Clock;
 use crate::sender::connect::connect;
@@ -41,14 +42,14 @@ pub(super) enum Step {
 struct Queued {
     frame: u32,
     sequence: u64,
-    due: Micros,
+    times: Times,
 }
 
 /// A frame that is written and not acknowledged.
 struct Unacked {
     frame: u32,
     sequence: u64,
-    due: Micros,
+    times: Times,
 }
 
 pub(super) struct Line {
@@ -57,6 +58,8 @@ pub(super) struct Line {
     over: bool,
     sequence_next: u64,
     queue: VecDeque<Queued>,
+    /// How many of them, from the front, were tried to be written, or wait behind a full socket.
+    begun: usize,
     /// Bytes of the first queued frame that are written.
     written: usize,
     blocked: bool,
@@ -75,6 +78,7 @@ impl Line {
             stream: None,
             over: false,
             queue: VecDeque::new(),
+            begun: 0,
             written: 0,
             blocked: false,
             unacked: VecDeque::new(),
@@ -155,6 +159,7 @@ impl Line {
         self.blocked = false;
         let left = (self.queue.len() as u64, self.unacked.len() as u64);
         self.queue.clear();
+        self.begun = 0;
         self.unacked.clear();
         left
     }
@@ -163,8 +168,18 @@ impl Line {
         if !self.waits() {
             self.moved = due;
         }
-        self.queue.push_back(Queued { frame, sequence: self.sequence_next, due });
+        let times = Times { due, begun: due };
+        self.queue.push_back(Queued { frame, sequence: self.sequence_next, times });
         self.sequence_next += 1;
+    }
+
+    /// Everything that is queued has its turn now: if it is not written, the socket is full.
+    pub(super) fn begin(&mut self, now: Micros, outcome: &mut Outcome) {
+        for queued in self.queue.iter_mut().skip(self.begun) {
+            queued.times.begun = now;
+            outcome.frame_is_begun(queued.times.due, now);
+        }
+        self.begun = self.queue.len();
     }
 
     /// Writes what is queued, up to `limit_bytes`, as far as the socket takes it.
@@ -177,6 +192,7 @@ impl Line {
         outcome: &mut Outcome,
     ) -> Step {
         self.blocked = false;
+        self.begin(clock.now(), outcome);
         while !self.queue.is_empty() && limit_bytes > 0 {
             let count = match self.write_once(limit_bytes, pool) {
                 Ok(count) => count,
@@ -237,10 +253,11 @@ impl Line {
         settings: &VolleySettings,
         outcome: &mut Outcome,
     ) {
-        let Some(Queued { frame: place, sequence, due }) = self.queue.pop_front() else { return };
-        outcome.frame_is_written(frame.mappings, due, now);
+        let Some(Queued { frame: place, sequence, times }) = self.queue.pop_front() else { return };
+        self.begun = self.begun.saturating_sub(1);
+        outcome.frame_is_written(frame.mappings, times.due, now);
         if settings.acks {
-            self.unacked.push_back(Unacked { frame: place, sequence, due });
+            self.unacked.push_back(Unacked { frame: place, sequence, times });
         } else {
             outcome.frames_open -= 1;
         }
@@ -292,7 +309,7 @@ impl Line {
         while let Some(frame) = self.unacked.pop_front_if(|frame| frame.sequence <= sequence) {
             let mappings = pool[frame.frame as usize].mappings;
             outcome.frames_open -= 1;
-            outcome.frame_is_durable(mappings, frame.due, now, settings.samples);
+            outcome.frame_is_durable(mappings, frame.times, now, settings.samples);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What became of a volley: counts, times, and how late everything was.
 //!
-//! In:   each frame as it is written whole and as it is acknowledged.
+//! In:   each frame as it is begun, written whole and acknowledged.
 //! Out:  `Outcome`, as numbers that another process can read.
 //! Law:  lateness counts from the intended time, one value per frame.
 //! Not:  whether that is good (benches).
@@ -53,6 +53,12 @@ pub struct Outcome {
     pub written: Lateness,
     /// Until the collector said that it is durable.
     pub durable: Lateness,
+    /// From the first attempt to write the frame until it was durable: what a generator would
+    /// report that waits for itself.
+    pub service: Lateness,
+    /// What the generator alone was late by: until the first attempt to write the frame, or until
+    /// it was queued behind a full socket.
+    pub late: Lateness,
     #[serde(skip)]
     samples: Vec<(Micros, u32)>,
 }
@@ -65,11 +71,23 @@ impl Outcome {
         self.written.record(now.since(due));
     }
 
-    pub(super) fn frame_is_durable(&mut self, mappings: u64, due: Micros, now: Micros, keep: bool) {
+    pub(super) fn frame_is_begun(&mut self, due: Micros, now: Micros) {
+        self.late.record(now.since(due));
+    }
+
+    pub(super) fn frame_is_durable(
+        &mut self,
+        mappings: u64,
+        times: Times,
+        now: Micros,
+        keep: bool,
+    ) {
+        let Times { due, begun } = times;
         self.frames_acked += 1;
         self.mappings_acked += mappings;
         self.acked_last = self.acked_last.max(now.0);
         self.durable.record(now.since(due));
+        self.service.record(now.since(begun));
         if keep {
             self.samples.push((due, u32::try_from(now.since(due).max(0)).unwrap_or(u32::MAX)));
         }
@@ -99,7 +117,16 @@ impl Outcome {
         self.acked_last = self.acked_last.max(other.acked_last);
         self.written.add(&other.written);
         self.durable.add(&other.durable);
+        self.service.add(&other.service);
+        self.late.add(&other.late);
     }
+}
+
+/// When a frame was due, and when the generator first tried to write it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) due: Micros,
+    pub(super) begun: Micros,
 }
 
 /// How late things were: (microseconds, how many), exact to 1 %, for other processes to add up.

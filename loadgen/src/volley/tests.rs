@@ -8,6 +8,7 @@ use engine::wire::decoder::Decoder;
 use engine::wire::frame::encode_ack;
 use engine::wire::{Step as Decoded, Tools, Unit, UnitKind, WireLimits};
 
+use super::outcome::Times;
 use super::*;
 use crate::topology::Shape;
 use crate::workload::{Encoder, FrameRole};
@@ -109,6 +110,7 @@ fn every_shot_arrives_once_in_order_and_is_acknowledged_whatever_the_size_of_a_w
         assert_eq!(outcome.bytes, shots.iter().map(bytes).sum::<u64>());
         assert_eq!((outcome.broken, outcome.gave_up, outcome.frames_open), (0, 0, 0));
         assert_eq!((samples.len(), outcome.durable.count()), (50, 50));
+        assert_eq!((outcome.service.count(), outcome.late.count()), (50, 50));
         let expected: Vec<(u64, usize)> = (0..10)
             .map(|round| (7 + round as u64, pool[round % pool.len()].mappings as usize))
             .collect();
@@ -136,11 +138,15 @@ fn a_line_from_which_nothing_is_taken_gives_up_and_says_what_was_lost() {
 fn outcomes_of_several_senders_add_up_across_a_pipe() {
     let mut one = Outcome::default();
     one.frame_is_written(10, Micros(5), Micros(1_005));
-    one.frame_is_durable(10, Micros(5), Micros(9_005), true);
+    one.frame_is_begun(Micros(5), Micros(505));
+    let times = Times { due: Micros(5), begun: Micros(505) };
+    one.frame_is_durable(10, times, Micros(9_005), true);
     let text = serde_json::to_string(&one).unwrap();
     let mut sum: Outcome = serde_json::from_str(&text).unwrap();
     sum.add(&one);
     assert_eq!((sum.frames, sum.mappings_acked, sum.acked_last), (2, 20, 9_005));
     assert_eq!(sum.durable.count(), 2);
-    assert!((sum.durable.max_ms() - 9.0).abs() < 0.1, "{}", sum.durable.max_ms());
+    for (lateness, ms) in [(&sum.durable, 9.0), (&sum.service, 8.5), (&sum.late, 0.5)] {
+        assert!((lateness.max_ms() - ms).abs() < 0.1, "{} is not {ms}", lateness.max_ms());
+    }
 }
