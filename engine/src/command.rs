@@ -17,6 +17,10 @@ use storage::time::Micros;
 
 use crate::query::{self, Answer, Answered, Format, QueryError, Range, Selector, parse_when};
 
+mod doctor;
+
+pub use doctor::{DoctorArguments, doctor};
+
 /// The collector of MPLS label mappings that stays calm when the network reconverges.
 #[derive(Debug, Parser)]
 #[command(name = "stormdrain", version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -34,6 +38,7 @@ Examples:
   stormdrain trace --data /var/lib/stormdrain --router pe1 --fec ip:10.0.0.3/32
   stormdrain history --data /var/lib/stormdrain --router pe1 --label 24 --since -2h
   stormdrain verify --data /var/lib/stormdrain
+  stormdrain doctor --routers 5000
 
 Times are RFC 3339, now, or -15m (units us ms s m h d w). A router is its id or its name.
 A FEC is ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, or
@@ -162,6 +167,15 @@ Example: stormdrain ledger --data D --since -24h --by hour")]
         #[command(flatten)]
         place: Place,
     },
+    /// This host's limits: what bites first, and the exact command that mends it.
+    #[command(after_help = "\
+Nothing is changed: --fix-script prints what would mend it, for review. The data folder's disk is
+timed for two seconds at most. Exit code 1 when the fleet does not fit.
+
+Examples:
+  stormdrain doctor --config /etc/stormdrain.toml
+  stormdrain doctor --routers 5000 --mappings 10000 --fix-script > mend.sh")]
+    Doctor(DoctorArguments),
 }
 
 /// Where to read, and how to write.
@@ -318,8 +332,9 @@ type AnswerText = (String, u8, Vec<String>);
 
 fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError> {
     match command {
-        // `main` runs the collector; asked here, there is nothing to answer.
-        Command::Run(_) => Ok((String::new(), EXIT_USAGE, Vec::new())),
+        // `main` runs the collector and reads its settings for the doctor; asked here, there is
+        // nothing to answer.
+        Command::Run(_) | Command::Doctor(_) => Ok((String::new(), EXIT_USAGE, Vec::new())),
         Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
         Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {

@@ -33,6 +33,13 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Run(arguments) => ExitCode::from(run(&arguments)),
+        Command::Doctor(arguments) => ExitCode::from(match settings(&arguments.run) {
+            Ok(settings) => {
+                let mut output = io::stdout().lock();
+                command::doctor(&arguments, settings, &mut output, &mut io::stderr())
+            }
+            Err(error) => error.report(),
+        }),
         question => {
             let mut output = io::stdout().lock();
             ExitCode::from(command::answer(&question, wall(), &mut output, &mut io::stderr()))

@@ -5,6 +5,7 @@
 mod frr;
 mod protocol;
 mod program;
+mod doctor;
 mod process;
 mod sender;
 mod sessions;

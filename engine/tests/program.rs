@@ -42,6 +42,8 @@ fn exit_codes_are_a_contract() {
         (&["table", "--data", data, "--router", "pe1"][..], 2, "no router has been heard yet"),
         (&["routers", "--data", data, "--format", "json"][..], 0, "[]"),
         (&["verify", "--data", data][..], 0, "no fault"),
+        (&["doctor", "--shards", "999"][..], 2, "setting `shards` is `999`: allowed is 0 to 256"),
+        (&["doctor", "--routers", "0"][..], 2, "1..=10000000"),
     ] {
         let (found, output, notes) = stormdrain(arguments, &[]);
         assert_eq!(found, code, "{arguments:?}: {output}{notes}");

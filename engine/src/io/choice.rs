@@ -46,8 +46,10 @@ pub enum ChoiceError {
         source: io::Error,
     },
     /// io_uring is there and failed for want of something.
-    #[error("io_uring cannot be set up: {source}; raise the limit it names, or use --io epoll")]
+    #[error("io_uring cannot be set up: {source}; {fix}, or use --io epoll")]
     Failed {
+        /// What gives it what it wants.
+        fix: &'static str,
         /// What the kernel said.
         source: io::Error,
     },
@@ -65,7 +67,7 @@ pub fn choose(
         (Ok(offered), IoChoice::Uring) => Ok((Driver::Uring(offered), "--io uring".to_owned())),
         (Ok(offered), _) => Ok((Driver::Uring(offered), "a trial ring worked".to_owned())),
         (Err(source), wanted) => match (obstacle(&source), wanted) {
-            (None, _) => Err(ChoiceError::Failed { source }),
+            (None, _) => Err(ChoiceError::Failed { fix: want_of(&source), source }),
             (Some((reason, fix)), IoChoice::Uring) => {
                 Err(ChoiceError::Forbidden { reason, fix, source })
             }
@@ -91,6 +93,18 @@ fn obstacle(error: &io::Error) -> Option<(&'static str, &'static str)> {
             Some(("io_uring of this kernel lacks multishot receives", "run Linux 6.0 or later"))
         }
         _ => None,
+    }
+}
+
+/// What a ring that should work lacked, and what gives it.
+fn want_of(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOMEM) => {
+            "raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK=) to 2 MiB and 1 MiB per shard"
+        }
+        Some(Errno::MFILE) => "raise RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE=)",
+        Some(Errno::NFILE) => "raise fs.file-max",
+        _ => "`stormdrain doctor` looks at this host's limits",
     }
 }
 

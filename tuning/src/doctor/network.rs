@@ -1,0 +1,263 @@
+//! What the kernel's TCP refuses, holds back or drops.
+//!
+//! In:   sysctls, /proc/net/softnet_stat, the statistics of the interfaces.
+//! Out:  findings.
+//! Law:  a sysctl that is raised is never lowered by the command that is printed.
+//! Not:  counters over time (`counters`).
+
+use super::{Finding, Host, Judgement, Remedy, grouped};
+
+/// Of a fleet that comes back at once, so large a part waits in the listen queues at most: 10,000
+/// routers that connected within 1 s never overflowed queues of 4,096 (bench `restart-storm`).
+const AT_ONCE: u64 = 4;
+/// Connections of the fullest shard ÷ those of the mean one, times ten.
+const UNEVEN_TENTHS: u64 = 13;
+/// The kernel takes no longer queue than this.
+const BACKLOG_MAX: u64 = 65_535;
+
+/// Connections that may wait at one listening socket, for a fleet that comes back at once.
+fn backlog_wanted(host: &Host) -> u64 {
+    let share = host.fleet.routers.saturating_mul(UNEVEN_TENTHS) / 10 / host.fleet.shards.max(1);
+    (share / AT_ONCE).next_power_of_two().clamp(128, BACKLOG_MAX)
+}
+
+/// Routers that queues of so many connections carry.
+fn backlog_carries(host: &Host, backlog: u64) -> u64 {
+    backlog.saturating_mul(AT_ONCE * 10 * host.fleet.shards.max(1)) / UNEVEN_TENTHS
+}
+
+fn backlog(host: &Host, name: &'static str, sysctl: &'static str, what: &str) -> Vec<Finding> {
+    let Some(found) = host.tree.sysctl_number(sysctl) else {
+        return vec![Finding::unknown(name, sysctl)];
+    };
+    let said = format!("{sysctl} is {}", grouped(found));
+    let wanted = backlog_wanted(host);
+    let carries = backlog_carries(host, found);
+    if found >= wanted {
+        return vec![Finding::good(name, said).carries(carries)];
+    }
+    let consequence = format!(
+        "when more than {} routers connect within a second, {what}: they try again after 1, 3 \
+         and 7 s",
+        grouped(carries)
+    );
+    vec![
+        Finding::not_good(Judgement::Bites, name, said)
+            .wanted(format!("{} or more", grouped(wanted)))
+            .because(consequence)
+            .carries(carries)
+            .mended_by(Remedy::Sysctl(sysctl, wanted.to_string())),
+    ]
+}
+
+pub(super) fn listen_backlog(host: &Host) -> Vec<Finding> {
+    let what = "the listen queue overflows (ListenOverflows, ListenDrops)";
+    backlog(host, "listen-backlog", "net.core.somaxconn", what)
+}
+
+pub(super) fn half_open_backlog(host: &Host) -> Vec<Finding> {
+    let what = "half-open connections are dropped or fall back to SYN cookies (TCPReqQFullDrop)";
+    backlog(host, "half-open-backlog", "net.ipv4.tcp_max_syn_backlog", what)
+}
+
+/// A window opens to about a half of the buffer: the rest is for the kernel's own bookkeeping.
+const BUFFER_PER_WINDOW: u64 = 2;
+/// Linux's own defaults since 4.20.
+const BUFFER_DEFAULT_BYTES: u64 = 131_072;
+const BUFFER_MAX_BYTES: u64 = 6 << 20;
+
+pub(super) fn receive_buffer(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "receive-buffer";
+    const SYSCTL: &str = "net.ipv4.tcp_rmem";
+    let path = "proc/sys/net/ipv4/tcp_rmem";
+    let numbers = host.tree.numbers(path).unwrap_or_default();
+    let &[least, first, most] = numbers.as_slice() else {
+        return vec![Finding::unknown(NAME, SYSCTL)];
+    };
+    let burst = host.fleet.burst_bytes();
+    let first_wanted =
+        BUFFER_DEFAULT_BYTES.max((BUFFER_PER_WINDOW * burst).next_power_of_two()).max(first);
+    let most_wanted = BUFFER_MAX_BYTES.max(first_wanted).max(most);
+    let said = format!("{SYSCTL} is {least} {first} {most}");
+    let enough = (BUFFER_PER_WINDOW * burst).max(BUFFER_DEFAULT_BYTES / 2);
+    if first >= enough && most >= enough.max(BUFFER_DEFAULT_BYTES) {
+        return vec![Finding::good(NAME, said)];
+    }
+    let window = first.min(most) / BUFFER_PER_WINDOW;
+    vec![
+        Finding::not_good(Judgement::Bites, NAME, said)
+            .wanted(format!("{least} {first_wanted} {most_wanted}"))
+            .because(format!(
+                "a router's burst of {} bytes meets a first window of {}: its session waits for \
+                 the collector, and small segments are pruned and collapsed (PruneCalled, \
+                 TCPRcvCollapsed)",
+                grouped(burst),
+                grouped(window)
+            ))
+            .mended_by(Remedy::Sysctl(SYSCTL, format!("{least} {first_wanted} {most_wanted}"))),
+    ]
+}
+
+/// What the kernel holds for a byte that is unread: 17,000 sockets with 17.7 kB each filled
+/// 1.57 GB (measured with small segments on Linux 6.18).
+const HELD_PER_BYTE: u64 = 5;
+
+pub(super) fn tcp_memory(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "tcp-memory";
+    const SYSCTL: &str = "net.ipv4.tcp_mem";
+    let numbers = host.tree.numbers("proc/sys/net/ipv4/tcp_mem").unwrap_or_default();
+    let &[_, pressure, _] = numbers.as_slice() else {
+        return vec![Finding::unknown(NAME, SYSCTL)];
+    };
+    let page = host.observed.page_bytes.max(1);
+    let router_bytes = (host.fleet.burst_bytes() * HELD_PER_BYTE).max(1);
+    let carries = pressure.saturating_mul(page) / router_bytes;
+    let said = format!(
+        "{SYSCTL} begins to press at {} pages ({} MiB)",
+        grouped(pressure),
+        grouped(pressure.saturating_mul(page) >> 20)
+    );
+    if carries >= host.fleet.routers {
+        return vec![Finding::good(NAME, said).carries(carries)];
+    }
+    let pages = host.fleet.routers.saturating_mul(router_bytes) / page + 1;
+    let value = format!("{} {pages} {}", pages / 4 * 3, pages / 2 * 3);
+    vec![
+        Finding::not_good(Judgement::Bites, NAME, said)
+            .wanted(value.clone())
+            .because(format!(
+                "when the bursts of more than {} routers lie unread at once, the kernel prunes \
+                 receive queues on all of them (TCPMemoryPressures, PruneCalled)",
+                grouped(carries)
+            ))
+            .carries(carries)
+            .mended_by(Remedy::Sysctl(SYSCTL, value)),
+    ]
+}
+
+/// What the kernel takes of `optmem_max` for one key: 20,480 bytes hold 150 keys, 131,072 hold
+/// 963, 1,048,576 hold 7,710 (measured on Linux 6.18).
+const KEY_BYTES: u64 = 136;
+
+pub(super) fn authentication_keys(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "authentication-keys";
+    const SYSCTL: &str = "net.core.optmem_max";
+    let keys = host.fleet.keys;
+    if keys == 0 {
+        return Vec::new();
+    }
+    let Some(found) = host.tree.sysctl_number(SYSCTL) else {
+        return vec![Finding::unknown(NAME, SYSCTL)];
+    };
+    let said = format!("{SYSCTL} is {}, room for {} keys", grouped(found), found / KEY_BYTES);
+    if keys.saturating_mul(KEY_BYTES) < found {
+        return vec![Finding::good(NAME, said)];
+    }
+    let wanted = (keys.saturating_mul(KEY_BYTES) + 1).next_power_of_two();
+    vec![
+        Finding::not_good(Judgement::Bites, NAME, said)
+            .wanted(format!("{} for {} keys", grouped(wanted), grouped(keys)))
+            .because("setting one key more fails with ENOMEM, and its router is refused")
+            .carries(found / KEY_BYTES)
+            .mended_by(Remedy::Sysctl(SYSCTL, wanted.to_string())),
+    ]
+}
+
+pub(super) fn connection_tracking(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "connection-tracking";
+    const SYSCTL: &str = "net.netfilter.nf_conntrack_max";
+    // No such setting: no tracking, nothing that could be full.
+    let Some(found) = host.tree.sysctl_number(SYSCTL) else { return Vec::new() };
+    let said = format!("{SYSCTL} is {}", grouped(found));
+    // Those of before linger while a fleet comes back.
+    let wanted = host.fleet.routers.saturating_mul(2);
+    if found >= wanted {
+        return vec![Finding::good(NAME, said).carries(found / 2)];
+    }
+    vec![
+        Finding::not_good(Judgement::Bites, NAME, said)
+            .wanted(format!("{} or more, or no tracking of this port", grouped(wanted)))
+            .because("when the table is full, packets of new connections are dropped")
+            .carries(found / 2)
+            .mended_by(Remedy::Sysctl(SYSCTL, wanted.next_power_of_two().to_string())),
+    ]
+}
+
+pub(super) fn queued_connections(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "queued-connections";
+    const SYSCTL: &str = "net.ipv4.tcp_migrate_req";
+    let Some(found) = host.tree.sysctl_number(SYSCTL) else {
+        return vec![Finding::unknown(NAME, SYSCTL)];
+    };
+    let said = format!("{SYSCTL} is {found}");
+    if found == 1 || host.fleet.shards < 2 {
+        return vec![Finding::good(NAME, said)];
+    }
+    vec![
+        Finding::not_good(Judgement::Note, NAME, said)
+            .wanted("1")
+            .because(
+                "when one listening socket of several closes, connections that wait at it are \
+                 reset instead of given to the others; their routers connect again",
+            )
+            .mended_by(Remedy::Sysctl(SYSCTL, "1".to_owned())),
+    ]
+}
+
+pub(super) fn dropped_by_processor(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "dropped-by-processor";
+    const PATH: &str = "proc/net/softnet_stat";
+    let Some(text) = host.tree.text(PATH) else {
+        return vec![Finding::unknown(NAME, "/proc/net/softnet_stat")];
+    };
+    // One line per processor, hexadecimal; the second column counts packets dropped because the
+    // processor's backlog was full (Documentation/networking/scaling.rst).
+    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    let dropped: u64 = text.lines().filter_map(dropped).sum();
+    if dropped == 0 {
+        return vec![Finding::good(NAME, "no packet was dropped at a processor's backlog")];
+    }
+    const SYSCTL: &str = "net.core.netdev_max_backlog";
+    let backlog = host.tree.sysctl_number(SYSCTL).unwrap_or(1_000);
+    vec![
+        Finding::not_good(
+            Judgement::Note,
+            NAME,
+            format!("{} packets since boot; {SYSCTL} is {backlog}", grouped(dropped)),
+        )
+        .wanted("none")
+        .because("dropped packets are sent again by the routers, 200 ms later and more")
+        .mended_by(Remedy::Sysctl(SYSCTL, (backlog * 4).max(10_000).to_string())),
+    ]
+}
+
+/// Interfaces with a device behind them: loopback, bridges and tunnels have none.
+pub(super) fn interfaces(host: &Host) -> Vec<String> {
+    let mut names = host.tree.names("sys/class/net");
+    names.retain(|name| host.tree.has(&format!("sys/class/net/{name}/device")));
+    names
+}
+
+pub(super) fn dropped_by_interface(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "dropped-by-interface";
+    let mut findings = Vec::new();
+    for interface in interfaces(host) {
+        let count = |counter: &str| {
+            host.tree.number(&format!("sys/class/net/{interface}/statistics/{counter}"))
+        };
+        let missed = count("rx_missed_errors").unwrap_or(0) + count("rx_fifo_errors").unwrap_or(0);
+        findings.push(if missed == 0 {
+            Finding::good(NAME, format!("{interface} has missed no packet"))
+        } else {
+            Finding::not_good(
+                Judgement::Note,
+                NAME,
+                format!("{interface} has missed {} packets since boot", grouped(missed)),
+            )
+            .wanted("none")
+            .because("its ring of receive descriptors was full: the routers send again, later")
+            .mended_by(Remedy::Command(format!("ethtool -G {interface} rx 4096")))
+        });
+    }
+    findings
+}

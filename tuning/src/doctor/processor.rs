@@ -1,0 +1,148 @@
+//! Processors, memory pages and clocks.
+//!
+//! In:   /sys/class/net/*/queues, cpufreq, transparent_hugepage, clocksource; signs of a daemon
+//!       that keeps the time.
+//! Out:  findings.
+//! Law:  a host without such a file (a virtual one has no governor) is no worse for it.
+//! Not:  which processor a shard runs on (the collector).
+
+use super::network::interfaces;
+use super::{Finding, Host, Judgement, Remedy};
+
+/// Processors that are online.
+fn processors(host: &Host) -> u64 {
+    let text = host.tree.text("sys/devices/system/cpu/online").unwrap_or_default();
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    };
+    text.split(',').filter_map(count).sum::<u64>().max(1)
+}
+
+/// Every processor, as a mask of `rps_cpus`: 32 bits per group, the highest first.
+fn every_processor(count: u64) -> String {
+    let mut left = count;
+    let mut groups = Vec::new();
+    while left > 0 {
+        let bits = left.min(32);
+        groups.push(format!("{:x}", (1u64 << bits) - 1));
+        left -= bits;
+    }
+    groups.reverse();
+    groups.join(",")
+}
+
+pub(super) fn receiving(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "receiving";
+    let processors = processors(host);
+    let mut findings = Vec::new();
+    for interface in interfaces(host) {
+        let folder = format!("sys/class/net/{interface}/queues");
+        let mut queues = host.tree.names(&folder);
+        queues.retain(|name| name.starts_with("rx-"));
+        let spread = |queue: &String| {
+            let mask = host.tree.text(&format!("{folder}/{queue}/rps_cpus")).unwrap_or_default();
+            mask.chars().any(|digit| digit != '0' && digit != ',')
+        };
+        let plural = if queues.len() == 1 { "" } else { "s" };
+        let said = format!("{interface} has {} receive queue{plural}", queues.len());
+        if queues.is_empty() || queues.len() as u64 >= processors || queues.iter().any(spread) {
+            findings.push(Finding::good(NAME, said));
+            continue;
+        }
+        let mask = every_processor(processors);
+        let path = format!("/{folder}/{}/rps_cpus", queues[0]);
+        findings.push(
+            Finding::not_good(Judgement::Note, NAME, said)
+                .wanted(format!("one per processor ({processors}), or RPS over all of them"))
+                .because(
+                    "the packets of a burst are received by few processors, which then have no \
+                     time for their shard",
+                )
+                .mended_by(Remedy::File(path, mask)),
+        );
+    }
+    findings
+}
+
+pub(super) fn governor(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "governor";
+    let found = host.tree.text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    // Without one the processor's speed is not the kernel's to choose.
+    let Some(found) = found else { return Vec::new() };
+    if found == "performance" {
+        return vec![Finding::good(NAME, "the processors' governor is performance")];
+    }
+    vec![
+        Finding::not_good(Judgement::Note, NAME, format!("the processors' governor is {found}"))
+            .wanted("performance")
+            .because("a burst is over before a governor has raised the frequency for it")
+            .mended_by(Remedy::Command("cpupower frequency-set -g performance".to_owned())),
+    ]
+}
+
+pub(super) fn large_pages(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "large-pages";
+    const PATH: &str = "sys/kernel/mm/transparent_hugepage/enabled";
+    let Some(text) = host.tree.text(PATH) else { return Vec::new() };
+    let chosen = text.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("");
+    let said = format!("transparent huge pages: {chosen}");
+    if chosen != "never" {
+        return vec![Finding::good(NAME, said)];
+    }
+    vec![
+        Finding::not_good(Judgement::Note, NAME, said)
+            .wanted("madvise")
+            .because("tables of gigabytes in small pages: more time is spent on finding pages")
+            .mended_by(Remedy::File(format!("/{PATH}"), "madvise".to_owned())),
+    ]
+}
+
+/// Sources that a program reads without asking the kernel.
+const FAST_CLOCKS: [&str; 5] =
+    ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "timebase"];
+/// Programs that keep the clock right.
+const TIME_KEEPERS: [&str; 7] =
+    ["chronyd", "ntpd", "ntp-daemon", "ptp4l", "phc2sys", "openntpd", "systemd-timesyn"];
+
+pub(super) fn clock(host: &Host) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    const PATH: &str = "sys/devices/system/clocksource/clocksource0/current_clocksource";
+    findings.push(match host.tree.text(PATH) {
+        None => Finding::unknown("clock-source", "current_clocksource"),
+        Some(found) if FAST_CLOCKS.contains(&found.as_str()) => {
+            Finding::good("clock-source", format!("the clock is read from {found}"))
+        }
+        Some(found) => {
+            Finding::not_good(Judgement::Note, "clock-source", format!("the clock is {found}"))
+                .wanted("tsc")
+                .because("every look at the clock is a call of the kernel, several per frame")
+                .mended_by(Remedy::Words(
+                    "find out why the kernel distrusts the TSC (`dmesg | grep -i tsc`)".to_owned(),
+                ))
+        }
+    });
+    findings.push(time_keeper(host));
+    findings
+}
+
+fn time_keeper(host: &Host) -> Finding {
+    const NAME: &str = "time-keeper";
+    if host.tree.has("run/systemd/timesync/synchronized") {
+        return Finding::good(NAME, "systemd-timesyncd has set the clock");
+    }
+    let is_number = |name: &String| name.bytes().all(|byte| byte.is_ascii_digit());
+    let processes = host.tree.names("proc").into_iter().filter(is_number);
+    let programs = processes.filter_map(|id| host.tree.text(&format!("proc/{id}/comm")));
+    if let Some(found) = programs.into_iter().find(|name| TIME_KEEPERS.contains(&name.as_str())) {
+        return Finding::good(NAME, format!("{found} keeps the clock"));
+    }
+    Finding::not_good(Judgement::Note, NAME, "no program keeps the clock right (or none is seen)")
+        .wanted("chrony, ntpd, systemd-timesyncd or PTP")
+        .because(
+            "routers' times more than 60 s ahead of this clock are not believed, and several \
+             collectors' logs cannot be set side by side",
+        )
+        .mended_by(Remedy::Command("apt-get install chrony".to_owned()))
+}
