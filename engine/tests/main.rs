@@ -6,6 +6,7 @@ mod frr;
 mod protocol;
 mod program;
 mod doctor;
+mod assets;
 mod process;
 mod sender;
 mod sessions;

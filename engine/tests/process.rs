@@ -67,7 +67,8 @@ pub(crate) struct Process {
     seen: Vec<Value>,
     /// Where routers connect to.
     pub(crate) listen: SocketAddr,
-    http: SocketAddr,
+    /// Where the HTTP side answers.
+    pub(crate) http: SocketAddr,
     config: PathBuf,
     head: String,
 }

@@ -244,6 +244,65 @@ fn a_script_of_a_host_without_fault_does_nothing() {
     assert!(text.lines().all(is_comment), "{text}");
 }
 
+/// A file of `tuning/assets`.
+fn asset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(name)
+}
+
+#[test]
+fn the_installed_settings_are_enough_for_fifty_thousand_routers() {
+    let text = fs::read_to_string(asset("sysctl.d/90-stormdrain.conf")).unwrap();
+    let settings = text.lines().filter_map(|line| line.split_once(" = "));
+    let files: Vec<(String, &str)> = settings
+        .map(|(name, value)| (format!("proc/sys/{}", name.replace('.', "/")), value))
+        .collect();
+    assert!(files.len() > 5);
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(path, value)| (path.as_str(), *value)).collect();
+    let host = MadeUp::new("installed", &files);
+    let fleet = Fleet { routers: 50_000, changes: 2_000, keys: 7_000, ..FLEET };
+    let open: Vec<Finding> = host
+        .examine(fleet, &observed())
+        .into_iter()
+        .filter(|finding| matches!(finding.remedy, Some(Remedy::Sysctl(..))))
+        .collect();
+    assert_eq!(open, []);
+}
+
+#[test]
+fn receiving_is_spread_over_the_processors_that_are_online() {
+    let host = MadeUp::new(
+        "spread",
+        &[
+            ("sys/devices/system/cpu/online", "0-2,33\n"),
+            ("sys/class/net/eth1/queues/rx-0/rps_cpus", "0\n"),
+            ("sys/class/net/eth1/queues/rx-1/rps_cpus", "0\n"),
+            ("sys/class/net/eth1/device/msi_irqs/40", ""),
+            ("sys/class/net/eth1/device/msi_irqs/41", ""),
+            ("proc/irq/40/smp_affinity_list", "0-33\n"),
+            ("proc/irq/41/smp_affinity_list", "0-33\n"),
+        ],
+    );
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command.arg(asset("spread-receiving.sh")).args(arguments).env("ROOT", &host.0);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let queue = |number| host.0.join(format!("sys/class/net/eth1/queues/rx-{number}/rps_cpus"));
+    let (code, printed) = run(&["eth1"]);
+    assert_eq!((code, printed.lines().count()), (Some(0), 4), "{printed}");
+    assert_eq!(fs::read_to_string(queue(0)).unwrap(), "0\n", "nothing is changed unasked");
+    assert_eq!(run(&["eth1", "--apply"]), (Some(0), printed));
+    for number in [0, 1] {
+        assert_eq!(fs::read_to_string(queue(number)).unwrap(), "00000002,00000007\n");
+    }
+    let interrupt = |number: u32| host.0.join(format!("proc/irq/{number}/smp_affinity_list"));
+    assert_eq!(fs::read_to_string(interrupt(40)).unwrap(), "0\n");
+    assert_eq!(fs::read_to_string(interrupt(41)).unwrap(), "1\n");
+    assert_eq!(run(&["eth9"]).0, Some(2));
+}
+
 #[test]
 fn thousands_stand_apart() {
     assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
