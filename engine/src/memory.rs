@@ -27,6 +27,8 @@ pub(crate) const BATCH_BLOCKS_MAX: u64 = 8;
 const BATCH_BYTES_MIN: u64 = 256 << 10;
 /// Of the batch: what collects, what flies, and what the columns of the open block have spare.
 const BATCHES: u64 = 3;
+/// Bytes that tables may take for each that surges give for it.
+const TABLE_PER_GIVEN: u64 = 3;
 /// The least that surges and tables need together.
 const VARIABLE_BYTES_MIN: u64 = 8 << 20;
 /// The budget of settings that leave it to the program which reads how much memory there is.
@@ -113,7 +115,7 @@ impl Budget {
         }
         Some(Budget {
             total_bytes: total,
-            table_bytes_max: variable / 4 * 3,
+            table_bytes_max: variable / 4 * TABLE_PER_GIVEN,
             surge_bytes_most: variable / 2,
             surge_bytes_least: variable / 4,
             connections_max: connections,
@@ -142,11 +144,10 @@ impl Budget {
 
     /// What all surges may take while all tables take so much.
     pub fn surge_bytes_max(&self, table_bytes: u64) -> u64 {
+        // Tables may take three times what surges give: a straight line, asked for with every
+        // receive, without a division by a number that is only known at the start.
         let given = self.surge_bytes_most - self.surge_bytes_least;
-        let used = u128::from(table_bytes.min(self.table_bytes_max));
-        let taken = u128::from(given) * used / u128::from(self.table_bytes_max.max(1));
-        // It is a part of `given`.
-        self.surge_bytes_most - u64::try_from(taken).unwrap_or(given)
+        self.surge_bytes_most - (table_bytes / TABLE_PER_GIVEN).min(given)
     }
 }
 

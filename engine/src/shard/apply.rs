@@ -76,7 +76,7 @@ impl Shard {
         self.commit.touch(now);
         let sequence = self.take_place(connection, session, unit.sequence, time, now);
         if session.acks && session.mode == InputMode::Framed {
-            self.commit.acknowledge(connection.id, sequence);
+            self.commit.acknowledge(connection, sequence);
             self.counters.add(Metric::AcksPushed, 1);
         }
         let count = unit_mappings(unit);
@@ -278,7 +278,7 @@ impl Shard {
             session.state.sequence_last = session.state.sequence_last.max(sequence);
             if session.acks {
                 // The gap row is durable before the sender lets go of the frame.
-                self.commit.acknowledge(connection.id, sequence);
+                self.commit.acknowledge(connection, sequence);
                 self.counters.add(Metric::AcksPushed, 1);
             }
         }

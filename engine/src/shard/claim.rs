@@ -27,7 +27,7 @@ use crate::wire::{Rejection, UnitKind};
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) slot: Slot,
-    /// What its table counts for in the sum of this shard.
+    /// What its table counts for in the sum of this shard; while a session has it, that knows.
     pub(crate) counted: Size,
     claims: VecDeque<Claim>,
     /// The source and the time of the newest connection that has spoken for the router.
@@ -229,7 +229,7 @@ impl Shard {
                         return;
                     }
                     home_pop(&mut self.homes, router);
-                    if let Some(holder) = self.connections.get(&holder) {
+                    if let Some(holder) = self.connections.get(holder) {
                         let holder = holder.peer;
                         self.refuse_claim(claim, Cause::IdentityConflict, holder, now);
                     }
@@ -244,7 +244,7 @@ impl Shard {
 
     /// The newest session of one source wins; of two sources the active one keeps the id.
     fn may_supersede(&self, claim: Claim, holder: ConnectionId, now: Now) -> bool {
-        let Some(holder) = self.connections.get(&holder) else { return true };
+        let Some(holder) = self.connections.get(holder) else { return true };
         let silent_us = now.monotonic_us.saturating_sub(holder.heard_us);
         holder.ended.is_some()
             || holder.peer.ip() == claim.peer.ip()
@@ -261,14 +261,14 @@ impl Shard {
     }
 
     fn refuse_connection(&mut self, id: ConnectionId, cause: Cause, detail: String, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         if matches!(connection.phase, Phase::Claiming(_)) {
             self.notice(&connection, cause, &detail, now);
             let held_before = connection.held_bytes();
             self.finish(&mut connection, Reason::Rejected(cause), now);
             self.surge_changed(held_before, connection.held_bytes());
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
     }
 
     /// The state is here and idle: gives it to a connection of this shard, or promises it.
@@ -281,7 +281,7 @@ impl Shard {
             home.slot = Slot::Leaving { state, after, to: claim };
             return self.give_durable(claim.router, now);
         }
-        let phase = self.connections.get(&claim.connection).map(|connection| &connection.phase);
+        let phase = self.connections.get(claim.connection).map(|connection| &connection.phase);
         let waits = matches!(phase, Some(Phase::Claiming(it)) if it.router == claim.router);
         if !waits {
             // It has gone in the meantime.
@@ -296,7 +296,8 @@ impl Shard {
         }
         home.slot = Slot::Active(claim.connection);
         home.newest = claim.opened.map(|opened| (claim.peer.ip(), opened)).or(home.newest);
-        self.begin_session(claim.connection, state, now);
+        let counted = std::mem::take(&mut home.counted);
+        self.begin_session(claim.connection, state, counted, now);
         self.enqueue(claim.connection);
     }
 

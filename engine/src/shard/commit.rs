@@ -7,7 +7,6 @@
 //! Not:  what a row says (`apply`, `session`); how it is laid out (storage `log`); a full disk
 //!       (`room`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use storage::log::BlockBuilder;
@@ -15,6 +14,7 @@ use storage::row::{LedgerRow, Row, SessionRow};
 use storage::time::{Hour, MICROS_PER_SECOND};
 
 use super::Shard;
+use super::connection::Connection;
 use super::room::Waiting;
 use crate::io::disk::is_out_of_room;
 use crate::io::{ConnectionId, Now, Op};
@@ -27,6 +27,17 @@ pub(crate) struct Ack {
     pub(crate) sequence: u64,
     pub(crate) frames: u64,
 }
+
+/// Where the ack of a connection is among those of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AckPlace {
+    /// The batch; no batch has the number 0.
+    batch: u64,
+    index: usize,
+}
+
+/// The acks of a batch: one per connection, in the order in which they were asked for first.
+type Acks = Vec<(ConnectionId, Ack)>;
 
 /// How long before the end of its hour a file is followed by the next one's being made ahead.
 const PREPARE_S_MIN: i64 = 20;
@@ -43,7 +54,7 @@ struct Flight {
     rows: u64,
     began_us: u64,
     first_row_us: u64,
-    acks: BTreeMap<ConnectionId, Ack>,
+    acks: Acks,
 }
 
 /// The batch that collects, and the one in flight. Batches are numbered from 1.
@@ -56,7 +67,9 @@ pub(crate) struct Commit {
     collecting: u64,
     durable: u64,
     flight: Option<Flight>,
-    acks: BTreeMap<ConnectionId, Ack>,
+    acks: Acks,
+    /// Memory of the acks of the last batch, to be used again.
+    spare_acks: Acks,
     /// When the batch that collects got its first row.
     first_row_us: Option<u64>,
     /// Memory of the last batch, to be used again.
@@ -86,7 +99,8 @@ impl Commit {
             collecting: 1,
             durable: 0,
             flight: None,
-            acks: BTreeMap::new(),
+            acks: Acks::new(),
+            spare_acks: Acks::new(),
             first_row_us: None,
             spare: Vec::new(),
             hour: None,
@@ -121,10 +135,15 @@ impl Commit {
     }
 
     /// Acknowledges `sequence` when everything up to here is durable.
-    pub(crate) fn acknowledge(&mut self, connection: ConnectionId, sequence: u64) {
-        let ack = self.acks.entry(connection).or_insert(Ack { sequence, frames: 0 });
-        ack.sequence = ack.sequence.max(sequence);
-        ack.frames += 1;
+    pub(crate) fn acknowledge(&mut self, connection: &mut Connection, sequence: u64) {
+        if connection.ack.batch != self.collecting {
+            connection.ack = AckPlace { batch: self.collecting, index: self.acks.len() };
+            self.acks.push((connection.id, Ack { sequence, frames: 0 }));
+        }
+        if let Some((_, ack)) = self.acks.get_mut(connection.ack.index) {
+            ack.sequence = ack.sequence.max(sequence);
+            ack.frames += 1;
+        }
     }
 
     /// The batch whose durability covers every row and ack so far.
@@ -197,9 +216,9 @@ impl Shard {
     /// Closes the books of every session into the block that collects, and the block.
     fn seal(&mut self, now: Now) {
         for id in std::mem::take(&mut self.dirty) {
-            if let Some(mut connection) = self.connections.remove(&id) {
+            if let Some(mut connection) = self.connections.remove(id) {
                 self.settle_books(&mut connection, now.wall);
-                self.connections.insert(id, connection);
+                self.connections.insert(connection);
             }
         }
         if self.commit.builder.is_empty() {
@@ -219,7 +238,8 @@ impl Shard {
     fn write_batch(&mut self, now: Now) {
         self.seal(now);
         let first_row_us = self.commit.first_row_us.take().unwrap_or(now.monotonic_us);
-        let acks = std::mem::take(&mut self.commit.acks);
+        let spare = std::mem::take(&mut self.commit.spare_acks);
+        let acks = std::mem::replace(&mut self.commit.acks, spare);
         let rows = std::mem::take(&mut self.commit.rows_sealed);
         let spare = std::mem::take(&mut self.commit.spare);
         let bytes = std::mem::replace(&mut self.commit.sealed, spare);
@@ -288,15 +308,16 @@ impl Shard {
         self.commit_if_due(now);
     }
 
-    fn acknowledge_all(&mut self, acks: BTreeMap<ConnectionId, Ack>) {
-        for (connection, ack) in acks {
+    fn acknowledge_all(&mut self, mut acks: Acks) {
+        for (connection, ack) in acks.drain(..) {
             self.counters.add(Metric::AcksSent, ack.frames);
-            if self.connections.contains_key(&connection) {
+            if self.connections.get(connection).is_some() {
                 let mut bytes = Vec::new();
                 wire::frame::encode_ack(ack.sequence, &mut bytes);
                 self.ops.push_back(Op::Send { connection, bytes });
             }
         }
+        self.commit.spare_acks = acks;
     }
 
     /// The batch in flight is not durable. On a full disk it is tried again until there is room.
@@ -324,7 +345,7 @@ impl Shard {
              more; mend the disk or the folder, then start the collector, which cuts off what is \
              not whole; senders that ask for acks send again what is missing"
         );
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let ids = self.connections.ids();
         for id in ids {
             self.pause_receive(id);
         }

@@ -13,7 +13,9 @@ use storage::row::{Cause, InputMode, Reason};
 use storage::time::Micros;
 
 use super::books::Books;
+use super::commit::AckPlace;
 use super::pressure::Pause;
+use super::reserve::Size;
 use super::storm::Coming;
 use super::stuck::Turn;
 use super::surge::Surge;
@@ -66,6 +68,8 @@ pub(crate) struct Connection {
     pub(crate) queued: bool,
     /// Whether its books have something for the next block.
     pub(crate) dirty: bool,
+    /// Where its ack is among those of a batch.
+    pub(crate) ack: AckPlace,
 }
 
 /// Where a connection is in its life.
@@ -104,6 +108,8 @@ pub(crate) struct Claiming {
 pub(crate) struct Session {
     pub(crate) router: RouterId,
     pub(crate) state: Box<RouterState>,
+    /// What its table counts for in the sum of this shard.
+    pub(crate) counted: Size,
     pub(crate) generation: u32,
     pub(crate) mode: InputMode,
     pub(crate) permanent: bool,
@@ -171,6 +177,7 @@ impl Connection {
             silent: false,
             queued: false,
             dirty: false,
+            ack: AckPlace::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Connection, Phase};
 use crate::io::{ConnectionId, Now};
-use crate::metrics::Metric;
+use crate::metrics::{Counters, Metric};
 use crate::registry::Claim;
 use crate::wire::{Rejection, Step};
 
@@ -22,6 +22,10 @@ const SLICE_BYTES: usize = 64 << 10;
 const SLICE_MAPPINGS: u64 = 1_024;
 /// Units digested of one connection before it is another's turn: FPM messages are small.
 const SLICE_UNITS: usize = 512;
+
+/// Connections that a slice goes on to, while they say little and nobody waits to be read: what is
+/// looked at after a slice is looked at once for all of them.
+const SLICE_CONNECTIONS: usize = 16;
 
 /// How a slice goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +41,29 @@ pub(crate) enum Flow {
 }
 
 impl Shard {
-    /// Digests one slice of the connection whose turn it is.
+    /// Digests one slice: of the connection whose turn it is, and of those behind it as long as
+    /// nobody waits to be read and a quarter of a slice is not done.
     pub(crate) fn digest_slice(&mut self, now: Now) {
+        let done = |counters: &Counters| {
+            let bytes = counters.get(Metric::SurgePoppedBytes);
+            (bytes, counters.get(Metric::MappingsFramed))
+        };
+        let (bytes, mappings) = done(&self.counters);
+        let (bytes_max, mappings_max) =
+            (bytes + SLICE_BYTES as u64 / 4, mappings + SLICE_MAPPINGS / 4);
+        for _ in 0..SLICE_CONNECTIONS {
+            self.digest_next(now);
+            let (bytes, mappings) = done(&self.counters);
+            if bytes >= bytes_max || mappings >= mappings_max || self.unread() > 0 {
+                return;
+            }
+        }
+    }
+
+    /// Digests one slice of the connection whose turn it is.
+    fn digest_next(&mut self, now: Now) {
         let Some(id) = self.ready.pop_front() else { return };
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         connection.queued = false;
         let held_before = connection.held_bytes();
         let flow = self.digest_connection(&mut connection, now);
@@ -54,7 +77,7 @@ impl Shard {
         if flow == Flow::Wait {
             self.hold_back(&mut connection, now);
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
         match flow {
             Flow::On => self.enqueue(id),
             Flow::Claim(claim) => self.claim(claim, now),
@@ -69,7 +92,7 @@ impl Shard {
 
     /// Puts a connection into the queue of those that have something to digest.
     pub(crate) fn enqueue(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id)
+        if let Some(connection) = self.connections.get_mut(id)
             && !connection.queued
         {
             connection.queued = true;

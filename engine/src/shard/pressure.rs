@@ -144,7 +144,7 @@ impl Shard {
     /// Bytes came in: a surge that is larger than the room that is left is not read any more.
     pub(crate) fn press(&mut self, grown: ConnectionId, now: Now) {
         let room = self.surge_room();
-        let Some(connection) = self.connections.get(&grown) else { return };
+        let Some(connection) = self.connections.get(grown) else { return };
         if signed(connection.held_bytes() as u64) < room {
             return;
         }
@@ -159,7 +159,7 @@ impl Shard {
         let ids = if self.pressure.is_spent {
             std::mem::take(&mut self.pressure.resumed)
         } else {
-            self.connections.keys().copied().collect()
+            self.connections.ids()
         };
         self.pressure.is_spent = true;
         for id in ids {
@@ -169,7 +169,7 @@ impl Shard {
 
     fn press_one(&mut self, id: ConnectionId, now: Now) {
         let favoured = self.pressure.favours(id);
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get(id) else { return };
         let excepted = (favoured && !connection.queued) || connection.turn.is_some();
         if excepted || !connection.is_live() {
             return;
@@ -182,7 +182,7 @@ impl Shard {
         if !self.pause_receive(id) {
             return;
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let pause = Pause { held_bytes: connection.held_bytes(), since_us: now.monotonic_us };
         connection.paused = Some(pause);
         self.counters.add(Metric::ReceivePauses, 1);
@@ -195,7 +195,7 @@ impl Shard {
     /// A paused connection with nothing to digest lacks the rest of its unit: it waits for a
     /// favour.
     fn note_hunger(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.paused.is_some() && !connection.queued && !connection.hungry {
             connection.hungry = true;
             self.pressure.hungry.push_back(id);
@@ -221,7 +221,7 @@ impl Shard {
 
     /// A slice of a connection was digested: what it holds is another amount now.
     pub(crate) fn reconsider(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let held_bytes = connection.held_bytes();
         let Some(pause) = &mut connection.paused else { return };
         let held_before = std::mem::replace(&mut pause.held_bytes, held_bytes);
@@ -254,7 +254,7 @@ impl Shard {
             let Some(id) = hungry.or_else(|| self.pressure.stalled.pop_front()) else { return };
             let is_stuck = self.ready.is_empty();
             let room = self.surge_room();
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
             let lacks = connection.needed.saturating_sub(connection.surge.waiting());
             let fits = room >= signed(2 * (lacks + connection.held_bytes()) as u64);
             let since_us = connection.paused.map_or(now.monotonic_us, |pause| pause.since_us);
@@ -285,7 +285,7 @@ impl Shard {
 
     fn favour_goes_on(&mut self, favour: Favour, now: Now) -> bool {
         let id = favour.connection;
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         if !connection.is_live() || connection.ended.is_some() {
             return false;
         }
@@ -308,7 +308,7 @@ impl Shard {
             return false;
         }
         self.pause_for_room(id, now);
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(id) {
             connection.hungry = true;
             self.pressure.stalled.push_back(id);
         }
@@ -322,7 +322,7 @@ impl Shard {
 
     /// Closes a session whose unit does not get whole although it alone is read.
     fn give_up(&mut self, id: ConnectionId, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         let held_before = connection.held_bytes();
         let cause = Cause::SurgeShare;
         let detail = format!(
@@ -332,12 +332,12 @@ impl Shard {
         self.reject(&mut connection, &Rejection { cause, detail: detail.into() }, 0, now);
         self.finish(&mut connection, Reason::Rejected(cause), now);
         self.surge_changed(held_before, connection.held_bytes());
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
     }
 
     /// Reads a connection again; whether it was not being read and can be.
     pub(crate) fn resume(&mut self, id: ConnectionId, now: Now) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         let pause = connection.paused.take();
         let wanted = connection.is_live() && connection.ended.is_none();
         let resumes = wanted && !connection.receiving && !connection.silent;
@@ -359,7 +359,7 @@ impl Shard {
 
     /// Stops reading a connection; whether it was being read.
     pub(crate) fn pause_receive(&mut self, id: ConnectionId) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         if !connection.receiving || connection.silent {
             return false;
         }
@@ -396,7 +396,7 @@ impl Shard {
             if signed(held_bytes as u64) + brings > room / 16 * 15 {
                 break;
             }
-            let Some(connection) = self.connections.get(&id) else { break };
+            let Some(connection) = self.connections.get(id) else { break };
             if connection.held_bytes() > held_bytes {
                 // What was under way when it was paused has come since.
                 self.reconsider(id);

@@ -56,11 +56,9 @@ impl Size {
 
 impl Shard {
     /// The table of a session may have become another size, or what its decoder keeps.
-    pub(crate) fn recount(&mut self, session: &Session, decoder_bytes: usize) {
-        if let Some(home) = self.homes.get_mut(&session.router) {
-            let after = Size::of(&session.state.table, decoder_bytes);
-            self.tables.recount(&self.memory, &mut home.counted, after);
-        }
+    pub(crate) fn recount(&mut self, session: &mut Session, decoder_bytes: usize) {
+        let after = Size::of(&session.state.table, decoder_bytes);
+        self.tables.recount(&self.memory, &mut session.counted, after);
     }
 
     /// When the tables are full, turns mappings into rejected ones: those of new keys and those

@@ -38,7 +38,7 @@ impl Shard {
             waiting.again_us = again_us;
             return;
         }
-        for connection in self.connections.values() {
+        for connection in self.connections.iter() {
             if connection.receiving && !connection.silent {
                 self.ops.push_back(Op::PauseReceive { connection: connection.id });
             }
@@ -65,9 +65,9 @@ impl Shard {
             return;
         }
         self.counters.set(Metric::LogFailed, 0);
-        let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        let ids = self.connections.ids();
         for id in ids {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.receiving && !connection.silent {
                 // A time in which it was not read is no quiet time of the router.
                 connection.heard_us = now.monotonic_us;

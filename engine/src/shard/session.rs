@@ -9,10 +9,12 @@ use storage::router::RouterState;
 use storage::row::{Cause, InputMode, Reason, SessionEvent};
 use storage::time::Micros;
 
+use super::Shard;
 use super::claim::Slot;
 use super::connection::{Claiming, Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
-use super::{Shard, Timer};
+use super::reserve::Size;
+use super::timers::Timer;
 use crate::io::{ConnectionId, Now, Op};
 use crate::metrics::Metric;
 use crate::wire::{Hello, Unit, UnitKind};
@@ -23,9 +25,10 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         mut state: Box<RouterState>,
+        counted: Size,
         now: Now,
     ) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         let held_before = connection.held_bytes();
         let phase = std::mem::replace(&mut connection.phase, Phase::Nameless);
         let Phase::Claiming(claiming) = phase else {
@@ -47,6 +50,7 @@ impl Shard {
             router,
             generation: row.position.generation,
             state,
+            counted,
             mode,
             permanent,
             acks: hello.is_some_and(|hello| hello.acks),
@@ -65,7 +69,7 @@ impl Shard {
         }
         if mode == InputMode::Fpm {
             let due_us = connection.heard_us + self.settings.snapshot_quiet_us;
-            self.timers.insert((due_us, Timer::Quiet(id)));
+            self.timers.insert(due_us, Timer::Quiet(id));
         }
         let is_hello = hello.is_some();
         let entries = (session.announced || session.snapshot != Snapshot::Closed)
@@ -79,7 +83,7 @@ impl Shard {
             self.finish(&mut connection, reason, now);
         }
         self.surge_changed(held_before, connection.held_bytes());
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
     }
 
     /// The router begins to send its full table.
@@ -152,7 +156,7 @@ impl Shard {
     /// Nothing more is read from this connection; what was read is digested, then it is over.
     pub(crate) fn end_reading(&mut self, id: ConnectionId, reason: Reason) {
         self.pause_receive(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_live() {
             connection.ended.get_or_insert(reason);
             connection.needed = 0;
@@ -234,8 +238,9 @@ impl Shard {
         let (router, last) = (Some(session.router), session.state.sequence_last);
         self.settle_with(connection, router, session.generation, last, now.wall);
         // What the decoder kept is gone with the session.
-        self.recount(&session, 0);
+        self.recount(&mut session, 0);
         if let Some(home) = self.homes.get_mut(&session.router) {
+            home.counted = session.counted;
             home.slot = Slot::Idle(session.state);
         }
         self.freed.push(session.router);
@@ -282,7 +287,7 @@ impl Shard {
             return;
         }
         for id in std::mem::take(&mut self.closing) {
-            let Some(connection) = self.connections.get_mut(&id) else {
+            let Some(connection) = self.connections.get_mut(id) else {
                 self.closing.push(id);
                 continue;
             };
@@ -299,13 +304,13 @@ impl Shard {
 
     /// Ends a connection that still waits for its router's state.
     pub(crate) fn finish_if_claiming(&mut self, id: ConnectionId, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         if matches!(connection.phase, Phase::Claiming(_)) {
             let held_before = connection.held_bytes();
             self.finish(&mut connection, Reason::CollectorStopped, now);
             self.surge_changed(held_before, connection.held_bytes());
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
         self.close_finished();
     }
 

@@ -15,8 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Shard;
 use super::connection::{Connection, Phase};
-use super::{Shard, Timer};
+use super::timers::Timer;
 use crate::io::{ConnectionId, Now, Op};
 use crate::memory::signed;
 use crate::metrics::Metric;
@@ -153,7 +154,7 @@ impl Shard {
 
     /// The first bytes of a connection have come: it is going to say a snapshot, most likely.
     pub(crate) fn expect_newcomer(&mut self, id: ConnectionId, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         let bytes = self.counted(self.storm.learned.snapshot_bytes);
         self.storm.tickets += 1;
         let ticket = self.storm.tickets;
@@ -161,7 +162,7 @@ impl Shard {
         let coming = Coming { bytes, from, ticket, stage: Stage::Admitted };
         let fits = self.storm.queue.is_empty() && self.has_headroom(bytes);
         self.admit_or_wait(&mut connection, coming, fits, now);
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
     }
 
     /// The router is known: its snapshot is on its way, or `None` is.
@@ -194,7 +195,7 @@ impl Shard {
 
     /// Bytes have come on a connection of which a snapshot is expected.
     pub(crate) fn coming_came(&mut self, id: ConnectionId, count: u64) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(coming) = &mut connection.coming else { return };
         let part = coming.bytes.min(count);
         coming.bytes -= part;
@@ -231,17 +232,17 @@ impl Shard {
 
     /// An admitted session that says nothing does not keep room from those that wait.
     pub(crate) fn coming_due(&mut self, id: ConnectionId, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         if let Some(Coming { stage: Stage::Admitted, .. }) = connection.coming {
             let quiet_us = connection.heard_us + QUIET_US;
             if connection.receiving && quiet_us <= now.monotonic_us {
                 self.take_coming(&mut connection);
             } else {
                 let again_us = quiet_us.max(now.monotonic_us + QUIET_US / 4);
-                self.timers.insert((again_us, Timer::Coming(id)));
+                self.timers.insert(again_us, Timer::Coming(id));
             }
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
     }
 
     /// Reads those whose turn has come and whose snapshots fit; one at least is always read.
@@ -250,16 +251,16 @@ impl Shard {
             return;
         }
         while let Some((_, &id)) = self.storm.queue.first_key_value() {
-            let waits = self.connections.get(&id).and_then(|connection| connection.coming);
+            let waits = self.connections.get(id).and_then(|connection| connection.coming);
             let bytes = waits.map_or(0, |coming| coming.bytes);
             if self.storm.admitted > 0 && !self.has_headroom(bytes) {
                 break;
             }
-            let Some(mut connection) = self.connections.remove(&id) else { break };
+            let Some(mut connection) = self.connections.remove(id) else { break };
             if let Some(coming) = self.take_coming(&mut connection) {
                 self.admit(&mut connection, coming, now);
             }
-            self.connections.insert(id, connection);
+            self.connections.insert(connection);
         }
         self.storm.look_due_us = now.monotonic_us + LOOK_US;
         self.follow_storm(now);
@@ -328,7 +329,7 @@ impl Shard {
         connection.coming = Some(Coming { stage: Stage::Admitted, ..coming });
         self.storm.admitted += 1;
         self.coming_changed(signed(coming.bytes));
-        self.timers.insert((now.monotonic_us + QUIET_US, Timer::Coming(connection.id)));
+        self.timers.insert(now.monotonic_us + QUIET_US, Timer::Coming(connection.id));
         self.read_on(connection, now);
     }
 

@@ -54,6 +54,9 @@ impl Shard {
     /// far as there is room, so that they do not come all at once, for all of it beyond that.
     pub(crate) fn guard_stuck(&mut self, now: Now) {
         self.end_turns(now);
+        if self.unread() == 0 {
+            return;
+        }
         let max = signed(self.memory.surge_bytes_max());
         let turn_bytes = self.turn_bytes();
         let guard_us = self.settings.stuck_guard_us;
@@ -63,7 +66,7 @@ impl Shard {
                 return;
             }
             let beyond = if unread_us < guard_us { 0 } else { max / 16 };
-            let held = self.connections.get(&id).map_or(0, |connection| connection.held_bytes());
+            let held = self.connections.get(id).map_or(0, |connection| connection.held_bytes());
             let brings = turn_bytes.max(signed(chunk_bytes(held) as u64));
             let is_late = unread_us > guard_us / 4 * 5;
             if self.surge_room() + beyond < self.guard.open * turn_bytes + brings {
@@ -86,7 +89,7 @@ impl Shard {
     }
 
     /// How many connections are not read, for whatever reason.
-    fn unread(&self) -> u64 {
+    pub(crate) fn unread(&self) -> u64 {
         self.pressure.paused() as u64 + self.storm.waiting()
     }
 
@@ -113,7 +116,7 @@ impl Shard {
     /// Reads a connection a little, that is not read for whatever reason.
     fn give_turn(&mut self, id: ConnectionId, bytes: u64, now: Now) {
         let until_us = now.monotonic_us + TURN_US;
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         self.wait_anew(&mut connection, now);
         let wanted = connection.is_live() && connection.ended.is_none() && !connection.silent;
         if wanted && connection.turn.is_none() {
@@ -128,7 +131,7 @@ impl Shard {
             connection.heard_us = now.monotonic_us;
             self.ask_to_receive(id);
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
         if !is_waiting {
             self.resume(id, now);
         }
@@ -136,7 +139,7 @@ impl Shard {
 
     /// Bytes came in a turn.
     pub(crate) fn turn_came(&mut self, id: ConnectionId, count: u64, now: Now) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(turn) = &mut connection.turn else { return };
         turn.bytes_left = turn.bytes_left.saturating_sub(count);
         if turn.bytes_left == 0 {
@@ -152,13 +155,13 @@ impl Shard {
     }
 
     fn end_turn(&mut self, id: ConnectionId, now: Now) {
-        let Some(mut connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         self.end_turn_of(&mut connection);
         let waits = connection.waits_with_snapshot();
         if waits {
             self.stop_reading(&mut connection);
         }
-        self.connections.insert(id, connection);
+        self.connections.insert(connection);
         if !waits {
             self.press(id, now);
         }
@@ -168,7 +171,7 @@ impl Shard {
     fn end_turns(&mut self, now: Now) {
         while let Some(&(until_us, id)) = self.guard.turns.front() {
             let begun_us = until_us - TURN_US;
-            let turn = self.connections.get(&id).and_then(|connection| connection.turn);
+            let turn = self.connections.get(id).and_then(|connection| connection.turn);
             let is_open = turn.is_some_and(|turn| turn.until_us == until_us);
             let is_empty = self.drained_us > begun_us + TURN_US_MIN;
             if is_open && !is_empty && until_us > now.monotonic_us {

@@ -6,10 +6,12 @@ use storage::log::{Filter, verify};
 use storage::mapping::{
     Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, RouterId, TimeSource,
 };
-use storage::row::{ChangeKind, Row};
+use storage::row::{Cause, ChangeKind, Row};
 use storage::time::{Hour, Micros};
 
 use super::*;
+use crate::memory::Budget;
+use crate::settings::Settings;
 use crate::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, decode_ack, encode_empty};
 use crate::wire::hello::write_hello;
 use crate::wire::xml::write::write_document;

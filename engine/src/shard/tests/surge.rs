@@ -52,7 +52,7 @@ fn digest(bench: &mut Bench) {
 }
 
 fn held(bench: &Bench) -> usize {
-    bench.shard.connections.values().map(|connection| connection.held_bytes()).sum()
+    bench.shard.connections.iter().map(|connection| connection.held_bytes()).sum()
 }
 
 fn router(number: u8) -> RouterId {
