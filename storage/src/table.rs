@@ -16,14 +16,18 @@ use crate::row::{Basis, ChangeKind, Flags, Position, Stamp};
 use crate::time::{MICROS_PER_HOUR, Micros};
 
 mod arena;
+mod index;
 mod pack;
+mod record;
+mod room;
 mod round;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use arena::{Arena, Header, Marks, Place, Record};
+use arena::{Arena, Place};
 use pack::Reader;
+use record::{Glance, Header, Marks, Record};
 use round::Item;
 
 pub use round::Round;
@@ -303,11 +307,11 @@ impl RouterTable {
             };
             return self.change(ChangeKind::Added, item, mapping, basis, previous, stamp);
         };
-        let previous = Some(self.entries.changed(place));
+        let Glance { seen, marks, changed } = self.entries.glance(place);
+        let previous = Some(changed);
         if mapping.operation == Operation::None {
             return self.change(ChangeKind::Withdrawn, item, mapping, basis, previous, stamp);
         }
-        let (seen, marks) = self.entries.seen_and_marks(place);
         let first_seen = seen != self.epoch;
         if first_seen {
             self.entries.set_seen(place, self.epoch);
@@ -407,7 +411,7 @@ impl RouterTable {
         };
         let mut counts = snapshot.counts;
         let epoch = self.epoch;
-        let unseen = |place: &Place| self.entries.seen_and_marks(*place).0 != epoch;
+        let unseen = |place: &Place| self.entries.glance(*place).seen != epoch;
         let key_of = |place: Place| Reader::new(self.entries.record(place).key).key();
         let mut keys: Vec<Key> = self.entries.places().filter(unseen).map(key_of).collect();
         keys.sort_unstable();
@@ -467,7 +471,7 @@ impl RouterTable {
         mapping.event_time = arrival.collection_time;
         mapping.time_source = TimeSource::Collector;
         let mut item = Item::of(&mapping, &mut self.entries);
-        let previous = item.place(&self.entries).map(|place| self.entries.changed(place));
+        let previous = item.place(&self.entries).map(|place| self.entries.glance(place).changed);
         let mut stamp = self.stamp_of(arrival);
         self.fill_stamp(&mut stamp, kind, &mapping, Basis::Swept, previous);
         stamp.not_before = not_before;
@@ -604,14 +608,14 @@ impl RouterTable {
         let Some(place) = self.place(key) else {
             return false;
         };
-        let (_, marks) = self.entries.seen_and_marks(place);
+        let marks = self.entries.glance(place).marks;
         self.entries.set_marks(place, alter(marks));
         true
     }
 
     /// Forgets what the lists say of an entry that is about to be replaced or removed.
     fn unmark(&mut self, place: Place, mapping: &Mapping) {
-        let (_, marks) = self.entries.seen_and_marks(place);
+        let marks = self.entries.glance(place).marks;
         if marks == Marks::NONE {
             return;
         }

@@ -35,6 +35,7 @@ pub(super) struct Item {
     place: Option<Place>,
     /// Of the arena when it was looked up.
     version: u32,
+    compactions: u32,
     /// The entry had this value when the arena had counted so many overwrites.
     same_at: Option<u32>,
 }
@@ -48,6 +49,7 @@ impl Item {
             candidate: None,
             place: None,
             version: 0,
+            compactions: 0,
             same_at: None,
         }
     }
@@ -80,7 +82,7 @@ impl Item {
 
     /// Looks where the router's order says that it is.
     fn expect(&mut self, arena: &mut Arena) -> bool {
-        self.version = arena.version();
+        self.stamp(arena);
         if let Some(place) = arena.confirm_expected(self.body()) {
             self.place = Some(place);
             self.same_at = Some(arena.overwrites());
@@ -93,7 +95,13 @@ impl Item {
     fn hash_and_find(&mut self, arena: &Arena) {
         let hash = self.hash(arena);
         self.place = arena.find(hash, self.key());
-        self.version = arena.version();
+        self.same_at = None;
+        self.stamp(arena);
+    }
+
+    /// Notes when it was looked up.
+    fn stamp(&mut self, arena: &Arena) {
+        (self.version, self.compactions) = (arena.version(), arena.compactions());
     }
 
     /// Key and value, each behind its length.
@@ -129,11 +137,23 @@ impl Item {
     }
 
     /// Where the entry is now.
+    #[inline]
     pub(super) fn place(&mut self, arena: &Arena) -> Option<Place> {
-        if self.version != arena.version() {
+        if self.version != arena.version() && !self.still_stands(arena) {
             self.hash_and_find(arena);
         }
         self.place
+    }
+
+    /// Whether what has changed since it was looked up was something else, as it nearly always is.
+    #[inline]
+    fn still_stands(&mut self, arena: &Arena) -> bool {
+        let was_found = self.place.filter(|_| self.compactions == arena.compactions());
+        let stands = was_found.is_some_and(|place| arena.still_has_key(place, self.key()));
+        if stands {
+            self.version = arena.version();
+        }
+        stands
     }
 }
 
@@ -173,10 +193,10 @@ fn find_by_hash(items: &mut [Item], arena: &Arena) {
         match item.candidate {
             Some(place) if arena.has_key(place, item.key()) => {
                 item.place = Some(place);
-                item.version = arena.version();
+                item.stamp(arena);
             }
             Some(_) => item.hash_and_find(arena),
-            None => item.version = arena.version(),
+            None => item.stamp(arena),
         }
     }
 }
