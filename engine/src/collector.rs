@@ -28,7 +28,7 @@ use crate::io::disk::{Disk, Room};
 use crate::io::epoll::EpollDriver;
 use crate::io::gate::{Capacity, Places};
 use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
-use crate::io::listener::{DeadPeer, ListenError, listen};
+use crate::io::listener::{DeadPeer, ListenError, adopt, listen};
 use crate::io::uring::Offered;
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
@@ -36,7 +36,7 @@ use crate::memory::{Budget, BudgetError, Memory};
 use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
-use crate::settings::Settings;
+use crate::settings::{SHARDS_MAX, Settings};
 use crate::shard::{Balance, Shard, ShardSettings};
 
 use keeper::Keeper;
@@ -169,9 +169,22 @@ impl Collector {
     }
 
     /// The same, at the times of a clock that is given: what happens once an hour is measured so.
-    pub fn start_at(mut settings: Settings, clock: Clock) -> Result<Collector, StartError> {
+    pub fn start_at(settings: Settings, clock: Clock) -> Result<Collector, StartError> {
+        Collector::start_on(settings, clock, Vec::new())
+    }
+
+    /// The same on listening sockets that were handed over, one per shard; without any, the
+    /// collector listens where the settings say.
+    pub fn start_on(
+        mut settings: Settings,
+        clock: Clock,
+        sockets: Vec<Socket>,
+    ) -> Result<Collector, StartError> {
         settings.resolve_memory();
-        let shards = shard_count(&settings);
+        if settings.shards == 0 && !sockets.is_empty() {
+            settings.shards = sockets.len().min(SHARDS_MAX);
+        }
+        let shards = settings.shard_count();
         let budget = Budget::new(&settings, shards)?;
         settings.connections_max = settings.connections_max.min(budget.connections_max);
         let descriptors =
@@ -186,7 +199,12 @@ impl Collector {
         let publication = Arc::new(Publication::new(shards));
         publication.set_driver(driver.name(), &reason);
         publication.set_memory(Arc::clone(&memory));
-        let listeners = listen(settings.listen, shards, &dead_peer(&settings))?;
+        let dead = dead_peer(&settings);
+        let listeners = if sockets.is_empty() {
+            listen(settings.listen, shards, &dead)?
+        } else {
+            adopt(sockets, shards, &dead)?
+        };
         if let Some(error) = &listeners.unpinned {
             tracing::warn!(%error, "sources are not pinned to shards: tables will move more often");
         }
@@ -563,14 +581,6 @@ fn capacity_of(settings: &Settings, driver: Driver, descriptors: u64, shards: us
     let Capacity { connections, direct, .. } = capacity;
     tracing::info!(connections, descriptors, direct_per_shard = direct, "room for connections");
     capacity
-}
-
-/// The `shards` setting; 0 is one per CPU that this process may use.
-fn shard_count(settings: &Settings) -> usize {
-    match settings.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        shards => shards,
-    }
 }
 
 /// The CPU of each shard; empty = the scheduler decides. A lone shard gains nothing from a pin,

@@ -10,8 +10,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::collector::Collector;
+use engine::collector::{Collector, StartError};
 use engine::command::{self, Command, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, RunArguments};
+use engine::io::clock::Clock;
+use engine::io::listener;
 use engine::policy::Policy;
 use engine::settings::{LogFormat, SettingError, Settings};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -73,7 +75,10 @@ fn run(arguments: &RunArguments) -> u8 {
     let effective = settings.effective();
     let values: Vec<&str> = effective.lines().take_while(|line| !line.is_empty()).collect();
     tracing::info!(named_routers = settings.routers.len(), "in effect: {}", values.join(", "));
-    let collector = match Collector::start(settings.clone()) {
+    let started = listener::handed_over()
+        .map_err(StartError::from)
+        .and_then(|sockets| Collector::start_on(settings.clone(), Clock::start(), sockets));
+    let collector = match started {
         Ok(collector) => collector,
         Err(error) => {
             tracing::error!("{error}");

@@ -105,12 +105,13 @@ fn every_alert_fires_on_what_it_is_for_and_on_nothing_else() {
 }
 
 #[test]
-fn the_unit_is_one_that_systemd_takes() {
+fn the_units_are_such_as_systemd_takes() {
     if !has("systemd-analyze") {
         return;
     }
-    let unit = project("tuning/assets/systemd/stormdrain.service");
-    let output = Command::new("systemd-analyze").arg("verify").arg(unit).output().unwrap();
+    let unit = |name| project("tuning/assets/systemd").join(name);
+    let units = [unit("stormdrain.service"), unit("stormdrain.socket")];
+    let output = Command::new("systemd-analyze").arg("verify").args(units).output().unwrap();
     let notes = String::from_utf8(output.stderr).unwrap();
     // The program is not installed where it is tested.
     let faults: Vec<&str> =

@@ -10,6 +10,7 @@ mod assets;
 mod process;
 mod sender;
 mod sessions;
+mod upgrade;
 mod bad_input;
 mod crash;
 mod storm;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, unbounded};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use socket2::Socket;
 use storage::log::{Filter, Ordered, read, read_ordered};
 use storage::mapping::RouterId;
 use storage::router::RouterState;
@@ -85,6 +87,21 @@ impl Process {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""));
         shell.arg(env!("CARGO_BIN_EXE_stormdrain"));
+        Process::start_program(shell, way, data, settings)
+    }
+
+    /// The same on listening sockets that this process holds, in their order.
+    pub(crate) fn start_on(way: Way, data: &Path, settings: &str, sockets: &[Socket]) -> Process {
+        let mut shell = Command::new("bash");
+        // As a service manager does it: descriptors from 3 on, and whom they are for.
+        let mut script = String::new();
+        for (index, socket) in sockets.iter().enumerate() {
+            socket.set_cloexec(false).unwrap();
+            script.push_str(&format!("exec {}<&{}; ", 3 + index, socket.as_raw_fd()));
+        }
+        let count = sockets.len();
+        script.push_str(&format!("export LISTEN_FDS={count} LISTEN_PID=$$; exec \"$0\" \"$@\""));
+        shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_stormdrain"));
         Process::start_program(shell, way, data, settings)
     }
 

@@ -1,6 +1,7 @@
 //! The listeners: one per shard on one address, pinned.
 //!
-//! In:   the listen address, how many shards, how dead peers are noticed.
+//! In:   the listen address, or sockets that somebody listens on already; how many shards, how dead
+//!       peers are noticed.
 //! Out:  listening sockets in shard order; what they accept has every option set already.
 //! Law:  all bind, then all listen in shard order (the pin's index), then the pin is attached.
 //! Not:  accepting (`epoll`, `uring`); who may connect (`policy`).
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::io::pin;
@@ -51,6 +53,25 @@ pub enum ListenError {
         operation: &'static str,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Sockets were handed over, and not one for each shard.
+    #[error(
+        "{found} listening sockets were handed over (LISTEN_FDS) for {shards} shards: leave `shards` \
+         at 0, or let the socket unit have {shards} lines `ListenStream`"
+    )]
+    Count {
+        /// Sockets that came.
+        found: usize,
+        /// Shards that need one each.
+        shards: usize,
+    },
+    /// What was handed over cannot be the listening sockets of one collector.
+    #[error("socket {index} of those handed over (LISTEN_FDS) is of no use: {reason}")]
+    Useless {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong, and what would be right.
+        reason: String,
     },
 }
 
@@ -99,6 +120,51 @@ pub fn listen(
     Ok(Listeners { sockets, address: bound, unpinned })
 }
 
+/// The listening sockets that whoever started this process holds for it (sd_listen_fds(3)); none
+/// where nobody does. Errors: one that is no TCP socket. To be asked once, at the start.
+///
+/// Peers that connect while no collector runs wait in their queues: an upgrade refuses no router.
+pub fn handed_over() -> Result<Vec<Socket>, ListenError> {
+    let mut given = ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(given.len());
+    for index in 0..given.len() {
+        let useless = |error: io::Error| ListenError::Useless { index, reason: error.to_string() };
+        sockets.extend(given.take_tcp_listener(index).map_err(useless)?.map(Socket::from));
+    }
+    Ok(sockets)
+}
+
+/// Makes listeners of sockets that were handed over: in their order, which is that of the pin.
+pub fn adopt(
+    sockets: Vec<Socket>,
+    shards: usize,
+    dead: &DeadPeer,
+) -> Result<Listeners, ListenError> {
+    if sockets.len() != shards {
+        return Err(ListenError::Count { found: sockets.len(), shards });
+    }
+    let mut address = None;
+    for (index, socket) in sockets.iter().enumerate() {
+        let useless = |reason: String| ListenError::Useless { index, reason };
+        let said = |error: io::Error| useless(error.to_string());
+        let local = socket.local_addr().map_err(said)?.as_socket();
+        let local = local.ok_or_else(|| useless("it has no IP address".to_owned()))?;
+        if *address.get_or_insert(local) != local {
+            return Err(useless(format!("it listens at {local}, the others do elsewhere")));
+        }
+        if shards > 1 && !socket.reuse_port().map_err(said)? {
+            return Err(useless("several need `ReusePort=yes`".to_owned()));
+        }
+        set_options(socket, dead).map_err(said)?;
+        // The collector before this one may have been driven otherwise.
+        socket.set_nonblocking(false).map_err(said)?;
+        socket.listen(i32::MAX).map_err(said)?;
+    }
+    let unpinned = sockets.first().and_then(|first| pin::attach(first.as_fd(), shards).err());
+    let address = address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    Ok(Listeners { sockets, address, unpinned })
+}
+
 /// SO_REUSEPORT would let a second collector of the same user join the group unseen and take half
 /// of the routers. A socket without it cannot be bound beside one that listens.
 fn refuse_a_foreign_group(address: SocketAddr) -> io::Result<()> {
@@ -115,12 +181,17 @@ fn accept_ipv4_too(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() { socket.set_only_v6(!address.ip().is_unspecified()) } else { Ok(()) }
 }
 
-/// What is set here is inherited by every accepted socket: no call per connection.
 fn listener_socket(address: SocketAddr, dead: &DeadPeer) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     accept_ipv4_too(&socket, address)?;
+    set_options(&socket, dead)?;
+    Ok(socket)
+}
+
+/// What is set here is inherited by every accepted socket: no call per connection.
+fn set_options(socket: &Socket, dead: &DeadPeer) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(dead.keepalive_idle)
         .with_interval(dead.keepalive_interval)
@@ -128,8 +199,7 @@ fn listener_socket(address: SocketAddr, dead: &DeadPeer) -> io::Result<Socket> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(dead.user_timeout))?;
     // Acks are small and rare: none waits for another.
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket)
+    socket.set_tcp_nodelay(true)
 }
 
 #[cfg(test)]
@@ -213,6 +283,54 @@ mod tests {
         assert_eq!(accepted.tcp_keepalive_retries().unwrap(), DEAD.keepalive_probes);
         assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(DEAD.user_timeout));
         assert!(accepted.tcp_nodelay().unwrap());
+    }
+
+    fn bound(address: SocketAddr) -> Socket {
+        let socket = listener_socket(address, &DEAD).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket
+    }
+
+    fn address_of(socket: &Socket) -> SocketAddr {
+        socket.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    #[test]
+    fn sockets_that_are_handed_over_are_pinned_in_their_order() {
+        let first = bound(any_port("127.0.0.1"));
+        let address = address_of(&first);
+        let sockets = vec![first, bound(address), bound(address)];
+        for socket in &sockets {
+            socket.listen(1).unwrap();
+            socket.set_nonblocking(true).unwrap();
+        }
+        let listeners = adopt(sockets, 3, &DEAD).unwrap();
+        assert_eq!(listeners.address, address);
+        assert!(!listeners.sockets[2].nonblocking().unwrap());
+        for socket in &listeners.sockets {
+            socket.set_nonblocking(true).unwrap();
+        }
+        for last in 1..=30 {
+            let source = Ipv4Addr::new(127, 3, 2, last);
+            let connection = connect_from(source, address);
+            assert_eq!(landed(&listeners).0, pin::shard_of(source.into(), 3), "{source}");
+            drop(connection);
+        }
+    }
+
+    #[test]
+    fn sockets_that_do_not_belong_together_are_refused() {
+        let refused = |sockets, shards| adopt(sockets, shards, &DEAD).unwrap_err().to_string();
+        let one = bound(any_port("127.0.0.1"));
+        let said = refused(vec![one], 2);
+        assert!(said.contains("1 listening sockets") && said.contains("2 lines"), "{said}");
+        let (one, other) = (bound(any_port("127.0.0.1")), bound(any_port("127.0.0.1")));
+        let said = refused(vec![one, other], 2);
+        assert!(said.contains("socket 1") && said.contains("elsewhere"), "{said}");
+        let lone = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        lone.bind(&any_port("127.0.0.1").into()).unwrap();
+        let twin = lone.try_clone().unwrap();
+        assert!(refused(vec![lone, twin], 2).contains("ReusePort=yes"));
     }
 
     #[test]
