@@ -1,33 +1,50 @@
 //! The answer key: what the collector must say, derived from topology alone.
 //!
-//! In:   the labelled network, its paths, the storm, and when both became true.
-//! Out:  any router's table at any instant; every path of any LSP before and after the storm.
+//! In:   the world: its network, what happens to it, and when that became true.
+//! Out:  any router's table at any instant; every path of any LSP once the network has settled.
 //! Law:  nothing here is read from what was sent or from what the collector stored.
 //! Not:  asking the collector and comparing (`verdict`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use storage::mapping::{Fec, Label, Mapping, Operation, RouterId};
+use storage::mapping::{Fec, Key, Label, Mapping, Operation, RouterId};
 use storage::time::Micros;
 
 use crate::network::Network;
-use crate::paths::Paths;
-use crate::scenario::Storm;
+use crate::paths::UNREACHABLE;
+use crate::state::State;
+use crate::world::World;
 
 /// Most paths that are enumerated of one LSP; ECMP multiplies, and no report needs more.
 pub const PATHS_MAX: usize = 4_096;
 
-/// Everything that determines the answers.
+/// The answers of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerKey<'a> {
-    /// The labelled network.
+    /// The world.
+    pub world: &'a World,
+    /// Its labelled network.
     pub network: &'a Network,
-    /// Paths with every link up.
-    pub before: &'a Paths,
-    /// Event time of every first mapping.
-    pub start: Micros,
-    /// The failure and when it happened; `None` for a cold start.
-    pub storm: Option<(&'a Storm, Micros)>,
+}
+
+/// Whether the collector can know a router's table at an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Its session is open, and the router has been heard later too.
+    Here,
+    /// Its session is broken: the only right answer is that nobody knows.
+    Gone,
+    /// Around the break and until the next snapshot is complete: either answer may be right.
+    Unsure,
+}
+
+/// Where an LSP leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To its egress, by each of these paths.
+    Delivered(BTreeSet<Vec<Hop>>),
+    /// Nowhere: there is no way.
+    Lost,
 }
 
 /// One router on a path, and the labels that the packet leaves it with, outermost first.
@@ -53,39 +70,74 @@ pub struct Question {
 impl AnswerKey<'_> {
     /// The table that the router has at this instant, sorted by key.
     pub fn table(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
-        let mut changed: BTreeMap<usize, Micros> = BTreeMap::new();
-        if let Some((storm, failure)) = self.storm {
-            let reaction = &storm.reactions[router_index];
-            for (place, fec_index) in reaction.fecs.iter().enumerate() {
-                let time = failure.offset(reaction.time_us(place));
-                if time <= at {
-                    changed.insert(*fec_index, time);
-                }
-            }
+        let World { first, start, .. } = self.world;
+        let mut table = self.network.table(first, router_index, *start);
+        let changed = self.changed(router_index, at);
+        if !changed.is_empty() {
+            table.retain(|entry| !changed.contains_key(&entry.key()));
+            let there = |entry: &Mapping| entry.operation != Operation::None;
+            table.extend(changed.into_values().filter(there));
         }
-        let mut table = Vec::new();
-        for fec_index in 0..self.network.fec_count() {
-            let (paths, time) = match (changed.get(&fec_index), self.storm) {
-                (Some(time), Some((storm, _))) => (&storm.after, *time),
-                _ => (self.before, self.start),
-            };
-            self.network.routed_entries(paths, router_index, fec_index, time, &mut table);
-        }
-        table.retain(|entry| entry.operation != Operation::None);
-        self.network.service_entries(router_index, self.start, &mut table);
         table.sort_unstable_by_key(Mapping::key);
         table
     }
 
-    /// The paths that hold at this instant: `None` while some routers have changed and others not.
-    pub fn paths_at(&self, at: Micros) -> Option<&Paths> {
-        let Some((storm, failure)) = self.storm else { return Some(self.before) };
-        let starts = storm.reactions.iter().filter(|r| !r.fecs.is_empty()).map(|r| r.start_us);
-        let first = failure.offset(starts.min().unwrap_or(i64::MAX));
-        if at < first {
-            return Some(self.before);
+    /// Every entry that has changed since the start, as it is at this instant.
+    fn changed(&self, router_index: usize, at: Micros) -> BTreeMap<Key, Mapping> {
+        let World { first, plan, .. } = self.world;
+        let mut changed = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (index, epoch) in plan.epochs.iter().enumerate() {
+            let Some(began) = self.world.epoch_began(index).filter(|began| *began <= at) else {
+                break;
+            };
+            let Some(reaction) = epoch.reactions.get(&router_index) else { continue };
+            let states = [plan.before(first, index, router_index), &epoch.state];
+            for (place, unit) in reaction.units.iter().enumerate() {
+                let time = began.offset(reaction.time_us(place));
+                if time > at {
+                    break;
+                }
+                self.network.changes(states, router_index, *unit, time, &mut changes);
+                changed.extend(changes.drain(..).map(|change| (change.key(), change)));
+            }
         }
-        (at >= failure.offset(storm.end_us())).then_some(&storm.after)
+        changed
+    }
+
+    /// The state that holds at this instant: `None` while some routers have changed, others not.
+    pub fn state_at(&self, at: Micros) -> Option<&State> {
+        let World { first, plan, .. } = self.world;
+        let spans = plan.epochs.iter().enumerate().map_while(|(index, epoch)| {
+            let began = self.world.epoch_began(index)?;
+            let (first, last) = epoch.span_us().unwrap_or((epoch.offset_us, epoch.offset_us));
+            let time = |micros: i64| began.offset(micros - epoch.offset_us);
+            Some((time(first), time(last), &*epoch.state))
+        });
+        let spans: Vec<(Micros, Micros, &State)> = spans.collect();
+        let Some(reached) = spans.iter().rposition(|(first, ..)| *first <= at) else {
+            return Some(first);
+        };
+        let settled = spans[..=reached].iter().all(|(_, last, _)| *last <= at);
+        settled.then_some(spans[reached].2)
+    }
+
+    /// Whether the collector can know the router's table at this instant.
+    pub fn presence(&self, router_index: usize, at: Micros) -> Presence {
+        let mut presence = Presence::Here;
+        for (index, act) in self.world.plan.acts.iter().enumerate() {
+            let Some(began) = self.world.began(index).filter(|began| *began <= at) else { break };
+            for cut in act.cuts.iter().filter(|cut| cut.routers.contains(&router_index)) {
+                let over = self.world.ended(index).is_some_and(|ended| ended <= at);
+                let back = cut.back_us.is_some_and(|back| at >= began.offset(back));
+                presence = match (at > began.offset(cut.at_us), back, over) {
+                    (_, true, true) => Presence::Here,
+                    (false, _, _) | (_, true, false) => Presence::Unsure,
+                    (true, false, _) => Presence::Gone,
+                };
+            }
+        }
+        presence
     }
 
     /// The FEC that a question is about.
@@ -96,23 +148,26 @@ impl AnswerKey<'_> {
         }
     }
 
-    /// Every equal-cost path of the LSP, head first; the last hop is the provider edge, which the
-    /// packet leaves without label. `None` where there are more than `PATHS_MAX`.
-    pub fn walk(&self, paths: &Paths, question: &Question) -> Option<BTreeSet<Vec<Hop>>> {
+    /// Where the LSP leads: every equal-cost path, head first; the last hop is the provider edge,
+    /// which the packet leaves without label. `None` where there are more than `PATHS_MAX`.
+    pub fn walk(&self, state: &State, question: &Question) -> Option<Way> {
+        let (topology, paths) = (&self.network.topology, &state.paths);
+        if paths.distance(question.fec_index, question.head) == UNREACHABLE {
+            return Some(Way::Lost);
+        }
         let mut found = BTreeSet::new();
         let mut open = vec![(question.head, Vec::new())];
         while let Some((router_index, mut hops)) = open.pop() {
-            let router = self.network.topology.routers[router_index].id;
-            let links: Vec<usize> = paths
-                .next_links(&self.network.topology, question.fec_index, router_index)
-                .collect();
+            let router = topology.routers[router_index].id;
+            let links: Vec<usize> =
+                paths.next_links(topology, question.fec_index, router_index).collect();
             if links.is_empty() {
                 hops.push(Hop { router, labels: Vec::new() });
                 found.insert(hops);
                 continue;
             }
             for link_index in links {
-                let (next, _) = self.network.topology.links[link_index].far_end(router_index);
+                let (next, _) = topology.links[link_index].far_end(router_index);
                 let mut longer: Vec<Hop> = hops.clone();
                 longer.push(Hop { router, labels: self.labels_towards(next, question) });
                 open.push((next, longer));
@@ -121,7 +176,7 @@ impl AnswerKey<'_> {
                 return None;
             }
         }
-        Some(found)
+        Some(Way::Delivered(found))
     }
 
     /// Labels on the link to `next`: the transport label unless `next` is the edge (penultimate-hop
@@ -143,7 +198,7 @@ impl AnswerKey<'_> {
         let plain = routers.flat_map(of_router);
         let topology = &self.network.topology;
         let plain = plain.filter(|question| topology.edges[question.fec_index] != question.head);
-        let of_vpn = |(vpn_index, vpn): (usize, &crate::network::Vpn)| {
+        let of_vpn = |(vpn_index, vpn): (usize, &crate::services::l3vpn::Vpn)| {
             let mut pairs = Vec::new();
             for site in &vpn.sites {
                 let others = vpn.sites.iter().filter(|other| *other != site);
@@ -163,43 +218,34 @@ impl AnswerKey<'_> {
 mod tests {
     use std::net::IpAddr;
 
-    use storage::mapping::{Ingress, Key, NextHop, Origin};
+    use storage::mapping::{Ingress, NextHop, Origin};
 
     use super::*;
     use crate::topology::Shape;
 
-    struct World {
-        network: Network,
-        before: Paths,
-        storm: Storm,
-    }
+    const BEGAN: Micros = Micros(1_000_000);
 
     fn world() -> World {
-        let network =
-            Network::generate(&Shape { routers: 150, edges: 24, seed: 4 }.into()).unwrap();
-        let before = Paths::compute(&network.topology, None);
-        let storm = Storm::link_down(&network, &before, 4).unwrap();
-        World { network, before, storm }
+        let shape = Shape { routers: 150, edges: 24, seed: 4 };
+        let world = World::generate(&shape.into(), Micros(1_000)).unwrap();
+        world.stage(0, BEGAN);
+        world
     }
 
-    fn key(world: &World) -> AnswerKey<'_> {
-        AnswerKey {
-            network: &world.network,
-            before: &world.before,
-            start: Micros(1_000),
-            storm: Some((&world.storm, Micros(1_000_000))),
-        }
+    /// When everybody has changed everything.
+    fn end(world: &World) -> Micros {
+        BEGAN.offset(world.plan.epochs[0].span_us().unwrap().1)
     }
 
     #[test]
     fn a_table_before_and_after_is_that_of_the_network_and_between_it_is_mixed() {
         let world = world();
-        let key = key(&world);
-        let end = Micros(1_000_000 + world.storm.end_us());
+        let key = world.key();
         let mut mixed = 0;
-        for (router_index, reaction) in world.storm.reactions.iter().enumerate() {
-            let sorted = |paths: &Paths| {
-                let mut table = world.network.table(paths, router_index, Micros(0));
+        for (router_index, reaction) in &world.plan.epochs[0].reactions {
+            let router_index = *router_index;
+            let sorted = |state: &State| {
+                let mut table = world.network.table(state, router_index, Micros(0));
                 table.sort_unstable_by_key(Mapping::key);
                 table
             };
@@ -208,12 +254,12 @@ mod tests {
                 table.iter_mut().for_each(|entry| entry.event_time = Micros(0));
                 table
             };
-            let (old, new) = (sorted(&world.before), sorted(&world.storm.after));
-            assert_eq!(timeless(Micros(1_000_000)), old);
-            assert_eq!(timeless(end), new);
-            let first = key.table(router_index, Micros(1_000_000 + reaction.start_us));
+            let (old, new) = (sorted(&world.first), sorted(&world.plan.epochs[0].state));
+            assert_eq!(timeless(BEGAN), old);
+            assert_eq!(timeless(end(&world)), new);
+            let first = key.table(router_index, BEGAN.offset(reaction.start_us));
             let late = first.iter().filter(|entry| entry.event_time != Micros(1_000));
-            mixed += usize::from(late.count() > 0 && reaction.fecs.len() > 1);
+            mixed += usize::from(late.count() > 0 && reaction.units.len() > 1);
         }
         assert!(mixed > 50, "{mixed}");
     }
@@ -264,7 +310,7 @@ mod tests {
     #[test]
     fn following_the_labels_leads_where_the_topology_says() {
         let world = world();
-        let key = key(&world);
+        let key = world.key();
         let mut owners = BTreeMap::new();
         for router in 0..150 {
             let addresses = world.network.topology.interface_addresses(router);
@@ -272,11 +318,12 @@ mod tests {
         }
         let questions: Vec<Question> = key.questions().collect();
         let mut branched = 0;
-        for at in [Micros(2_000), Micros(1_000_000 + world.storm.end_us())] {
+        for at in [Micros(2_000), end(&world)] {
             let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
             let tables: Vec<_> = (0..150).map(|r| by_key(key.table(r, at))).collect();
             for question in &questions {
-                let walks = key.walk(key.paths_at(at).unwrap(), question).unwrap();
+                let way = key.walk(key.state_at(at).unwrap(), question).unwrap();
+                let Way::Delivered(walks) = way else { panic!("{question:?}") };
                 let routes: BTreeSet<Vec<RouterId>> =
                     walks.iter().map(|walk| walk.iter().map(|hop| hop.router).collect()).collect();
                 branched += usize::from(routes.len() > 1);
@@ -291,9 +338,9 @@ mod tests {
     #[test]
     fn paths_are_not_vouched_for_while_routers_disagree() {
         let world = world();
-        let key = key(&world);
-        let middle = Micros(1_000_000 + world.storm.end_us() - 1);
-        assert!(key.paths_at(middle).is_none());
+        let key = world.key();
+        assert!(key.state_at(end(&world).offset(-1)).is_none());
+        assert!(key.state_at(BEGAN).is_some_and(|state| state == &*world.first));
         let untagged = key.table(0, Micros(2_000));
         assert!(untagged.iter().any(|entry| entry.ingress == Ingress::UNTAGGED));
     }

@@ -23,10 +23,10 @@ use crate::model::{Graph, Model};
 use crate::record::Recorder;
 use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay};
 use crate::report::{KernelReport, Report};
+use crate::scenario::Scenario;
 use crate::sender::SendError;
 use crate::show::Show;
-use crate::stage::{Scenario, StageError, StageSettings, perform};
-use crate::topology::Shape;
+use crate::stage::{StageError, StageSettings, perform};
 use crate::verdict::Verdict;
 
 const ANSWERED: &str = "\
@@ -83,6 +83,10 @@ struct ShapeArguments {
     /// Same seed, same network, same storm.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
+    /// trickle, or a file of steps that ends in .toml (docs/examples/scenario.toml).
+    #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
+    scenario: Scenario,
     /// Routers that connect per second in the cold start; 0 = all at once.
     #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
     rate: u32,
@@ -97,10 +101,12 @@ impl ShapeArguments {
                 eprintln!("map {}: {note}", path.display());
             }
             let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
-            return Ok(Model { graph, seed: self.seed });
+            let scenario = self.scenario.clone();
+            return Ok(Model { graph, scenario, seed: self.seed });
         }
         let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
-        Ok(Shape { routers: self.routers, edges, seed: self.seed }.into())
+        let graph = Graph::Generated { routers: self.routers, edges };
+        Ok(Model { graph, scenario: self.scenario.clone(), seed: self.seed })
     }
 }
 
@@ -129,9 +135,6 @@ struct RunArguments {
     target: SocketAddr,
     #[command(flatten)]
     shape: ShapeArguments,
-    /// What happens: link-down or cold-start.
-    #[arg(long, default_value = "link-down", value_parser = scenario)]
-    scenario: Scenario,
     /// Source address of the first router, the others count on from it. Default: 127.16.0.1 for
     /// a target on loopback, otherwise whatever this host chooses.
     #[arg(long, value_name = "IP")]
@@ -182,11 +185,6 @@ struct ReplayArguments {
 fn io_choice(text: &str) -> Result<IoChoice, String> {
     let choice = IoChoice::ALL.into_iter().find(|choice| choice.name() == text);
     choice.ok_or_else(|| "expected auto, uring or epoll".to_owned())
-}
-
-fn scenario(text: &str) -> Result<Scenario, String> {
-    let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
-    scenario.ok_or_else(|| "expected link-down or cold-start".to_owned())
 }
 
 /// Why a command did not come to an answer.
@@ -279,7 +277,6 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     let settings = StageSettings {
         target: arguments.target,
         model: arguments.shape.model()?,
-        scenario: arguments.scenario,
         routers_per_second: arguments.shape.rate,
         source_base: source_base(arguments.source_base, arguments.target, [127, 16, 0, 1]),
         threads: arguments.threads,
@@ -297,8 +294,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         show.look(look);
     })?;
     let records = recorder.into_acts();
-    let (cold_start, storm) = (&performance.cold_start, performance.storm.as_ref());
-    let mut report = Report::new(settings.model.seed, &performance.world, cold_start, storm);
+    let mut report = Report::new(settings.model.seed, &performance);
     report.judge(&records);
     report.kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),

@@ -17,11 +17,11 @@ use engine::settings::Settings;
 use storage::time::Micros;
 use tuning::counters::Counters;
 
-use crate::answer::{AnswerKey, Question};
+use crate::answer::{AnswerKey, Question, Way};
 use crate::model::Model;
 use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
-use crate::stage::{Look, Performance, Scenario, StageError, StageSettings, Watch, perform};
+use crate::stage::{Look, StageError, StageSettings, Watch, perform};
 use crate::verdict::Verdict;
 
 /// LSPs that are traced of each instant, those of VPNs apart.
@@ -91,7 +91,6 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let stage = StageSettings {
         target: collector.listen_address(),
         model: settings.model.clone(),
-        scenario: Scenario::LinkDown,
         routers_per_second: settings.routers_per_second,
         source_base: Some(SOURCE_BASE.into()),
         threads: 1,
@@ -107,12 +106,11 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
         _ => None,
     };
-    let Performance { world, cold_start, storm, .. } = &performance;
-    let mut report = Report::new(settings.model.seed, world, cold_start, storm.as_ref());
+    let mut report = Report::new(settings.model.seed, &performance);
     report.kernel = kernel;
     report.judge(&records);
     let mut verdict = Verdict::default();
-    let (key, instants) = (world.key(), performance.instants());
+    let (key, instants) = (performance.world.key(), performance.instants());
     ask(&mut verdict, &key, &settings.data, &instants, watch)?;
     let traces = trace_both(&key, &settings.data, &instants)?;
     let publication = Arc::clone(collector.publication());
@@ -133,7 +131,7 @@ pub fn ask(
     verdict: &mut Verdict,
     key: &AnswerKey<'_>,
     data: &Path,
-    instants: &[(&'static str, Micros)],
+    instants: &[(String, Micros)],
     watch: Watch<'_>,
 ) -> Result<(), QueryError> {
     let stride = key.questions().count().div_ceil(PATHS_ASKED).max(1);
@@ -157,27 +155,28 @@ fn connections_per_shard(publication: &Publication) -> Vec<u64> {
 fn trace_both(
     key: &AnswerKey<'_>,
     data: &Path,
-    instants: &[(&'static str, Micros)],
+    instants: &[(String, Micros)],
 ) -> Result<Vec<String>, QueryError> {
-    let [(_, before), .., (_, after)] = *instants else { return Ok(Vec::new()) };
-    let Some(question) = moved(key, [before, after]) else { return Ok(Vec::new()) };
+    let [(_, before), .., (_, after)] = instants else { return Ok(Vec::new()) };
+    let Some(question) = moved(key, [*before, *after]) else { return Ok(Vec::new()) };
     let head = key.network.topology.routers[question.head].id;
     let selector = Selector::Fec(key.fec(&question));
     let mut texts = Vec::new();
     for at in [before, after] {
-        let report = Traces::open(data, at)?.value.trace(head, selector);
+        let report = Traces::open(data, *at)?.value.trace(head, selector);
         texts.push(render_trace(&report, Format::Table));
     }
     Ok(texts)
 }
 
 fn moved(key: &AnswerKey<'_>, instants: [Micros; 2]) -> Option<Question> {
-    let [before, after] = [key.paths_at(instants[0])?, key.paths_at(instants[1])?];
+    let [before, after] = [key.state_at(instants[0])?, key.state_at(instants[1])?];
     let (vpn, plain): (Vec<Question>, Vec<Question>) =
         key.questions().partition(|question| question.vpn_index.is_some());
     let mut questions = vpn.into_iter().chain(plain);
     questions.find(|question| {
-        let walks = [before, after].map(|paths| key.walk(paths, question));
-        matches!(walks, [Some(old), Some(new)] if old != new && old.len() == 1 && new.len() == 1)
+        let ways = [before, after].map(|state| key.walk(state, question));
+        let [Some(Way::Delivered(old)), Some(Way::Delivered(new))] = ways else { return false };
+        old != new && old.len() == 1 && new.len() == 1
     })
 }

@@ -5,8 +5,10 @@
 pub mod map;
 pub mod topology;
 pub mod model;
+pub mod state;
 pub mod paths;
 pub mod network;
+pub mod services;
 pub mod scenario;
 pub mod answer;
 pub mod world;

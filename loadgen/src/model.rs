@@ -1,13 +1,14 @@
 //! The workload model: the few values that everything of a run is computed from.
 //!
-//! In:   a shape or a map, and a seed.
+//! In:   a shape or a map, a scenario, and a seed.
 //! Out:  `Model`, and the topology that it stands for.
 //! Law:  equal models make equal worlds.
-//! Not:  what happens in the world (`scenario`), or at which pace it is told (`stage`).
+//! Not:  what follows from them (`world`), or at which pace it is told (`stage`).
 
 use std::sync::Arc;
 
 use crate::map::Map;
+use crate::scenario::Scenario;
 use crate::topology::{Shape, ShapeError, Topology};
 
 /// What a world is computed from.
@@ -15,6 +16,8 @@ use crate::topology::{Shape, ShapeError, Topology};
 pub struct Model {
     /// Where routers and links come from.
     pub graph: Graph,
+    /// What happens there.
+    pub scenario: Scenario,
     /// Same seed, same network, same storm.
     pub seed: u64,
 }
@@ -39,8 +42,10 @@ pub enum Graph {
 }
 
 impl From<Shape> for Model {
+    /// With the default scenario.
     fn from(Shape { routers, edges, seed }: Shape) -> Model {
-        Model { graph: Graph::Generated { routers, edges }, seed }
+        let scenario = Scenario::default();
+        Model { graph: Graph::Generated { routers, edges }, scenario, seed }
     }
 }
 

@@ -1,24 +1,21 @@
 //! The labelled network: what every router's table holds, derived from topology and paths.
 //!
-//! In:   a `Topology`; which link is down comes in with `Paths`.
-//! Out:  label mappings of any router, for any state of the links.
+//! In:   a `Model`; what is down comes in with `State`.
+//! Out:  label mappings of any router in any state, unit by unit, and what changes between two.
 //! Law:  labels are unique within a router and never change: liberal retention keeps them all.
-//! Not:  when a mapping becomes active (`scenario`), how it is sent (`workload`).
+//! Not:  the entries of each service (`services`), when they change (`scenario`).
 
 use std::net::IpAddr;
 
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use smallvec::smallvec;
-use storage::mapping::{
-    Branches, Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin, RouteDistinguisher,
-    TimeSource,
-};
+use storage::mapping::{Branches, Fec, Label, Mapping, Operation};
 use storage::time::Micros;
 
 use crate::model::Model;
-use crate::paths::Paths;
+use crate::services::l3vpn::{self, Vpn};
+use crate::services::transport;
+use crate::state::State;
 use crate::topology::{ShapeError, Topology};
 
 /// First label that LDP hands out; VPN labels are below.
@@ -27,23 +24,6 @@ const LDP_LABEL_MIN: u32 = 10_000;
 const VPN_LABEL_MIN: u32 = 100;
 /// PEs begin up to this many labels further on.
 const VPN_LABEL_SPREAD: u32 = 8;
-/// Sites of one VPN.
-const VPN_SITES_MAX: usize = 12;
-/// One VPN per this many provider edges.
-const EDGES_PER_VPN: usize = 8;
-/// Most VPNs: their labels end below those of LDP.
-const VPNS_MAX: usize = 4_000;
-/// Administrator part of the route distinguishers: a private AS number (RFC 6996).
-const RD_ADMINISTRATOR: u16 = 65_000;
-
-/// A layer-3 VPN (RFC 4364): a VRF at each of its sites, one label per VRF.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vpn {
-    /// Its route distinguisher, the same at every site.
-    pub rd: RouteDistinguisher,
-    /// FEC indices of the provider edges that it is attached to, ascending.
-    pub sites: Vec<usize>,
-}
 
 /// Topology, labels and services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +38,15 @@ pub struct Network {
     modulus: u32,
     /// For each router its FEC index, if it is a provider edge.
     edge_of: Vec<Option<usize>>,
+}
+
+/// What a router installs in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unit {
+    /// Everything that follows the IGP's path to a FEC, by its index.
+    Fec(usize),
+    /// What BGP says of a VPN, by its index.
+    Vpn(usize),
 }
 
 /// A router gives FEC `f` the label `base + (f * stride + offset) mod modulus`.
@@ -87,7 +76,7 @@ impl Network {
         let modulus = prime_from(fecs.max(2));
         let spaces = topology.routers.iter().map(|_| LabelSpace::draw(modulus, &mut chance));
         let spaces = spaces.collect();
-        let vpns = draw_vpns(topology.edges.len(), &mut chance);
+        let vpns = l3vpn::draw(topology.edges.len(), &mut chance);
         let mut edge_of = vec![None; topology.routers.len()];
         for (fec_index, edge) in topology.edges.iter().enumerate() {
             edge_of[*edge] = Some(fec_index);
@@ -136,85 +125,80 @@ impl Network {
         Label::new(base + vpn).expect("VPNS_MAX keeps VPN labels below those of LDP")
     }
 
-    /// Branches of a router towards a FEC: one per equal-cost next hop, sorted.
-    pub fn branches(&self, paths: &Paths, router_index: usize, fec_index: usize) -> Branches {
-        let branch = |link_index: usize| {
-            let link = &self.topology.links[link_index];
-            let (far, address) = link.far_end(router_index);
-            let stack = smallvec![self.label(far, fec_index)];
-            Nhlfe { stack, next_hop: NextHop::Address(address.into()), weight: None }
-        };
-        let links = paths.next_links(&self.topology, fec_index, router_index);
-        let mut branches: Branches = links.map(branch).collect();
-        branches.sort_unstable();
-        branches
+    /// The FECs and services that have entries at this router, in a fixed order.
+    pub fn units(&self, router_index: usize) -> impl Iterator<Item = Unit> {
+        let own = self.edge_of[router_index];
+        let fecs = (0..self.fec_count()).filter(move |fec| own != Some(*fec)).map(Unit::Fec);
+        fecs.chain(self.vpns_at(router_index).map(|(vpn_index, _)| Unit::Vpn(vpn_index)))
     }
 
-    /// Appends the router's entries that follow the IGP's path to the FEC: its FTN and ILM entry,
-    /// and one service entry per VPN label of that edge. Withdrawn ones where it is cut off.
-    pub fn routed_entries(
+    /// Appends the router's entries of this unit, as the state has them.
+    pub fn entries(
         &self,
-        paths: &Paths,
+        state: &State,
         router_index: usize,
-        fec_index: usize,
+        unit: Unit,
         event_time: Micros,
         entries: &mut Vec<Mapping>,
     ) {
-        if self.edge_of[router_index] == Some(fec_index) {
-            return;
+        let first = entries.len();
+        match unit {
+            Unit::Fec(fec) => transport::entries(self, state, router_index, fec, entries),
+            Unit::Vpn(vpn) => l3vpn::entries(self, state, router_index, vpn, entries),
         }
-        let fec = self.fec(fec_index);
-        let branches = self.branches(paths, router_index, fec_index);
-        let mut add = |ingress: Ingress, operation: Operation| {
-            let operation = if branches.is_empty() { Operation::None } else { operation };
-            entries.push(mapping(fec, ingress, operation, branches.clone(), event_time));
-        };
-        add(Ingress::UNTAGGED, Operation::Push);
-        add(Ingress::platform(self.label(router_index, fec_index)), Operation::Swap);
-        for (vpn_index, _) in self.shared_vpns(router_index, fec_index) {
-            let label = Some(self.vpn_label(vpn_index, fec_index));
-            add(Ingress { label, origin: Origin::Service }, Operation::Push);
-        }
+        entries[first..].iter_mut().for_each(|entry| entry.event_time = event_time);
     }
 
-    /// Appends the router's entries that BGP gave: they stay as they are while the IGP reroutes,
-    /// because the sessions between the edges outlive a few hundred milliseconds.
-    pub fn service_entries(
-        &self,
-        router_index: usize,
-        event_time: Micros,
-        entries: &mut Vec<Mapping>,
-    ) {
-        let Some(own) = self.edge_of[router_index] else { return };
-        for (vpn_index, vpn) in self.vpns.iter().enumerate() {
-            if vpn.sites.binary_search(&own).is_err() {
-                continue;
-            }
-            let ingress = Ingress::platform(self.vpn_label(vpn_index, own));
-            let out: Branches =
-                smallvec![Nhlfe { stack: smallvec![], next_hop: NextHop::Fec, weight: None }];
-            let fec = self.vrf(vpn_index, own);
-            entries.push(mapping(fec, ingress, Operation::Pop, out, event_time));
-            for site in vpn.sites.iter().filter(|site| **site != own) {
-                let stack = smallvec![self.vpn_label(vpn_index, *site)];
-                let inner: Branches =
-                    smallvec![Nhlfe { stack, next_hop: NextHop::Recursive, weight: None }];
-                let fec = self.vrf(vpn_index, *site);
-                entries.push(mapping(fec, Ingress::UNTAGGED, Operation::Push, inner, event_time));
-            }
-        }
-    }
-
-    /// The whole table of a router, every entry with the same event time; entries of FECs that
-    /// are cut off are left out.
-    pub fn table(&self, paths: &Paths, router_index: usize, event_time: Micros) -> Vec<Mapping> {
+    /// The whole table of a router, every entry with the same event time.
+    pub fn table(&self, state: &State, router_index: usize, event_time: Micros) -> Vec<Mapping> {
         let mut entries = Vec::new();
-        for fec_index in 0..self.fec_count() {
-            self.routed_entries(paths, router_index, fec_index, event_time, &mut entries);
+        for unit in self.units(router_index) {
+            self.entries(state, router_index, unit, event_time, &mut entries);
         }
-        entries.retain(|entry| entry.operation != Operation::None);
-        self.service_entries(router_index, event_time, &mut entries);
         entries
+    }
+
+    /// Whether the unit's entries at this router may differ between two states: quick, and never
+    /// wrong about a unit that changes.
+    pub fn differs(&self, old: &State, new: &State, router_index: usize, unit: Unit) -> bool {
+        match unit {
+            Unit::Fec(fec) => transport::differs(self, old, new, router_index, fec),
+            Unit::Vpn(vpn) => l3vpn::differs(self, old, new, router_index, vpn),
+        }
+    }
+
+    /// Appends what the router says of this unit when it goes from one state to the other: new
+    /// values, and withdrawals of what is no more.
+    pub fn changes(
+        &self,
+        [old, new]: [&State; 2],
+        router_index: usize,
+        unit: Unit,
+        event_time: Micros,
+        changes: &mut Vec<Mapping>,
+    ) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        self.entries(old, router_index, unit, event_time, &mut before);
+        self.entries(new, router_index, unit, event_time, &mut after);
+        for entry in after {
+            let key = entry.key();
+            let was = before.iter().position(|old| old.key() == key);
+            if was.map(|place| before.swap_remove(place)).as_ref() != Some(&entry) {
+                changes.push(entry);
+            }
+        }
+        changes.extend(before.into_iter().map(|entry| Mapping {
+            operation: Operation::None,
+            branches: Branches::new(),
+            ..entry
+        }));
+    }
+
+    /// VPNs that have a site at this router.
+    pub fn vpns_at(&self, router_index: usize) -> impl Iterator<Item = (usize, &Vpn)> {
+        let own = self.edge_of[router_index];
+        let has = move |vpn: &Vpn| own.is_some_and(|own| vpn.sites.binary_search(&own).is_ok());
+        self.vpns.iter().enumerate().filter(move |(_, vpn)| has(vpn))
     }
 
     /// VPNs that have a site at this router and another at that FEC's edge.
@@ -223,10 +207,9 @@ impl Network {
         router_index: usize,
         fec_index: usize,
     ) -> impl Iterator<Item = (usize, &Vpn)> {
-        let own = self.edge_of[router_index].filter(|own| *own != fec_index);
-        let has = |vpn: &Vpn, site: usize| vpn.sites.binary_search(&site).is_ok();
-        let shared = move |vpn: &Vpn| own.is_some_and(|own| has(vpn, own) && has(vpn, fec_index));
-        self.vpns.iter().enumerate().filter(move |(_, vpn)| shared(vpn))
+        let other = self.edge_of[router_index] != Some(fec_index);
+        let has = move |vpn: &Vpn| other && vpn.sites.binary_search(&fec_index).is_ok();
+        self.vpns_at(router_index).filter(move |(_, vpn)| has(vpn))
     }
 }
 
@@ -248,34 +231,6 @@ impl LabelSpace {
     }
 }
 
-fn mapping(
-    fec: Fec,
-    ingress: Ingress,
-    operation: Operation,
-    branches: Branches,
-    event_time: Micros,
-) -> Mapping {
-    let time_source = TimeSource::Router;
-    Mapping { fec, ingress, operation, branches, event_time, time_source, extra: None }
-}
-
-fn draw_vpns(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
-    let mut order: Vec<usize> = (0..edges).collect();
-    let vpn = |number: u32| {
-        let [kind, administrator] = [0_u16, RD_ADMINISTRATOR].map(u16::to_be_bytes);
-        let mut rd = [0; 8];
-        rd[..2].copy_from_slice(&kind);
-        rd[2..4].copy_from_slice(&administrator);
-        rd[4..].copy_from_slice(&number.to_be_bytes());
-        order.shuffle(chance);
-        let mut sites = order[..edges.min(VPN_SITES_MAX)].to_vec();
-        sites.sort_unstable();
-        Vpn { rd: RouteDistinguisher(rd), sites }
-    };
-    let count = (edges / EDGES_PER_VPN).clamp(1, VPNS_MAX);
-    (1..=u32::try_from(count).expect("VPNS_MAX is far below 2^32")).map(vpn).collect()
-}
-
 /// The smallest prime that is at least `start`.
 fn prime_from(start: u32) -> u32 {
     let is_prime =
@@ -287,22 +242,23 @@ fn prime_from(start: u32) -> u32 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use storage::mapping::Key;
+    use storage::mapping::{Ingress, Key, NextHop, Origin};
 
     use super::*;
+    use crate::state::Down;
     use crate::topology::Shape;
 
-    fn network(routers: usize, edges: usize) -> (Network, Paths) {
+    fn network(routers: usize, edges: usize) -> (Network, State) {
         let network = Network::generate(&Shape { routers, edges, seed: 7 }.into()).unwrap();
-        let paths = Paths::compute(&network.topology, None);
-        (network, paths)
+        let state = State::settle(&network.topology, Down::default());
+        (network, state)
     }
 
     #[test]
     fn a_table_has_each_key_and_each_label_once() {
-        let (network, paths) = network(120, 40);
+        let (network, state) = network(120, 40);
         for router_index in 0..120 {
-            let table = network.table(&paths, router_index, Micros(0));
+            let table = network.table(&state, router_index, Micros(0));
             let keys: BTreeSet<Key> = table.iter().map(Mapping::key).collect();
             assert_eq!(keys.len(), table.len());
             let ftns = table.iter().filter(|entry| entry.ingress == Ingress::UNTAGGED);
@@ -314,17 +270,17 @@ mod tests {
 
     #[test]
     fn a_swap_arrives_with_the_label_that_the_next_router_expects() {
-        let (network, paths) = network(100, 20);
+        let (network, state) = network(100, 20);
         for router_index in 0..100 {
             for fec_index in 0..20 {
-                for branch in network.branches(&paths, router_index, fec_index) {
+                for branch in transport::branches(&network, &state, router_index, fec_index) {
                     let NextHop::Address(address) = branch.next_hop else { panic!("{branch}") };
                     let owns =
                         |r: &usize| network.topology.interface_addresses(*r).contains(&address);
                     let next = (0..100).find(owns).unwrap();
                     let at_edge = network.topology.edges[fec_index] == next;
                     assert_eq!(branch.stack[0] == Label::IMPLICIT_NULL, at_edge);
-                    let table = network.table(&paths, next, Micros(0));
+                    let table = network.table(&state, next, Micros(0));
                     let key = Key::Ilm(branch.stack[0], Origin::Platform);
                     let entry = table.iter().find(|entry| entry.key() == key);
                     assert_eq!(

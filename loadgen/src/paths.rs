@@ -1,6 +1,6 @@
 //! Shortest paths to every provider edge, with every equal-cost next hop.
 //!
-//! In:   a topology, and the link that is down, if any.
+//! In:   a topology, and what of it is down.
 //! Out:  `Paths`: distances, next hops, whole paths; all towards a FEC = a provider edge.
 //! Law:  a next hop is on a shortest path; each shortest path is found.
 //! Not:  which labels the next hops gave (`network`).
@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::state::Down;
 use crate::topology::Topology;
 
 /// Distance of a router that is cut off.
@@ -16,8 +17,10 @@ pub const UNREACHABLE: u32 = u32::MAX;
 /// Distances from every router to every provider edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// Index of the link that is down.
-    down: Option<usize>,
+    /// For each link whether packets can go over it.
+    carries: Vec<bool>,
+    /// For each router whether packets for others may go through it.
+    transits: Vec<bool>,
     routers: usize,
     /// For edge `e` and router `r`: `e * routers + r`.
     distances: Vec<u32>,
@@ -25,14 +28,27 @@ pub struct Paths {
 
 impl Paths {
     /// Runs one Dijkstra per provider edge. O(edges * links * log routers).
-    pub fn compute(topology: &Topology, down: Option<usize>) -> Paths {
+    pub fn compute(topology: &Topology, down: &Down) -> Paths {
         let routers = topology.routers.len();
-        let mut distances = Vec::with_capacity(topology.edges.len() * routers);
+        let carries = (0..topology.links.len()).map(|link| down.carries(topology, link)).collect();
+        let transits = (0..routers).map(|router| !down.drained.contains(&router)).collect();
+        let distances = Vec::with_capacity(topology.edges.len() * routers);
+        let mut paths = Paths { carries, transits, routers, distances };
         let mut heap = BinaryHeap::new();
         for edge in &topology.edges {
-            distances.extend(distances_to(topology, *edge, down, &mut heap));
+            let usable = |link: usize| paths.carries[link];
+            let mut distances = distances_to(topology, *edge, usable, &paths.transits, &mut heap);
+            if down.routers.contains(edge) {
+                distances[*edge] = UNREACHABLE;
+            }
+            paths.distances.append(&mut distances);
         }
-        Paths { down, routers, distances }
+        paths
+    }
+
+    /// Whether packets can go over the link.
+    pub fn carries(&self, link_index: usize) -> bool {
+        self.carries[link_index]
     }
 
     /// Distance from a router to the edge of this FEC, or `UNREACHABLE`.
@@ -54,9 +70,11 @@ impl Paths {
         links.filter(move |link_index| {
             let link = &topology.links[*link_index];
             let (far, _) = link.far_end(router_index);
+            let there = self.distance(fec_index, far);
             usable
-                && Some(*link_index) != self.down
-                && self.distance(fec_index, far).checked_add(link.cost) == Some(here)
+                && self.carries[*link_index]
+                && there.checked_add(link.cost) == Some(here)
+                && (self.transits[far] || there == 0)
         })
     }
 
@@ -78,33 +96,28 @@ impl Paths {
         }
         loads
     }
-
-    /// Whether any router's shortest path to the FEC's edge crosses the link.
-    pub fn crosses(&self, topology: &Topology, fec_index: usize, link_index: usize) -> bool {
-        let link = &topology.links[link_index];
-        let [first, second] = link.ends.map(|end| self.distance(fec_index, end));
-        first != UNREACHABLE && second != UNREACHABLE && first.abs_diff(second) == link.cost
-    }
 }
 
-fn distances_to(
+/// Distances of all routers to one, over usable links and through routers that let others through.
+pub fn distances_to(
     topology: &Topology,
-    edge: usize,
-    down: Option<usize>,
+    target: usize,
+    usable: impl Fn(usize) -> bool,
+    transits: &[bool],
     heap: &mut BinaryHeap<Reverse<(u32, usize)>>,
 ) -> Vec<u32> {
     let mut distances = vec![UNREACHABLE; topology.routers.len()];
-    distances[edge] = 0;
-    heap.push(Reverse((0, edge)));
+    distances[target] = 0;
+    heap.push(Reverse((0, target)));
     while let Some(Reverse((distance, router_index))) = heap.pop() {
-        if distance > distances[router_index] {
+        if distance > distances[router_index] || !(transits[router_index] || distance == 0) {
             continue;
         }
         for link_index in &topology.routers[router_index].links {
             let link = &topology.links[*link_index];
             let (far, _) = link.far_end(router_index);
             let through = distance + link.cost;
-            if Some(*link_index) != down && through < distances[far] {
+            if usable(*link_index) && through < distances[far] {
                 distances[far] = through;
                 heap.push(Reverse((through, far)));
             }
@@ -119,16 +132,19 @@ mod tests {
     use crate::topology::{ROUTERS_MIN, Shape};
 
     /// Bellman-Ford over every link until nothing moves: slow, and plainly right.
-    fn distances_by_relaxation(topology: &Topology, edge: usize, down: Option<usize>) -> Vec<u32> {
+    fn distances_by_relaxation(topology: &Topology, edge: usize, down: &Down) -> Vec<u32> {
         let mut distances = vec![UNREACHABLE; topology.routers.len()];
         distances[edge] = 0;
         loop {
             let before = distances.clone();
             for (index, link) in topology.links.iter().enumerate() {
-                if Some(index) == down {
+                if !down.carries(topology, index) {
                     continue;
                 }
                 for [near, far] in [link.ends, [link.ends[1], link.ends[0]]] {
+                    if far != edge && down.drained.contains(&far) {
+                        continue;
+                    }
                     let through = distances[far].saturating_add(link.cost);
                     distances[near] = distances[near].min(through);
                 }
@@ -144,10 +160,17 @@ mod tests {
         let shape = Shape { routers: 60, edges: 7, seed: 11 };
         let topology = Topology::generate(&shape).unwrap();
         let trunks = (0..topology.links.len()).filter(|index| topology.links[*index].trunk);
-        for down in std::iter::once(None).chain(trunks.map(Some)) {
-            let paths = Paths::compute(&topology, down);
+        let routers = |routers: &[usize]| routers.iter().copied().collect();
+        let gone = Down { routers: routers(&[1, topology.edges[2]]), ..Down::default() };
+        let drained = Down { drained: routers(&[0, 7, topology.edges[3]]), ..Down::link(2) };
+        let cases = [Down::default(), gone, drained];
+        for down in cases.into_iter().chain(trunks.map(Down::link)) {
+            let paths = Paths::compute(&topology, &down);
             for (fec_index, edge) in topology.edges.iter().enumerate() {
-                let expected = distances_by_relaxation(&topology, *edge, down);
+                let mut expected = distances_by_relaxation(&topology, *edge, &down);
+                if down.routers.contains(edge) {
+                    expected[*edge] = UNREACHABLE;
+                }
                 let found: Vec<u32> = (0..60).map(|r| paths.distance(fec_index, r)).collect();
                 assert_eq!(found, expected, "edge {edge}, down {down:?}");
             }
@@ -158,7 +181,7 @@ mod tests {
     fn every_next_hop_is_nearer_and_some_routers_have_two() {
         let shape = Shape { routers: 300, edges: 20, seed: 5 };
         let topology = Topology::generate(&shape).unwrap();
-        let paths = Paths::compute(&topology, None);
+        let paths = Paths::compute(&topology, &Down::default());
         let mut with_two = 0;
         for fec_index in 0..20 {
             for router_index in 0..300 {
@@ -181,7 +204,7 @@ mod tests {
     fn a_link_carries_whoever_goes_over_it() {
         let shape = Shape { routers: 80, edges: 6, seed: 2 };
         let topology = Topology::generate(&shape).unwrap();
-        let paths = Paths::compute(&topology, None);
+        let paths = Paths::compute(&topology, &Down::default());
         let mut expected = vec![0; topology.links.len()];
         for fec_index in 0..6 {
             for start in 0..80 {
@@ -204,7 +227,7 @@ mod tests {
         let (neighbour, _) = topology.links[lost].far_end(lonely);
         topology.routers[neighbour].links.retain(|link| *link != lost);
         let only = topology.routers[lonely].links[0];
-        let paths = Paths::compute(&topology, Some(only));
+        let paths = Paths::compute(&topology, &Down::link(only));
         assert_eq!(paths.distance(0, lonely), UNREACHABLE);
         assert_eq!(paths.next_links(&topology, 0, lonely).count(), 0);
         assert_eq!(paths.distance(1, topology.edges[0]), UNREACHABLE);

@@ -13,9 +13,8 @@ use tuning::counters::{Counters, LOSS_COUNTERS, PRESSURE_COUNTERS};
 
 use crate::honesty::Honesty;
 use crate::record::ActRecord;
-use crate::stage::Act;
+use crate::stage::{Act, Performance};
 use crate::verdict::Verdict;
-use crate::world::World;
 
 /// Everything that a run reports.
 #[derive(Clone, Debug, Serialize)]
@@ -24,8 +23,10 @@ pub struct Report {
     pub network: NetworkReport,
     /// Every router connects and sends its table.
     pub cold_start: ActReport,
-    /// The failure, where the scenario has one.
+    /// The first thing that happened then, where the scenario has one.
     pub storm: Option<StormReport>,
+    /// What happened after it, act by act.
+    pub later: Vec<StormReport>,
     /// Counters of the host's kernel that moved during the run; absent where they cannot be read.
     pub kernel: Option<KernelReport>,
     /// What the collector has counted; absent when it runs elsewhere.
@@ -48,7 +49,7 @@ pub struct NetworkReport {
     /// Layer-3 VPNs.
     pub vpns: usize,
     /// Mappings of all tables together.
-    pub mappings: usize,
+    pub mappings: u64,
 }
 
 /// One act.
@@ -97,12 +98,12 @@ pub struct Quantiles {
     pub max: f64,
 }
 
-/// The failure.
+/// One act after the cold start.
 #[derive(Clone, Debug, Serialize)]
 pub struct StormReport {
-    /// The two ends of the link.
-    pub link: [String; 2],
-    /// Share of all mappings that changed.
+    /// What happened, in words.
+    pub what: String,
+    /// Mappings that were said, as a share of all that there are.
     pub share: f64,
     /// What was said of it.
     #[serde(flatten)]
@@ -133,10 +134,15 @@ pub struct CollectorReport {
 
 impl Report {
     /// A report of the acts; the rest is added where it is known.
-    pub fn new(seed: u64, world: &World, cold_start: &Act, storm: Option<&Act>) -> Report {
+    pub fn new(seed: u64, performance: &Performance) -> Report {
+        let Performance { world, cold_start, storm, later, .. } = performance;
         let topology = &world.network.topology;
-        let ends = topology.links[world.storm.link].ends;
-        let link = ends.map(|end| topology.name(end));
+        let acts = storm.iter().chain(later).zip(&world.plan.acts);
+        let mut acts = acts.map(|(act, planned)| StormReport {
+            what: planned.what.clone(),
+            share: act.mappings as f64 / cold_start.mappings.max(1) as f64,
+            act: ActReport::new(act),
+        });
         Report {
             network: NetworkReport {
                 seed,
@@ -144,14 +150,11 @@ impl Report {
                 links: topology.links.len(),
                 fecs: world.network.fec_count(),
                 vpns: world.network.vpns.len(),
-                mappings: world.storm.mappings,
+                mappings: cold_start.mappings,
             },
             cold_start: ActReport::new(cold_start),
-            storm: storm.map(|act| StormReport {
-                link,
-                share: world.storm.share(),
-                act: ActReport::new(act),
-            }),
+            storm: acts.next(),
+            later: acts.collect(),
             kernel: None,
             collector: None,
             verdict: None,
@@ -160,9 +163,8 @@ impl Report {
 
     /// Takes in what was recorded beside the acts: who else worked on this host.
     pub fn judge(&mut self, records: &[ActRecord]) {
-        let storm = self.storm.as_mut().map(|storm| &mut storm.act);
-        for (act, record) in [Some(&mut self.cold_start), storm].into_iter().flatten().zip(records)
-        {
+        let storms = self.storm.iter_mut().chain(&mut self.later).map(|storm| &mut storm.act);
+        for (act, record) in std::iter::once(&mut self.cold_start).chain(storms).zip(records) {
             act.honesty = Honesty::new(act.late_ms.p999, Some(record.disturbance));
         }
     }
@@ -257,9 +259,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "\ncold start: every router connects and sends its table")?;
         writeln!(f, "{}", self.cold_start)?;
-        if let Some(StormReport { link: [near, far], share, act }) = &self.storm {
+        for StormReport { what, share, act } in self.storm.iter().chain(&self.later) {
             let percent = share * 100.0;
-            writeln!(f, "\nlink {near} - {far} down: {percent:.1} % of all mappings change")?;
+            writeln!(f, "\n{what}: {percent:.1} % of all mappings")?;
             writeln!(f, "{act}")?;
         }
         if let Some(kernel) = &self.kernel {

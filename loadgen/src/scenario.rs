@@ -1,254 +1,349 @@
-//! What happens to the network: which link fails, and when each router has changed which entry.
+//! What happens to the network: scenarios by name, and scripts of several steps.
 //!
-//! In:   a labelled network and a seed.
-//! Out:  `Storm`: every router's changed FECs in the order in which it installs them, with times.
-//! Law:  a mapping changes if and only if its router's set of next hops does; none is padded.
-//! Not:  how changes become frames (`workload`), or what they prove (`answer`).
+//! In:   a name, or a TOML file.
+//! Out:  `Scenario`, and the `Script` that it stands for.
+//! Law:  a file that is wrong is refused with line and column; every number has a range.
+//! Not:  which links and routers it hits (`scenario/plan`), how they react (`scenario/react`).
 
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+pub mod plan;
+pub mod react;
 
-use crate::network::Network;
-use crate::paths::Paths;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Trunks whose loss is computed to find the one that changes the most: a map has hundreds.
-const CANDIDATES_MAX: usize = 16;
-/// The smallest share of all mappings that a storm has to change.
-pub const SHARE_MIN: f64 = 0.10;
+use serde::Deserialize;
 
-// How a router comes to know and to act, in microseconds. Detection: BFD, three times 10 to 50 ms
-// apart at most. Flooding: a few milliseconds per hop. SPF: the first delay of RFC 8405 and the
-// computation. Install: what zebra and the like show per label entry.
-const DETECTION_US: std::ops::Range<i64> = 10_000..50_000;
-const FLOODING_PER_HOP_US: std::ops::Range<i64> = 2_000..6_000;
-const SPF_US: std::ops::Range<i64> = 55_000..75_000;
-const INSTALL_PER_FEC_US: std::ops::Range<i64> = 20..80;
-
-/// A link failure, and what every router does about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Storm {
-    /// Index of the link that fails.
-    pub link: usize,
-    /// Shortest paths without it.
-    pub after: Paths,
-    /// One per router.
-    pub reactions: Vec<Reaction>,
-    /// Mappings of the whole network before the failure.
-    pub mappings: usize,
-    /// Mappings that change.
-    pub changes: usize,
-}
-
-/// What one router does about the failure.
+/// What happens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reaction {
-    /// When it installs its first change, in microseconds after the failure.
-    pub start_us: i64,
-    /// Between one FEC and the next.
-    pub install_us: i64,
-    /// FEC indices whose entries change, in the order of installation.
-    pub fecs: Vec<usize>,
+pub enum Scenario {
+    /// Every router connects and sends its table.
+    ColdStart,
+    /// A cold start; then the trunk whose loss changes the most fails.
+    #[default]
+    LinkDown,
+    /// The core router that carries the most goes down and comes back.
+    NodeDown,
+    /// Trunks that share a conduit fail together and come back.
+    Srlg,
+    /// A trunk goes down and up again and again, with growing pauses.
+    Flap,
+    /// Core routers are drained and restored, one after the other.
+    Maintenance,
+    /// Every session breaks at once, and every router comes back at once.
+    CollectorRestart,
+    /// A quiet week, compressed: single links fail here and there.
+    Trickle,
+    /// What a file says.
+    Script(Arc<Script>),
 }
 
-impl Reaction {
-    /// When the FEC at this place of the order is installed, in microseconds after the failure.
-    pub fn time_us(&self, place: usize) -> i64 {
-        let place = i64::try_from(place).expect("a router has far fewer FECs than 2^63");
-        self.start_us + place * self.install_us
+impl Scenario {
+    /// Every scenario that has a name.
+    pub const NAMED: [Scenario; 8] = [
+        Scenario::ColdStart,
+        Scenario::LinkDown,
+        Scenario::NodeDown,
+        Scenario::Srlg,
+        Scenario::Flap,
+        Scenario::Maintenance,
+        Scenario::CollectorRestart,
+        Scenario::Trickle,
+    ];
+
+    /// The word on the command line; a script's is its file.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Scenario::ColdStart => "cold-start",
+            Scenario::LinkDown => "link-down",
+            Scenario::NodeDown => "node-down",
+            Scenario::Srlg => "srlg",
+            Scenario::Flap => "flap",
+            Scenario::Maintenance => "maintenance",
+            Scenario::CollectorRestart => "collector-restart",
+            Scenario::Trickle => "trickle",
+            Scenario::Script(_) => "FILE.toml",
+        }
     }
 
-    /// When the last change is installed; `None` when nothing changes here.
-    pub fn end_us(&self) -> Option<i64> {
-        self.fecs.len().checked_sub(1).map(|place| self.time_us(place))
+    /// A name, or the path of a script, which ends in `.toml`.
+    /// Errors: neither; or the script is wrong.
+    pub fn read(text: &str) -> Result<Scenario, ScenarioError> {
+        if let Some(named) = Scenario::NAMED.into_iter().find(|named| named.name() == text) {
+            return Ok(named);
+        }
+        let path = Path::new(text);
+        if path.extension().is_none_or(|end| end != "toml") {
+            return Err(ScenarioError::Name(text.to_owned()));
+        }
+        let io = |source| ScenarioError::Io { path: path.to_owned(), source };
+        let script = Script::parse(&std::fs::read_to_string(path).map_err(io)?);
+        let script = script.map_err(|fault| ScenarioError::Script {
+            path: path.to_owned(),
+            fault: Box::new(fault),
+        })?;
+        Ok(Scenario::Script(Arc::new(script)))
+    }
+
+    /// The steps that follow the cold start.
+    pub fn script(&self) -> Script {
+        let one = |step| Script { seed: None, step: vec![step] };
+        let passing = |count| Break { count: Count(count), restore_after_ms: Some(Millis(3_000)) };
+        match self {
+            Scenario::ColdStart => Script::default(),
+            Scenario::LinkDown => one(Step::LinkDown(Break::default())),
+            Scenario::NodeDown => one(Step::NodeDown(passing(1))),
+            Scenario::Srlg => one(Step::Srlg(passing(3))),
+            Scenario::Flap => one(Step::Flap(Flap::default())),
+            Scenario::Maintenance => one(Step::Maintenance(Maintenance::default())),
+            Scenario::CollectorRestart => one(Step::CollectorRestart(Restart::default())),
+            Scenario::Trickle => one(Step::Trickle(Trickle::default())),
+            Scenario::Script(script) => Script::clone(script),
+        }
     }
 }
 
-impl Storm {
-    /// Fails the trunk whose loss changes the most mappings. `before` = paths with every link up.
-    ///
-    /// One Dijkstra per FEC and candidate. `None` only when no trunk changes anything.
-    pub fn link_down(network: &Network, before: &Paths, seed: u64) -> Option<Storm> {
-        let candidates = busiest_trunks(network, before).into_iter().map(|link| {
-            let after = Paths::compute(&network.topology, Some(link));
-            let changed = changed_fecs(network, before, &after);
-            (count(network, &changed), link, after, changed)
-        });
-        // The first of equals: the choice must not depend on how the iterator breaks ties.
-        let best = candidates.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        let (changes, link, after, changed) = best.filter(|best| best.0 > 0)?;
-        let mappings = mapping_count(network, before);
-        let reactions = react(network, link, changed, seed);
-        Some(Storm { link, after, reactions, mappings, changes })
+/// A scenario that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// No such name.
+    #[error(
+        "scenario: expected cold-start, link-down, node-down, srlg, flap, maintenance, \
+         collector-restart, trickle or a file that ends in .toml, found {0}"
+    )]
+    Name(String),
+    /// The file cannot be had.
+    #[error("scenario {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error("scenario {}: {fault}", path.display())]
+    Script {
+        /// Which file.
+        path: PathBuf,
+        /// Line, column, what was expected.
+        fault: Box<toml::de::Error>,
+    },
+}
+
+/// Steps, one after the other: each begins when everything of the one before is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// Draws of the scenario; absent: the seed of the network.
+    pub seed: Option<u64>,
+    /// The steps.
+    #[serde(default)]
+    pub step: Vec<Step>,
+}
+
+impl Script {
+    /// Reads a script. Errors: line, column and what was expected there.
+    pub fn parse(text: &str) -> Result<Script, toml::de::Error> {
+        toml::from_str(text)
     }
+}
 
-    /// Share of all mappings that change.
-    pub fn share(&self) -> f64 {
-        self.changes as f64 / self.mappings.max(1) as f64
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The trunks whose loss changes the most fail, all at once.
+    LinkDown(Break),
+    /// The core routers that carry the most go down, all at once.
+    NodeDown(Break),
+    /// Trunks that leave the same place fail, all at once: a shared-risk link group.
+    Srlg(Break),
+    /// A trunk goes down and up again and again.
+    Flap(Flap),
+    /// Core routers are drained and restored, one after the other.
+    Maintenance(Maintenance),
+    /// Sessions break, and their routers come back.
+    CollectorRestart(Restart),
+    /// Single links fail here and there and come back.
+    Trickle(Trickle),
+}
+
+impl Step {
+    /// The name of its act.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Step::LinkDown(_) => "link down",
+            Step::NodeDown(_) => "node down",
+            Step::Srlg(_) => "srlg",
+            Step::Flap(_) => "flap",
+            Step::Maintenance(_) => "maintenance",
+            Step::CollectorRestart(_) => "collector restart",
+            Step::Trickle(_) => "trickle",
+        }
     }
+}
 
-    /// Routers that have something to say.
-    pub fn speakers(&self) -> usize {
-        self.reactions.iter().filter(|reaction| !reaction.fecs.is_empty()).count()
-    }
+/// How many things of a kind: 1 to 10,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Count(pub u16);
 
-    /// When half of the FECs have changed, in microseconds after the failure: tables are mixed.
-    pub fn middle_us(&self) -> i64 {
-        let of_router = |reaction: &Reaction| {
-            let reaction = reaction.clone();
-            (0..reaction.fecs.len()).map(move |place| reaction.time_us(place))
-        };
-        let mut times: Vec<i64> = self.reactions.iter().flat_map(of_router).collect();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or(0)
-    }
+impl TryFrom<u64> for Count {
+    type Error = String;
 
-    /// When the last router has installed its last change, in microseconds after the failure.
-    pub fn end_us(&self) -> i64 {
-        self.reactions.iter().filter_map(Reaction::end_us).max().unwrap_or(0)
+    fn try_from(count: u64) -> Result<Count, String> {
+        let small = u16::try_from(count).ok().filter(|count| (1..=10_000).contains(count));
+        small.map(Count).ok_or_else(|| format!("expected 1 to 10000, found {count}"))
     }
 }
 
-/// Trunks that come into question: those that the most ways cross, in the order of their indices.
-fn busiest_trunks(network: &Network, before: &Paths) -> Vec<usize> {
-    let loads = before.loads(&network.topology);
-    let is_trunk = |link: &usize| network.topology.links[*link].trunk;
-    let mut trunks: Vec<usize> = (0..loads.len()).filter(is_trunk).collect();
-    trunks.sort_by_key(|link| std::cmp::Reverse(loads[*link]));
-    trunks.truncate(CANDIDATES_MAX);
-    trunks.sort_unstable();
-    trunks
-}
+/// A span: 1 ms to 35 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Millis(u32);
 
-/// Mappings of the whole network in this state.
-pub fn mapping_count(network: &Network, paths: &Paths) -> usize {
-    let routers = 0..network.topology.routers.len();
-    routers.map(|router_index| table_len(network, paths, router_index)).sum()
-}
-
-fn table_len(network: &Network, paths: &Paths, router_index: usize) -> usize {
-    let reachable = |fec: &usize| paths.distance(*fec, router_index) != crate::paths::UNREACHABLE;
-    let fecs = (0..network.fec_count()).filter(reachable);
-    let routed: usize = fecs.map(|fec| entries_per_fec(network, router_index, fec)).sum();
-    let own = network.fec_of_router(router_index);
-    let vpns = network.vpns.iter().filter(|vpn| own.is_some_and(|own| vpn.sites.contains(&own)));
-    routed + vpns.map(|vpn| vpn.sites.len()).sum::<usize>()
-}
-
-/// Entries that follow the path to one FEC: FTN, ILM, and one per VPN shared with its edge.
-fn entries_per_fec(network: &Network, router_index: usize, fec_index: usize) -> usize {
-    if network.fec_of_router(router_index) == Some(fec_index) {
-        return 0;
+impl Millis {
+    /// In microseconds.
+    pub fn micros(self) -> i64 {
+        i64::from(self.0) * 1_000
     }
-    2 + network.shared_vpns(router_index, fec_index).count()
 }
 
-/// For each router the FECs whose set of next hops differs, ascending.
-fn changed_fecs(network: &Network, before: &Paths, after: &Paths) -> Vec<Vec<usize>> {
-    let topology = &network.topology;
-    let differs = |router_index: usize, fec: usize| {
-        let old = before.next_links(topology, fec, router_index);
-        !old.eq(after.next_links(topology, fec, router_index))
-    };
-    let of_router = |r: usize| (0..network.fec_count()).filter(|fec| differs(r, *fec)).collect();
-    (0..topology.routers.len()).map(of_router).collect()
+impl TryFrom<u64> for Millis {
+    type Error = String;
+
+    fn try_from(millis: u64) -> Result<Millis, String> {
+        const MILLIS_MAX: u32 = 35 * 86_400_000;
+        let small = u32::try_from(millis).ok().filter(|millis| (1..=MILLIS_MAX).contains(millis));
+        small.map(Millis).ok_or_else(|| format!("expected 1 to {MILLIS_MAX} ms, found {millis}"))
+    }
 }
 
-fn count(network: &Network, changed: &[Vec<usize>]) -> usize {
-    let of_router = |(router_index, fecs): (usize, &Vec<usize>)| -> usize {
-        fecs.iter().map(|fec| entries_per_fec(network, router_index, *fec)).sum()
-    };
-    changed.iter().enumerate().map(of_router).sum()
+/// Things break and may come back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Break {
+    /// How many; fewer where the network has fewer.
+    pub count: Count,
+    /// When they come back; absent: they stay down.
+    pub restore_after_ms: Option<Millis>,
 }
 
-fn react(network: &Network, link: usize, changed: Vec<Vec<usize>>, seed: u64) -> Vec<Reaction> {
-    let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    chance.set_stream(2);
-    // Both ends of the link detect; the flooding does not cross it any more.
-    let ends = network.topology.links[link].ends;
-    let detected = ends.map(|_| chance.random_range(DETECTION_US));
-    let hops = ends.map(|end| network.topology.hops_from(end, Some(link)));
-    let reaction = |(router_index, mut fecs): (usize, Vec<usize>)| {
-        let per_hop = chance.random_range(FLOODING_PER_HOP_US);
-        let heard =
-            |end: usize| Some(detected[end] + i64::from(hops[end][router_index]?) * per_hop);
-        let heard = [0, 1].into_iter().filter_map(heard).min().unwrap_or(0);
-        let start_us = heard + chance.random_range(SPF_US);
-        let install_us = chance.random_range(INSTALL_PER_FEC_US);
-        fecs.shuffle(&mut chance);
-        Reaction { start_us, install_us, fecs }
-    };
-    changed.into_iter().enumerate().map(reaction).collect()
+impl Default for Break {
+    fn default() -> Break {
+        Break { count: Count(1), restore_after_ms: None }
+    }
+}
+
+/// A trunk goes down and up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flap {
+    /// How often it goes down.
+    pub times: Count,
+    /// How long it is down.
+    pub down_ms: Millis,
+    /// How long it is up after the first time; twice as long after each further one.
+    pub up_ms: Millis,
+    /// The longest that it is up in between.
+    pub up_ms_max: Millis,
+}
+
+impl Default for Flap {
+    fn default() -> Flap {
+        let [down_ms, up_ms, up_ms_max] = [500, 250, 4_000].map(Millis);
+        Flap { times: Count(5), down_ms, up_ms, up_ms_max }
+    }
+}
+
+/// Routers are drained and restored.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Maintenance {
+    /// How many routers.
+    pub routers: Count,
+    /// How long each is drained; the next follows as long after it.
+    pub each_ms: Millis,
+}
+
+impl Default for Maintenance {
+    fn default() -> Maintenance {
+        Maintenance { routers: Count(3), each_ms: Millis(1_000) }
+    }
+}
+
+/// Sessions break.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Restart {
+    /// How long the routers stay away.
+    pub away_ms: Millis,
+}
+
+impl Default for Restart {
+    fn default() -> Restart {
+        Restart { away_ms: Millis(500) }
+    }
+}
+
+/// Single links fail and come back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trickle {
+    /// How many links fail.
+    pub events: Count,
+    /// Over how long they are spread: a week at its real pace is 604,800,000.
+    pub over_ms: Millis,
+}
+
+impl Default for Trickle {
+    fn default() -> Trickle {
+        Trickle { events: Count(20), over_ms: Millis(10_000) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use storage::mapping::{Key, Mapping};
-    use storage::time::Micros;
-
     use super::*;
-    use crate::topology::Shape;
 
-    fn storm(routers: usize, edges: usize, seed: u64) -> (Network, Paths, Storm) {
-        let network = Network::generate(&Shape { routers, edges, seed }.into()).unwrap();
-        let before = Paths::compute(&network.topology, None);
-        let storm = Storm::link_down(&network, &before, seed).unwrap();
-        (network, before, storm)
-    }
-
-    fn by_key(table: Vec<Mapping>) -> BTreeMap<Key, Mapping> {
-        table.into_iter().map(|mapping| (mapping.key(), mapping)).collect()
+    #[test]
+    fn a_script_is_read_step_by_step() {
+        let text = "seed = 7\n\
+            [[step]]\nlink-down = { count = 2 }\n\
+            [[step]]\nflap = { times = 3, down_ms = 100 }\n\
+            [[step]]\ncollector-restart = {}\n";
+        let script = Script::parse(text).unwrap();
+        assert_eq!((script.seed, script.step.len()), (Some(7), 3));
+        let names: Vec<&str> = script.step.iter().map(Step::name).collect();
+        assert_eq!(names, ["link down", "flap", "collector restart"]);
+        let Step::Flap(flap) = &script.step[1] else { panic!("{script:?}") };
+        assert_eq!((flap.times, flap.down_ms, flap.up_ms), (Count(3), Millis(100), Millis(250)));
     }
 
     #[test]
-    fn what_changes_is_the_difference_of_the_tables() {
-        let (network, before, storm) = storm(150, 30, 2);
-        let mut changes = 0;
-        let mut mappings = 0;
-        for (router_index, reaction) in storm.reactions.iter().enumerate() {
-            let old = by_key(network.table(&before, router_index, Micros(0)));
-            let new = by_key(network.table(&storm.after, router_index, Micros(0)));
-            mappings += old.len();
-            let mut expected: BTreeMap<Key, Mapping> = new.clone();
-            expected.retain(|key, mapping| old.get(key) != Some(mapping));
-            let mut said = Vec::new();
-            for fec in &reaction.fecs {
-                let time = Micros(0);
-                network.routed_entries(&storm.after, router_index, *fec, time, &mut said);
-            }
-            changes += said.len();
-            assert_eq!(by_key(said), expected);
-        }
-        assert_eq!((changes, mappings), (storm.changes, storm.mappings));
-    }
-
-    #[test]
-    fn a_core_link_changes_a_tenth_of_all_mappings_whatever_the_seed() {
-        for (routers, edges) in [(60, 10), (200, 40), (600, 60)] {
-            for seed in 0..4 {
-                let (_, _, storm) = storm(routers, edges, seed);
-                assert!(storm.share() >= SHARE_MIN, "{routers} {seed}: {}", storm.share());
-            }
+    fn a_wrong_script_is_refused_with_line_and_column() {
+        let cases = [
+            ("[[step]]\nflap = { times = 0 }\n", "line 2, column", "expected 1 to 10000, found 0"),
+            ("[[step]]\nflap = { often = 2 }\n", "line 2, column", "unknown field `often`"),
+            ("[[step]]\nflood = {}\n", "line 2, column 1", "unknown variant `flood`"),
+            ("seed = \"x\"\n", "line 1, column 8", "expected u64"),
+            ("[[step]]\ntrickle = { over_ms = 9999999999 }\n", "line 2", "ms, found 9999999999"),
+            ("[[step]\n", "line 1", "]"),
+        ];
+        for (text, place, word) in cases {
+            let fault = Script::parse(text).unwrap_err().to_string();
+            assert!(fault.contains(place) && fault.contains(word), "{text}: {fault}");
         }
     }
 
     #[test]
-    fn the_network_speaks_within_a_second_and_no_change_comes_before_its_cause() {
-        let (_, _, storm) = storm(600, 60, 9);
-        assert!(storm.end_us() < 1_000_000, "{}", storm.end_us());
-        assert!(storm.speakers() > 300, "{}", storm.speakers());
-        let middle = storm.middle_us();
-        let begun = storm.reactions.iter().filter(|reaction| reaction.start_us <= middle).count();
-        assert!(begun > 0 && middle < storm.end_us());
-        let earliest = DETECTION_US.start + SPF_US.start;
-        assert!(storm.reactions.iter().all(|reaction| reaction.start_us >= earliest));
-    }
-
-    #[test]
-    fn the_same_seed_makes_the_same_storm() {
-        assert_eq!(storm(100, 20, 5).2, storm(100, 20, 5).2);
-        assert_ne!(storm(100, 20, 5).2, storm(100, 20, 6).2);
+    fn every_name_leads_to_its_scenario_and_others_are_refused() {
+        for scenario in Scenario::NAMED {
+            assert_eq!(Scenario::read(scenario.name()).unwrap(), scenario);
+            let steps = scenario.script().step.len();
+            assert_eq!(steps, usize::from(scenario != Scenario::ColdStart));
+        }
+        assert!(Scenario::read("flood").unwrap_err().to_string().contains("found flood"));
+        let absent = Scenario::read("absent.toml").unwrap_err().to_string();
+        assert!(absent.contains("absent.toml"), "{absent}");
     }
 }

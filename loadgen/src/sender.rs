@@ -83,6 +83,10 @@ pub struct Progress {
     pub connected: AtomicU64,
     /// Connections that were opened after a first one had ended.
     pub reconnects: AtomicU64,
+    /// Sessions that were broken on purpose, each time counted.
+    pub cuts: AtomicU64,
+    /// Sessions that were broken on purpose and do not come back.
+    pub gone: AtomicU64,
     /// Connection attempts that failed.
     pub connect_failures: AtomicU64,
     /// Frames that were planned (hello, keepalive and bye apart).
@@ -169,9 +173,20 @@ impl Latencies {
     }
 }
 
+/// A session that breaks on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// When it breaks, without a bye.
+    pub at: Micros,
+    /// When its router connects again; `None` = not any more.
+    pub back: Option<Micros>,
+}
+
 enum Command {
     /// Frames for sessions of this thread, by their place in it.
     Frames(Vec<(usize, Vec<Frame>)>),
+    /// Break sessions of this thread, by their place in it, and let them come back.
+    Cut(Vec<(usize, Absence)>),
     /// Send a keepalive on every session.
     Keepalive,
     /// Hand over the latencies so far and begin anew.
@@ -186,6 +201,8 @@ pub struct Fleet {
     progress: Arc<Progress>,
     /// For each session its thread and its place there.
     places: Vec<(usize, usize)>,
+    /// Breaks that were ordered so far.
+    cuts_ordered: std::cell::Cell<u64>,
 }
 
 struct SenderThread {
@@ -218,7 +235,8 @@ impl Fleet {
             SenderThread::start(index, shared, plans)
         };
         let threads = dealt.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
-        Ok(Fleet { threads, progress, places })
+        let cuts_ordered = std::cell::Cell::default();
+        Ok(Fleet { threads, progress, places, cuts_ordered })
     }
 
     /// The counters.
@@ -245,6 +263,18 @@ impl Fleet {
         self.threads.iter().zip(commands).try_for_each(|(thread, command)| thread.tell(command))
     }
 
+    /// Breaks sessions, by their index in the plans, each at its time.
+    pub fn cut(&self, absences: &[(usize, Absence)]) -> Result<(), SendError> {
+        self.cuts_ordered.set(self.cuts_ordered.get() + absences.len() as u64);
+        let mut dealt = vec![Vec::new(); self.threads.len()];
+        for (index, absence) in absences {
+            let (thread, place) = self.places[*index];
+            dealt[thread].push((place, *absence));
+        }
+        let commands = dealt.into_iter().map(Command::Cut);
+        self.threads.iter().zip(commands).try_for_each(|(thread, command)| thread.tell(command))
+    }
+
     /// Sends a keepalive on every session: evidence that its router is alive and unchanged.
     pub fn keepalive(&self) -> Result<(), SendError> {
         self.threads.iter().try_for_each(|thread| thread.tell(Command::Keepalive))
@@ -259,6 +289,17 @@ impl Fleet {
             all.add(&receiver.recv().map_err(|_| SendError::Gone)?);
         }
         Ok(all)
+    }
+
+    /// Whether everything planned is durable, every session that was to break has, and each that
+    /// comes back is there. A session that was broken plans its snapshot when it has connected
+    /// again: nothing is over while one is away.
+    pub fn is_whole(&self) -> bool {
+        let Progress { connected, gone, cuts, .. } = &*self.progress;
+        let there = Progress::value(connected) + Progress::value(gone);
+        self.progress.all_acked()
+            && there == self.sessions() as u64
+            && Progress::value(cuts) == self.cuts_ordered.get()
     }
 
     /// Whether every thread still runs.
@@ -327,6 +368,11 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
             Command::Frames(batches) => {
                 for (place, frames) in batches {
                     sessions[place].add(frames);
+                }
+            }
+            Command::Cut(absences) => {
+                for (place, absence) in absences {
+                    sessions[place].cut(absence);
                 }
             }
             Command::Keepalive => sessions.iter().for_each(|session| session.keep_alive()),

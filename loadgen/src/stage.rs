@@ -1,6 +1,6 @@
-//! One performance: the network connects and tells its tables, then a link fails and it speaks.
+//! One performance: the network connects and tells its tables, then things happen and it speaks.
 //!
-//! In:   a target, a shape, a scenario and a pace.
+//! In:   a target, a model and a pace.
 //! Out:  `Performance`: acts with their figures, and the fleet, still connected.
 //! Law:  an act is over when every session is there and everything planned is durable, or too late.
 //! Not:  judging what the collector stored (`verdict`), or printing (`report`).
@@ -14,7 +14,7 @@ use storage::time::{MICROS_PER_SECOND, Micros};
 use crate::clock::Clock;
 use crate::model::Model;
 use crate::sender::connect::address_after;
-use crate::sender::{Fleet, Latencies, Progress, SendError, SessionPlan};
+use crate::sender::{Absence, Fleet, Latencies, Progress, SendError, SessionPlan};
 use crate::workload::{Frame, encode_all};
 use crate::world::{World, WorldError};
 
@@ -25,37 +25,13 @@ const STAGING_US_MIN: i64 = 500_000;
 /// How often the acts look whether they are over, and show how far they are.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scenario {
-    /// Every router connects and sends its table.
-    ColdStart,
-    /// A cold start; then the trunk whose loss changes the most fails.
-    LinkDown,
-}
-
-impl Scenario {
-    /// Every scenario.
-    pub const ALL: [Scenario; 2] = [Scenario::ColdStart, Scenario::LinkDown];
-
-    /// The word on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Scenario::ColdStart => "cold-start",
-            Scenario::LinkDown => "link-down",
-        }
-    }
-}
-
 /// How it is performed.
 #[derive(Clone, Debug)]
 pub struct StageSettings {
     /// The collector.
     pub target: SocketAddr,
-    /// The network.
+    /// The network, and what happens there.
     pub model: Model,
-    /// What happens.
-    pub scenario: Scenario,
     /// Connections per second of the cold start; 0 = all at once.
     pub routers_per_second: u32,
     /// Source address of the first router, the others follow; `None` = the host chooses.
@@ -135,14 +111,16 @@ impl Act {
 
 /// What was performed.
 pub struct Performance {
-    /// The model, with the failure staged where the scenario has one.
+    /// The model, with every act staged.
     pub world: Arc<World>,
     /// Clock of the run.
     pub clock: Clock,
     /// Every router connects and sends its table.
     pub cold_start: Act,
-    /// The failure.
+    /// The first thing that happened then.
     pub storm: Option<Act>,
+    /// What happened after it.
+    pub later: Vec<Act>,
     /// The sessions, still open.
     pub fleet: Fleet,
 }
@@ -186,48 +164,140 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
     let mut act = Act::plan(&frames, began);
     let plans = plans(settings, &world, frames, connect_at)?;
     let fleet = Fleet::start(settings.target, settings.threads, &world, clock, plans)?;
-    act.finish("cold start", None, &fleet, &clock, settings, &mut *watch)?;
-    let mut performance = Performance { world, clock, cold_start: act, storm: None, fleet };
+    let stage = Stage { settings, clock, encode_us };
+    stage.finish(&mut act, "cold start", Sent::default(), &fleet, &mut *watch)?;
+    let acts = world.plan.acts.len();
+    let (storm, later) = (None, Vec::new());
+    let mut performance = Performance { world, clock, cold_start: act, storm, later, fleet };
     // Evidence of every router from after the act, whatever becomes of its session later.
     performance.fleet.keepalive()?;
-    if settings.scenario == Scenario::LinkDown {
-        performance.storm = Some(performance.fail_link(encode_us, settings, watch)?);
-        performance.fleet.keepalive()?;
+    for index in 0..acts {
+        let act = stage.act(&performance, index, &mut *watch)?;
+        match performance.storm {
+            None => performance.storm = Some(act),
+            Some(_) => performance.later.push(act),
+        }
     }
     Ok(performance)
 }
 
 impl Performance {
-    /// Stages the failure far enough ahead that its frames are encoded before the first is due.
-    fn fail_link(
+    /// The instants to ask about, with their names. At each of them every router that is there
+    /// had been heard after it: by a keepalive, if it had nothing to say.
+    pub fn instants(&self) -> Vec<(String, Micros)> {
+        let mut instants = vec![("before".to_owned(), self.cold_start.ended)];
+        let acts: Vec<&Act> = self.storm.iter().chain(&self.later).collect();
+        for (index, act) in acts.iter().enumerate() {
+            let which = match acts.len() {
+                1 => String::new(),
+                _ => format!(" act {}, {}", index + 1, self.world.plan.acts[index].name),
+            };
+            if let Some(middle) = self.world.middle(index) {
+                instants
+                    .push((format!("in the middle{}", which.replace(" act", " of act")), middle));
+            }
+            instants.push((format!("after{which}"), act.ended));
+        }
+        instants
+    }
+}
+
+/// What the acts of one performance share.
+struct Stage<'a> {
+    settings: &'a StageSettings,
+    clock: Clock,
+    /// How long it took to encode all tables.
+    encode_us: i64,
+}
+
+/// Bytes that were sent when an act began.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    bytes: u64,
+    document_bytes: u64,
+}
+
+impl Sent {
+    fn now(progress: &Progress) -> Sent {
+        let bytes = Progress::value(&progress.bytes_sent);
+        Sent { bytes, document_bytes: Progress::value(&progress.document_bytes_sent) }
+    }
+}
+
+impl Stage<'_> {
+    /// Stages an act far enough ahead that its frames are encoded before the first is due.
+    fn act(
         &self,
-        encode_us: i64,
-        settings: &StageSettings,
+        performance: &Performance,
+        index: usize,
         watch: Watch<'_>,
     ) -> Result<Act, StageError> {
-        let staging_us =
-            STAGING_US_MIN + (encode_us as f64 * self.world.storm.share() * 2.0) as i64;
-        self.world.stage(self.clock.now().offset(staging_us));
-        let routers = self.world.network.topology.routers.len();
+        let Performance { world, fleet, .. } = performance;
+        let routers = world.network.topology.routers.len();
+        let units = (routers * world.network.fec_count()).max(1);
+        let share = world.plan.units_changed(index) as f64 / units as f64;
+        let staging_us = STAGING_US_MIN + (self.encode_us as f64 * share * 2.0) as i64;
+        let sent = Sent::now(fleet.progress());
+        let staged = world.stage(index, self.clock.now().offset(staging_us));
         let frames = encode_all(routers, encode_threads(), |encoder, router_index| {
-            encoder.changes(&self.world, router_index)
+            encoder.changes(world, index, router_index)
         });
-        let began = frames.iter().flatten().map(|frame| frame.intended).min();
-        let mut act = Act::plan(&frames, began.unwrap_or_else(|| self.clock.now()));
-        self.fleet.send(frames)?;
-        act.finish("link down", Some(&self.cold_start), &self.fleet, &self.clock, settings, watch)?;
+        let planned = &world.plan.acts[index];
+        let began = frames.iter().flatten().map(|frame| frame.intended).min().unwrap_or(staged);
+        let mut act = Act::plan(&frames, began.max(staged));
+        act.due = act.due.max(staged.offset(planned.length_us));
+        let absences = planned.cuts.iter().flat_map(|cut| {
+            let back = cut.back_us.map(|back| staged.offset(back));
+            let absence = Absence { at: staged.offset(cut.at_us), back };
+            cut.routers.iter().map(move |router| (*router, absence))
+        });
+        let absences: Vec<(usize, Absence)> = absences.collect();
+        fleet.cut(&absences)?;
+        fleet.send(frames)?;
+        self.finish(&mut act, planned.name, sent, fleet, watch)?;
+        world.close(index, act.ended);
+        fleet.keepalive()?;
         Ok(act)
     }
 
-    /// The instants to ask about, with their names. At each of them every router had been heard
-    /// after it: by a keepalive, if it had nothing to say.
-    pub fn instants(&self) -> Vec<(&'static str, Micros)> {
-        let before = ("before", self.cold_start.ended);
-        let (Some(storm), Some(failure)) = (&self.storm, self.world.failure()) else {
-            return vec![before];
-        };
-        let middle = failure.offset(self.world.storm.middle_us());
-        vec![before, ("in the middle", middle), ("after", storm.ended)]
+    /// Waits until everything planned is durable and every session that comes back is back, and
+    /// takes the figures.
+    fn finish(
+        &self,
+        act: &mut Act,
+        name: &'static str,
+        before: Sent,
+        fleet: &Fleet,
+        watch: Watch<'_>,
+    ) -> Result<(), StageError> {
+        let progress = fleet.progress();
+        let value = Progress::value;
+        let span_us = u64::try_from(act.due.since(self.clock.now())).unwrap_or(0);
+        let time = Duration::from_micros(span_us) + self.settings.act_timeout;
+        let deadline = crate::clock::instant() + time;
+        let acked_before = value(&progress.frames_acked);
+        while !fleet.is_whole() || self.clock.now() < act.due {
+            if crate::clock::instant() > deadline || !fleet.is_alive() {
+                return Err(StageError::TimeUp {
+                    act: name,
+                    planned: value(&progress.frames_planned),
+                    acked: value(&progress.frames_acked),
+                    connected: value(&progress.connected),
+                    failures: value(&progress.connect_failures),
+                });
+            }
+            let done = value(&progress.frames_acked) - acked_before;
+            watch(&Look { act: name, done, all: act.frames, progress: Some(progress) });
+            std::thread::sleep(LOOK_EVERY);
+        }
+        act.ended = self.clock.now();
+        let (done, all) = (act.frames, act.frames);
+        watch(&Look { act: name, done, all, progress: Some(progress) });
+        act.latencies = fleet.take_latencies()?;
+        let after = Sent::now(progress);
+        act.bytes = after.bytes - before.bytes;
+        act.document_bytes = after.document_bytes - before.document_bytes;
+        Ok(())
     }
 }
 
@@ -245,47 +315,6 @@ impl Act {
             ended: began,
             latencies: Latencies::default(),
         }
-    }
-
-    /// Waits until everything planned is durable, and takes the figures that `earlier` has not.
-    fn finish(
-        &mut self,
-        name: &'static str,
-        earlier: Option<&Act>,
-        fleet: &Fleet,
-        clock: &Clock,
-        settings: &StageSettings,
-        watch: Watch<'_>,
-    ) -> Result<(), StageError> {
-        let progress = fleet.progress();
-        let value = Progress::value;
-        let deadline = crate::clock::instant() + settings.act_timeout;
-        let sessions = fleet.sessions() as u64;
-        let acked_before = value(&progress.frames_acked);
-        // A session that was broken plans its snapshot when it has connected again: nothing is over
-        // while one is away.
-        while !(progress.all_acked() && value(&progress.connected) == sessions) {
-            if crate::clock::instant() > deadline || !fleet.is_alive() {
-                return Err(StageError::TimeUp {
-                    act: name,
-                    planned: value(&progress.frames_planned),
-                    acked: value(&progress.frames_acked),
-                    connected: value(&progress.connected),
-                    failures: value(&progress.connect_failures),
-                });
-            }
-            let done = value(&progress.frames_acked) - acked_before;
-            watch(&Look { act: name, done, all: self.frames, progress: Some(progress) });
-            std::thread::sleep(LOOK_EVERY);
-        }
-        self.ended = clock.now();
-        let (done, all) = (self.frames, self.frames);
-        watch(&Look { act: name, done, all, progress: Some(progress) });
-        self.latencies = fleet.take_latencies()?;
-        self.bytes = value(&progress.bytes_sent) - earlier.map_or(0, |act| act.bytes);
-        self.document_bytes =
-            value(&progress.document_bytes_sent) - earlier.map_or(0, |act| act.document_bytes);
-        Ok(())
     }
 }
 

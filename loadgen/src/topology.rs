@@ -135,15 +135,15 @@ impl Topology {
         links.iter().map(|link| self.links[*link].near_address(router_index).into()).collect()
     }
 
-    /// Hops from `start` to every router, over every link but `without`; `None` = cut off.
-    pub fn hops_from(&self, start: usize, without: Option<usize>) -> Vec<Option<u32>> {
+    /// Hops from `start` to every router over the usable links; `None` = cut off.
+    pub fn hops_from(&self, start: usize, usable: impl Fn(usize) -> bool) -> Vec<Option<u32>> {
         let mut hops = vec![None; self.routers.len()];
         let mut queue = std::collections::VecDeque::from([(start, 0)]);
         hops[start] = Some(0);
         while let Some((router_index, count)) = queue.pop_front() {
             for link_index in &self.routers[router_index].links {
                 let (far, _) = self.links[*link_index].far_end(router_index);
-                if Some(*link_index) != without && hops[far].is_none() {
+                if usable(*link_index) && hops[far].is_none() {
                     hops[far] = Some(count + 1);
                     queue.push_back((far, count + 1));
                 }
@@ -296,7 +296,7 @@ mod tests {
             let topology = Topology::generate(&shape).unwrap();
             assert_eq!(topology.routers.len(), routers);
             assert_eq!(topology.edges.len(), 5);
-            assert!(topology.hops_from(0, None).iter().all(Option::is_some), "{routers}");
+            assert!(topology.hops_from(0, |_| true).iter().all(Option::is_some), "{routers}");
             assert_eq!(Topology::generate(&shape).unwrap(), topology);
             let other = Topology::generate(&Shape { seed: 4, ..shape }).unwrap();
             assert_ne!(other, topology);

@@ -14,8 +14,8 @@ use serde::Serialize;
 use storage::mapping::{Mapping, RouterId};
 use storage::time::Micros;
 
-use crate::answer::{AnswerKey, Hop, Question};
-use crate::paths::Paths;
+use crate::answer::{AnswerKey, Hop, Presence, Question, Way};
+use crate::state::State;
 
 /// Differences that are told in words.
 const TOLD_MAX: usize = 20;
@@ -65,9 +65,15 @@ impl Verdict {
         let network = query::network(data, at, None)?.value;
         let mut findings = Findings::default();
         for (router_index, router) in key.network.topology.routers.iter().enumerate() {
-            let expected = key.table(router_index, at);
             let found = query::table_rows(&network, router.id).unwrap_or_default();
-            compare_tables(router.id, &expected, &found, &mut findings);
+            match key.presence(router_index, at) {
+                Presence::Here => {
+                    let expected = key.table(router_index, at);
+                    compare_tables(router.id, &expected, &found, &mut findings);
+                }
+                Presence::Gone => expect_unknown(router.id, &found, &mut findings),
+                Presence::Unsure => {}
+            }
         }
         let ours: BTreeSet<RouterId> =
             key.network.topology.routers.iter().map(|router| router.id).collect();
@@ -90,20 +96,21 @@ impl Verdict {
         name: &str,
         stride: usize,
     ) -> Result<(), QueryError> {
-        let Some(paths) = key.paths_at(at) else { return Ok(()) };
+        let Some(state) = key.state_at(at) else { return Ok(()) };
         let traces = Traces::open(data, at)?.value;
         let questions: Vec<Question> = key
             .questions()
             .enumerate()
             .filter(|(place, question)| question.vpn_index.is_some() || place % stride.max(1) == 0)
             .map(|(_, question)| question)
+            .filter(|question| key.presence(question.head, at) == Presence::Here)
             .collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = questions.len().div_ceil(threads).max(1);
         let ask = |part: &[Question]| {
             let mut findings = Findings::default();
             for question in part {
-                compare_paths(key, paths, &traces, question, &mut findings);
+                compare_paths(key, state, &traces, question, &mut findings);
             }
             findings
         };
@@ -201,6 +208,14 @@ fn compare_tables(
     }
 }
 
+/// Of a router whose session is broken no entry may be vouched for.
+fn expect_unknown(router: RouterId, found: &[TableRow], findings: &mut Findings) {
+    findings.answers += 1;
+    if let Some(row) = found.iter().find(|row| row.answer.is_known()) {
+        findings.differ(format_args!("{router} {}: known, though the router is gone", row.key));
+    }
+}
+
 /// Equal but for times: when a value became active is compared apart.
 fn same_value(found: &Mapping, expected: &Mapping) -> bool {
     found.fec == expected.fec
@@ -217,17 +232,23 @@ fn shown(mapping: &Mapping) -> String {
 
 fn compare_paths(
     key: &AnswerKey<'_>,
-    paths: &Paths,
+    state: &State,
     traces: &Traces,
     question: &Question,
     findings: &mut Findings,
 ) {
     // More equal-cost paths than are enumerated: neither side lists them all.
-    let Some(expected) = key.walk(paths, question) else { return };
+    let Some(expected) = key.walk(state, question) else { return };
     findings.answers += 1;
     let head = key.network.topology.routers[question.head].id;
     let fec = key.fec(question);
     let report = traces.trace(head, Selector::Fec(fec));
+    let Way::Delivered(expected) = expected else {
+        if report.verdict.is_delivered() {
+            findings.differ(format_args!("{head} to {fec}: delivered, though no way leads there"));
+        }
+        return;
+    };
     if !report.verdict.is_delivered() || !report.paths_complete {
         let detail = report.paths.iter().find(|path| !path.verdict.is_delivered());
         let detail = detail.map_or("not every path is listed", |path| &path.detail);

@@ -2,7 +2,7 @@
 //!
 //! In:   tables and changes of the model; the protocol's own writers (`engine::wire`).
 //! Out:  `Frame`s with their intended times; sequences are written in when a frame is sent.
-//! Law:  changes of one FEC are never split over two frames.
+//! Law:  changes of one unit are never split over two frames, nor two epochs put into one.
 //! Not:  connections, acks and re-sending (`sender`).
 
 use engine::wire::SnapshotMark;
@@ -15,8 +15,8 @@ use crate::world::World;
 
 /// Mappings of one snapshot frame: about 5 KiB compressed.
 pub const SNAPSHOT_FRAME_MAPPINGS: usize = 250;
-/// FECs of one frame of changes: an agent collects for a few milliseconds.
-pub const CHANGE_FRAME_FECS: usize = 50;
+/// Units (FECs, as a rule) of one frame of changes: an agent collects for a few milliseconds.
+pub const CHANGE_FRAME_UNITS: usize = 50;
 /// Documents below this are sent as they are: inflating them costs more than it saves.
 const COMPRESS_BYTES_MIN: usize = 1_024;
 /// Fastest level of the compressor.
@@ -148,30 +148,37 @@ impl Encoder {
         intended: Micros,
     ) -> Vec<Frame> {
         let router = world.network.topology.routers[router_index].id;
-        let table = world.network.table(&world.before, router_index, world.start);
+        let table = world.network.table(&world.first, router_index, world.start);
         self.snapshot(router, &table, intended, world.start)
     }
 
-    /// The changes that the staged failure makes at a router. Empty when there are none.
-    pub fn changes(&mut self, world: &World, router_index: usize) -> Vec<Frame> {
-        let Some(failure) = world.failure() else { return Vec::new() };
+    /// What a router says of an act that is staged. Empty when nothing changes there.
+    pub fn changes(&mut self, world: &World, act: usize, router_index: usize) -> Vec<Frame> {
         let router = world.network.topology.routers[router_index].id;
-        let reaction = &world.storm.reactions[router_index];
         let delay_us = report_delay_us(router_index);
         let mut frames = Vec::new();
         let mut mappings = Vec::new();
-        let places: Vec<usize> = (0..reaction.fecs.len()).collect();
-        for chunk in places.chunks(CHANGE_FRAME_FECS) {
-            mappings.clear();
-            let mut until = failure;
-            for place in chunk {
-                until = failure.offset(reaction.time_us(*place));
-                let fec_index = reaction.fecs[*place];
-                let after = &world.storm.after;
-                world.network.routed_entries(after, router_index, fec_index, until, &mut mappings);
+        for (index, epoch) in world.plan.epochs_of(act) {
+            let Some(began) = world.epoch_began(index) else { continue };
+            let Some(reaction) = epoch.reactions.get(&router_index) else { continue };
+            let states = [world.plan.before(&world.first, index, router_index), &epoch.state];
+            let places: Vec<usize> = (0..reaction.units.len()).collect();
+            for chunk in places.chunks(CHANGE_FRAME_UNITS) {
+                mappings.clear();
+                let mut until = began;
+                for place in chunk {
+                    until = began.offset(reaction.time_us(*place));
+                    let unit = reaction.units[*place];
+                    world.network.changes(states, router_index, unit, until, &mut mappings);
+                }
+                // A unit may differ in what no entry shows.
+                if mappings.is_empty() {
+                    continue;
+                }
+                let intended = until.offset(delay_us);
+                let role = FrameRole::Change;
+                frames.push(self.mappings(Some(router), role, &mappings, intended, until));
             }
-            let intended = until.offset(delay_us);
-            frames.push(self.mappings(Some(router), FrameRole::Change, &mappings, intended, until));
         }
         frames
     }
@@ -217,7 +224,7 @@ mod tests {
     fn world() -> World {
         let shape = Shape { routers: 120, edges: 40, seed: 3 };
         let world = World::generate(&shape.into(), Micros(1_700_000_000_000_000)).unwrap();
-        world.stage(Micros(1_700_000_100_000_000));
+        world.stage(0, Micros(1_700_000_100_000_000));
         world
     }
 
@@ -275,17 +282,18 @@ mod tests {
         assert_eq!((&end.0, end.1), (&UnitKind::SnapshotComplete, Some(frames.len() as u64)));
         assert!(parts.iter().all(|part| part.2 == SnapshotMark::Part));
         let said: Vec<Mapping> = parts.iter().flat_map(|part| part.3.clone()).collect();
-        assert_eq!(said, world.network.table(&world.before, router_index, world.start));
+        assert_eq!(said, world.network.table(&world.first, router_index, world.start));
     }
 
     #[test]
     fn changes_are_read_back_with_their_times_and_turn_one_table_into_the_other() {
         let world = world();
         let key = world.key();
-        let end = Micros(world.failure().unwrap().0 + world.storm.end_us());
+        let epoch = &world.plan.epochs[0];
+        let end = world.began(0).unwrap().offset(epoch.span_us().unwrap().1);
         let mut spoke = 0;
         for router_index in 0..120 {
-            let mut frames = Encoder::default().changes(&world, router_index);
+            let mut frames = Encoder::default().changes(&world, 0, router_index);
             frames.iter_mut().zip(1..).for_each(|(frame, sequence)| frame.number(sequence));
             let mut table: std::collections::BTreeMap<_, _> = key
                 .table(router_index, world.start)
@@ -302,7 +310,7 @@ mod tests {
             let table: Vec<Mapping> = table.into_values().collect();
             assert_eq!(table, key.table(router_index, end));
         }
-        assert_eq!(spoke, world.storm.speakers());
+        assert_eq!(spoke, epoch.reactions.len());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod arrows;
 mod demonstration;
 mod restart;
+mod scenarios;
 mod program;
 mod kernel;
 mod maps;

@@ -7,6 +7,7 @@ use engine::settings::Settings;
 use loadgen::demo::{DemoSettings, demonstrate};
 use loadgen::map::Map;
 use loadgen::model::{Graph, Model};
+use loadgen::scenario::Scenario;
 use loadgen::topology::Topology;
 
 /// Maps that lie in the folder that STORMDRAIN_TOPOLOGIES names; without it a map that is made up,
@@ -51,7 +52,7 @@ fn every_map_becomes_a_network_with_all_its_places() {
         let mut unseen = vec![true; topology.routers.len()];
         let mut parts = 0;
         while let Some(start) = unseen.iter().position(|unseen| *unseen) {
-            let hops = topology.hops_from(start, None);
+            let hops = topology.hops_from(start, |_| true);
             hops.iter().zip(&mut unseen).for_each(|(hops, unseen)| *unseen &= hops.is_none());
             parts += 1;
         }
@@ -64,9 +65,10 @@ fn a_storm_over_a_map_is_answered_exactly() {
     let maps = maps();
     let (name, map) =
         maps.into_iter().min_by_key(|(_, map)| map.places.len().abs_diff(40)).unwrap();
+    let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: 1 };
     let data = tempfile::tempdir().unwrap();
     let settings = DemoSettings {
-        model: Model { graph: Graph::Mapped { map: Arc::new(map), edges_per_place: 1 }, seed: 3 },
+        model: Model { graph, scenario: Scenario::LinkDown, seed: 3 },
         routers_per_second: 0,
         collector: Settings { shards: 2, ..Settings::default() },
         data: data.path().to_owned(),

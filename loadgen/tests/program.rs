@@ -67,7 +67,10 @@ fn a_run_elsewhere_reports_json_and_judges_the_folder_it_is_given() {
 fn wrong_words_are_2_and_a_collector_that_is_not_there_is_3() {
     let wrong: [(&[&str], &str); 4] = [
         (&["run"], "--target"),
-        (&["run", "--target", "127.0.0.1:1", "--scenario", "flood"], "link-down or cold-start"),
+        (
+            &["run", "--target", "127.0.0.1:1", "--scenario", "flood"],
+            "expected cold-start, link-down, node-down",
+        ),
         (&["run", "--target", "127.0.0.1:1", "--routers", "5"], "routers: expected 24 to"),
         (&["demo", "--io", "fast"], "auto, uring or epoll"),
     ];
@@ -96,7 +99,7 @@ fn a_recording_is_sent_again_and_found_in_the_log() {
     let now = loadgen::clock::Clock::start().now();
     let world = World::generate(&shape.into(), now).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let table = world.network.table(&world.before, 0, now);
+    let table = world.network.table(&world.first, 0, now);
     let mut document = String::new();
     engine::wire::xml::write::write_document(
         Some(world.network.topology.routers[0].id),

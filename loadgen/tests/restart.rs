@@ -7,7 +7,7 @@ use engine::collector::Collector;
 use engine::settings::Settings;
 use loadgen::demo::ask;
 use loadgen::sender::Progress;
-use loadgen::stage::{Scenario, StageSettings, perform};
+use loadgen::stage::{StageSettings, perform};
 use loadgen::topology::Shape;
 use loadgen::verdict::Verdict;
 
@@ -26,7 +26,6 @@ fn exact_after_restart_during(act: &'static str) {
     let settings = StageSettings {
         target,
         model: Shape { routers: 60, edges: 12, seed: 5 }.into(),
-        scenario: Scenario::LinkDown,
         routers_per_second: 150,
         source_base: "127.30.0.1".parse().ok(),
         threads: 1,
@@ -54,7 +53,7 @@ fn exact_after_restart_during(act: &'static str) {
     let mut verdict = Verdict::default();
     // The middle of the storm may lie in the gap of the restart: unknown is the right answer then.
     let mut instants = performance.instants();
-    instants.retain(|(name, _)| *name != "in the middle");
+    instants.retain(|(name, _)| name != "in the middle");
     let key = performance.world.key();
     ask(&mut verdict, &key, data.path(), &instants, &mut |_| {}).unwrap();
     performance.fleet.finish().unwrap();

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
 
-use super::{Latencies, Progress, SessionPlan, Shared, TURN_EVERY, connect};
+use super::{Absence, Latencies, Progress, SessionPlan, Shared, TURN_EVERY, connect};
 use crate::workload::{Encoder, Frame, FrameRole};
 
 /// Name and version in hello.
@@ -110,6 +110,10 @@ struct State {
     keepalive: bool,
     finishing: bool,
     broken: bool,
+    /// Breaks that are to come, in order.
+    cuts: VecDeque<Absence>,
+    /// The break that was just made.
+    away: Option<Absence>,
 }
 
 /// What the writer does next.
@@ -152,12 +156,19 @@ impl Session {
             keepalive: false,
             finishing: false,
             broken: false,
+            cuts: VecDeque::new(),
+            away: None,
         };
         Session { plan, state: RefCell::new(state), bell: Notify::new() }
     }
 
     pub(super) fn add(&self, frames: Vec<Frame>) {
         self.state.borrow_mut().waiting.extend(frames);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn cut(&self, absence: Absence) {
+        self.state.borrow_mut().cuts.push_back(absence);
         self.bell.notify_one();
     }
 
@@ -238,6 +249,11 @@ impl Session {
         if state.broken {
             return Next::Broken;
         }
+        let cut = state.cuts.front().map(|cut| cut.at);
+        if cut.is_some_and(|at| at <= now) {
+            state.away = state.cuts.pop_front();
+            return Next::Broken;
+        }
         if std::mem::take(&mut state.keepalive) {
             let mut bytes = Vec::new();
             encode_empty(FrameType::Keepalive, 0, &mut bytes);
@@ -245,10 +261,12 @@ impl Session {
         }
         if state.resend == state.unacked.len() {
             match state.waiting.front() {
-                Some(frame) if frame.intended > now => return Next::At(frame.intended),
+                Some(frame) if frame.intended > now => {
+                    return Next::At(cut.map_or(frame.intended, |cut| cut.min(frame.intended)));
+                }
                 Some(_) => {}
                 None if state.finishing && state.unacked.is_empty() => return Next::Drained,
-                None => return Next::Idle,
+                None => return cut.map_or(Next::Idle, Next::At),
             }
             if let Some(mut frame) = state.waiting.pop_front() {
                 frame.number(state.sequence_next);
@@ -327,10 +345,31 @@ pub(super) async fn run(session: Rc<Session>, thread: Rc<ThreadState>) {
         if session.is_finished() || session.state.borrow().finishing {
             return;
         }
+        let away = session.state.borrow_mut().away.take();
+        if let Some(absence) = away {
+            absent(&session, &thread, absence).await;
+            match session.state.borrow().finishing {
+                true => return,
+                false => continue,
+            }
+        }
         // Spread over once more the pause: routers must not come back all at the same moment.
         let spread = u32::try_from(session.plan.router_index % SPREAD).unwrap_or(0);
         sleep(pause + pause * spread / SPREAD as u32).await;
         pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Waits for the end of an absence, or of the session.
+async fn absent(session: &Session, thread: &ThreadState, absence: Absence) {
+    // Counted when the session no longer counts as connected.
+    Progress::add(&thread.progress().cuts, 1);
+    if let Some(back) = absence.back {
+        return sleep_until(instant_at(thread, back)).await;
+    }
+    Progress::add(&thread.progress().gone, 1);
+    while !session.state.borrow().finishing {
+        session.bell.notified().await;
     }
 }
 

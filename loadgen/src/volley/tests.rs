@@ -76,7 +76,7 @@ fn pool(clock: Clock) -> Vec<Frame> {
     let shape = Shape { routers: 40, edges: 20, seed: 6 };
     let world = World::generate(&shape.into(), clock.now()).unwrap();
     let edge = world.network.topology.edges[0];
-    let table = world.network.table(&world.before, edge, world.start);
+    let table = world.network.table(&world.first, edge, world.start);
     // Every speaker says the same, so no document may name its router.
     let (mut encoder, now) = (Encoder::default(), clock.now());
     let mut frame = |part: &[_]| encoder.mappings(None, FrameRole::Change, part, now, now);

@@ -1,0 +1,111 @@
+//! How routers react: when each has noticed, computed and installed which unit.
+//!
+//! In:   two states, the routers that saw the difference with their own eyes, and chance.
+//! Out:  `Reaction`s: for each router that changes something its units in the order installed.
+//! Law:  a router that has not finished what came before begins behind it; none is padded.
+//! Not:  what the installed entries are (`network`), how they are told (`workload`).
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::network::{Network, Unit};
+use crate::state::State;
+
+// How a router comes to know and to act, in microseconds.
+//
+// Detection: BFD, three times 10 to 50 ms apart at most (RFC 5880 section 6.8.4, RFC 5882).
+// Flooding: a few milliseconds per hop. SPF: the first delay of RFC 8405 (50 ms, section 5.1 and
+// its default for INITIAL_SPF_DELAY) and the computation itself. Install: from 2,000 to 80,000
+// changes a second, which is what separates small routers from large ones; a unit is two entries
+// and more.
+const DETECTION_US: std::ops::Range<i64> = 10_000..50_000;
+const FLOODING_PER_HOP_US: std::ops::Range<i64> = 2_000..6_000;
+const SPF_US: std::ops::Range<i64> = 55_000..75_000;
+/// 2 entries per unit / 80,000 changes/s = 25 us.
+const INSTALL_US_MIN: f64 = 25.0;
+/// 2 entries per unit / 2,000 changes/s = 1 ms: forty times as long.
+const INSTALL_SPREAD: f64 = 40.0;
+
+/// Reactions of those routers that have any, by their index.
+pub type Reactions = BTreeMap<usize, Reaction>;
+
+/// What one router does about a change of the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaction {
+    /// When it installs its first unit, in microseconds after the event.
+    pub start_us: i64,
+    /// Between one unit and the next, at least 1.
+    pub install_us: i64,
+    /// What it installs, in order.
+    pub units: Vec<Unit>,
+}
+
+impl Reaction {
+    /// When the unit at this place of the order is installed, in microseconds after the event.
+    pub fn time_us(&self, place: usize) -> i64 {
+        let place = i64::try_from(place).expect("a router has far fewer units than 2^63");
+        self.start_us + place * self.install_us
+    }
+
+    /// When the last unit is installed.
+    pub fn end_us(&self) -> i64 {
+        self.time_us(self.units.len().saturating_sub(1))
+    }
+}
+
+/// What goes from one state to another.
+pub struct Transition<'a> {
+    /// The network.
+    pub network: &'a Network,
+    /// For a router the state that its table is in before: not the same for all, where some were
+    /// away.
+    pub before: &'a dyn Fn(usize) -> &'a State,
+    /// What every router comes to.
+    pub after: &'a State,
+    /// Routers that see it with their own eyes.
+    pub witnesses: Vec<usize>,
+    /// For a router the time from which on it is free, in microseconds after the event.
+    pub free_us: &'a dyn Fn(usize) -> i64,
+}
+
+impl Transition<'_> {
+    /// Lets every router react that has something to change. Routers that are down do not.
+    pub fn react(&self, chance: &mut ChaCha8Rng) -> Reactions {
+        let topology = &self.network.topology;
+        let carries = |link: usize| self.after.paths.carries(link);
+        let heard: Vec<(i64, Vec<Option<u32>>)> = self
+            .witnesses
+            .iter()
+            .map(|seen| (chance.random_range(DETECTION_US), topology.hops_from(*seen, carries)))
+            .collect();
+        let mut reactions = Reactions::new();
+        for router_index in 0..topology.routers.len() {
+            let per_hop_us = chance.random_range(FLOODING_PER_HOP_US);
+            let spf_us = chance.random_range(SPF_US);
+            let install_us = INSTALL_US_MIN * INSTALL_SPREAD.powf(chance.random());
+            if self.after.down.routers.contains(&router_index) {
+                continue;
+            }
+            let before = (self.before)(router_index);
+            let differs =
+                |unit: &Unit| self.network.differs(before, self.after, router_index, *unit);
+            let mut units: Vec<Unit> = self.network.units(router_index).filter(differs).collect();
+            if units.is_empty() {
+                continue;
+            }
+            units.shuffle(chance);
+            let heard_us = heard.iter().filter_map(|(seen_us, hops)| {
+                Some(seen_us + i64::from(hops[router_index]?) * per_hop_us)
+            });
+            // Cut off from every witness: by then its own neighbours have timed out as well.
+            let heard_us = heard_us.min().unwrap_or(DETECTION_US.end);
+            let start_us = (heard_us + spf_us).max((self.free_us)(router_index));
+            let reaction = Reaction { start_us, install_us: install_us as i64, units };
+            reactions.insert(router_index, reaction);
+        }
+        reactions
+    }
+}

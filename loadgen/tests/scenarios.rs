@@ -1,0 +1,58 @@
+//! Scenarios, from the script to the verdict.
+
+use std::sync::Arc;
+
+use engine::settings::Settings;
+use loadgen::demo::{DemoSettings, Demonstration, demonstrate};
+use loadgen::model::Model;
+use loadgen::scenario::{Scenario, Script};
+use loadgen::topology::Shape;
+
+/// Every kind of step, and the example of the docs at the same time.
+const EXAMPLE: &str = include_str!("../../docs/examples/scenario.toml");
+/// A router that goes and stays away: its table is unknown, and its neighbours' are not.
+const GONE: &str = "[[step]]\nnode-down = { count = 2 }\n[[step]]\nlink-down = {}\n";
+
+fn performed(script: &str, seed: u64) -> Demonstration {
+    let script = Script::parse(script).unwrap();
+    let shape = Shape { routers: 60, edges: 12, seed };
+    let data = tempfile::tempdir().unwrap();
+    let settings = DemoSettings {
+        model: Model { scenario: Scenario::Script(Arc::new(script)), ..Model::from(shape) },
+        routers_per_second: 0,
+        collector: Settings { shards: 2, ..Settings::default() },
+        data: data.path().to_owned(),
+    };
+    demonstrate(&settings, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn every_kind_of_step_is_answered_exactly() {
+    let report = performed(EXAMPLE, 1).report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
+    let whats: Vec<&str> =
+        report.storm.iter().chain(&report.later).map(|act| act.what.as_str()).collect();
+    assert_eq!(whats.len(), 7, "{whats:?}");
+    let asked: Vec<&str> = verdict.checks.iter().map(|check| check.what.as_str()).collect();
+    for word in ["tables after act 1, link down", "paths after act 7, node down", "of act 3, flap"]
+    {
+        assert!(asked.iter().any(|what| what.contains(word)), "{word}: {asked:?}");
+    }
+    // A restart changes nothing and says every table again.
+    assert!(report.later[3].what.contains("every session breaks"), "{whats:?}");
+    assert_eq!(report.later[3].act.mappings, 0);
+    assert!(report.later[3].act.frame_bytes > report.cold_start.frame_bytes / 2);
+}
+
+#[test]
+fn a_router_that_is_gone_is_unknown_and_nobody_else_is() {
+    let report = performed(GONE, 4).report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
+    // The tables of two are not compared, entry by entry, but in one answer each: unknown.
+    let answers =
+        |word: &str| verdict.checks.iter().find(|check| check.what.contains(word)).unwrap().answers;
+    assert!(answers("tables after act 1") < answers("tables before"), "{verdict}");
+    assert!(answers("tables after act 2") < answers("tables before"), "{verdict}");
+}
