@@ -7,7 +7,6 @@
 
 mod report;
 mod bench;
-mod corpus;
 mod process;
 mod collector;
 mod flood;
@@ -33,6 +32,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use bench::{BENCHES, BenchError, Run};
+use loadgen::corpus;
 use report::Report;
 use tuning::host;
 

@@ -15,6 +15,7 @@ pub mod world;
 pub mod workload;
 pub mod clock;
 pub mod sender;
+pub mod corpus;
 pub mod volley;
 pub mod stage;
 pub mod replay;

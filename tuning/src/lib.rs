@@ -9,3 +9,5 @@ pub mod mounts;
 pub mod memory;
 pub mod host;
 pub mod doctor;
+pub mod limits;
+pub mod plan;

@@ -4,16 +4,16 @@
 //! Out:  faces (tables of a kind of router, and how they change), frames, streams of a connection.
 //! Law:  the same seed gives the same bytes but for the times; a change says another value than
 //!       the one before, so that none is a mere confirmation.
-//! Not:  who sends it (`flood`), or how a frame is written (`loadgen::workload`).
+//! Not:  who sends it (`crew`, benches), or how a frame is written (`workload`).
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::workload::{Encoder, Frame, FrameRole};
 use engine::wire::Hello;
 use engine::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, HEADER_BYTES, Header};
 use engine::wire::hello::write_hello;
 use ipnet::{IpNet, Ipv4Net};
-use loadgen::workload::{Encoder, Frame, FrameRole};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,7 +23,7 @@ use storage::mapping::{
 use storage::time::Micros;
 
 /// Level of the compressor: zlib's default, what an agent that never thought about it uses.
-pub(crate) const ZLIB_LEVEL: i32 = 6;
+pub const ZLIB_LEVEL: i32 = 6;
 /// Every document of the corpus is compressed, however small.
 const COMPRESS_ALL: usize = 0;
 /// Next hops of one router.
@@ -39,7 +39,7 @@ const GAP_US_MAX: i64 = 400;
 ///
 /// Half of its entries are FTN entries (push), half are ILM entries (swap); prefixes, labels and
 /// next hops are random, the order of changes is too.
-pub(crate) struct Face {
+pub struct Face {
     chance: ChaCha8Rng,
     neighbours: [IpAddr; NEIGHBOURS],
     table: Vec<Mapping>,
@@ -50,7 +50,7 @@ pub(crate) struct Face {
 
 impl Face {
     /// The face of this number. Its entries are as old as `start`.
-    pub(crate) fn new(seed: u64, number: usize, entries: usize, start: Micros) -> Face {
+    pub fn new(seed: u64, number: usize, entries: usize, start: Micros) -> Face {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
         chance.set_stream(number as u64);
         let neighbours = std::array::from_fn(|_| address(&mut chance));
@@ -67,12 +67,12 @@ impl Face {
     }
 
     /// The table as last said.
-    pub(crate) fn table(&self) -> &[Mapping] {
+    pub fn table(&self) -> &[Mapping] {
         &self.table
     }
 
     /// Changes the next `count` entries; every entry has its turn before one has a second.
-    pub(crate) fn change(&mut self, count: usize, said: &mut Vec<Mapping>) {
+    pub fn change(&mut self, count: usize, said: &mut Vec<Mapping>) {
         said.clear();
         for _ in 0..count {
             if self.order.is_empty() {
@@ -144,38 +144,38 @@ fn prefix(chance: &mut ChaCha8Rng) -> IpNet {
 }
 
 /// Writes the corpus's frames.
-pub(crate) struct Writer {
+pub struct Writer {
     encoder: Encoder,
     said: Vec<Mapping>,
 }
 
 impl Writer {
     /// Compresses every document.
-    pub(crate) fn new() -> Writer {
+    pub fn new() -> Writer {
         Writer { encoder: Encoder::new(ZLIB_LEVEL, COMPRESS_ALL), said: Vec::new() }
     }
 
     /// Compresses no document: what a frame of one mapping should be sent as.
-    pub(crate) fn plain() -> Writer {
+    pub fn plain() -> Writer {
         Writer { encoder: Encoder::new(ZLIB_LEVEL, usize::MAX), said: Vec::new() }
     }
 
     /// The next changes of a face, as one frame. Its document names no router: hello has done so.
-    pub(crate) fn changes(&mut self, face: &mut Face, mappings: usize) -> Frame {
+    pub fn changes(&mut self, face: &mut Face, mappings: usize) -> Frame {
         face.change(mappings, &mut self.said);
         let (role, time) = (FrameRole::Change, face.time);
         self.encoder.mappings(None, role, &self.said, time, time)
     }
 
     /// Part of a snapshot.
-    pub(crate) fn part(&mut self, mappings: &[Mapping]) -> Frame {
+    pub fn part(&mut self, mappings: &[Mapping]) -> Frame {
         let time = mappings.last().map_or(Micros(0), |mapping| mapping.event_time);
         self.encoder.mappings(None, FrameRole::Snapshot, mappings, time, time)
     }
 }
 
 /// Appends a frame under this sequence. The same frame may go to several connections.
-pub(crate) fn put_frame(frame: &Frame, sequence: u64, out: &mut Vec<u8>) {
+pub fn put_frame(frame: &Frame, sequence: u64, out: &mut Vec<u8>) {
     put_bytes(&frame.bytes, sequence, out);
 }
 
@@ -188,21 +188,21 @@ fn put_bytes(bytes: &[u8], sequence: u64, out: &mut Vec<u8>) {
 }
 
 /// The payload of a frame, and how long it is inflated.
-pub(crate) fn payload(frame: &[u8]) -> (&[u8], usize) {
+pub fn payload(frame: &[u8]) -> (&[u8], usize) {
     let header = frame.first_chunk().map(|bytes: &[u8; HEADER_BYTES]| Header::read(bytes));
     let header = header.and_then(Result::ok).expect("the encoder has written a whole header");
     (&frame[HEADER_BYTES..], header.inflated_bytes as usize)
 }
 
 /// The router of this number; whoever sends for it may use its id as a source address too.
-pub(crate) fn router(number: usize) -> RouterId {
+pub fn router(number: usize) -> RouterId {
     let base = u32::from(Ipv4Addr::new(127, 64, 0, 1));
     let number = u32::try_from(number).expect("fewer routers than addresses");
     RouterId(IpAddr::V4(Ipv4Addr::from(base + number)))
 }
 
 /// Hello of a permanent session whose sender booted at `boot` and counts from 1.
-pub(crate) fn hello(router: RouterId, boot: Micros, acks: bool, snapshot: bool) -> Vec<u8> {
+pub fn hello(router: RouterId, boot: Micros, acks: bool, snapshot: bool) -> Vec<u8> {
     let hello = Hello {
         router,
         boot_time: boot,
@@ -213,7 +213,7 @@ pub(crate) fn hello(router: RouterId, boot: Micros, acks: bool, snapshot: bool) 
         snapshot,
         clock: boot,
         addresses: Vec::new(),
-        agent: concat!("benches/", env!("CARGO_PKG_VERSION")).into(),
+        agent: concat!("stormgen-corpus/", env!("CARGO_PKG_VERSION")).into(),
     };
     let (mut document, mut bytes) = (String::new(), Vec::new());
     write_hello(&hello, &mut document);

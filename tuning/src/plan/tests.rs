@@ -1,0 +1,151 @@
+//! Plans whose needs can be reckoned in the head.
+
+use super::*;
+
+/// Costs with round numbers.
+const COSTS: Costs = Costs {
+    frame_ns: 10_000.0,
+    change_ns: 1_000.0,
+    confirm_ns: 500.0,
+    wire_bytes: 25.0,
+    entry_bytes: 64.0,
+    session_bytes: 4_096.0,
+    socket_bytes: 4_096.0,
+    row_bytes: 14.0,
+    commit_bytes: 140.0,
+    state_bytes: 12.0,
+    shard_bytes: 32.0 * MIB,
+};
+
+fn demand() -> Demand {
+    Demand {
+        routers: 10_000.0,
+        mappings: 1_000.0,
+        churn: 1.0,
+        burst_share: 0.5,
+        burst_seconds: 1.0,
+        settle_seconds: 2.0,
+        restart_seconds: 10.0,
+        frame_mappings: 10.0,
+        retain_hours: 48.0,
+        md5_keys: 1_000.0,
+        utilisation: 0.5,
+    }
+}
+
+fn value(demand: &Demand, name: &str) -> f64 {
+    Plan::new(demand, &COSTS, None).value(name).unwrap()
+}
+
+#[test]
+fn cores_are_those_of_the_worst_moment_and_one_beside() {
+    // Burst: 5,000,000 x 2 us / 2 s = 5. Usual: 10,000 x 11 us / 0.5. Restart: 0.5.
+    assert_eq!(value(&demand(), "cores"), 6.0);
+    let slow = Demand { settle_seconds: 60.0, restart_seconds: 1.0, ..demand() };
+    assert_eq!(value(&slow, "cores"), 6.0);
+    let busy = Demand { churn: 200.0, settle_seconds: 60.0, ..demand() };
+    // 10,000 x 200 x 11 us / 0.5 = 44.
+    assert_eq!(value(&busy, "cores"), 45.0);
+}
+
+#[test]
+fn memory_holds_tables_sessions_buffers_and_a_burst() {
+    // Tables 640,000,000 B / 0.75; 5 shards x 32 MiB; 10,000 x 4 KiB.
+    let expected = (640e6_f64 / 0.75 / MIB + 160.0 + 39.0625).ceil();
+    assert_eq!(value(&demand(), "collector memory"), expected);
+    let host = value(&demand(), "host memory") * GIB;
+    assert!(host > expected * MIB * 1.15 + 5e6 * 25.0 * 4.0, "{host}");
+}
+
+#[test]
+fn disk_counts_rows_commits_and_states() {
+    // 10,000/s x 14 B + 5 shards x 50 x 140 B, a day; a state of 10,000,000 entries.
+    let day = 86_400.0 * (140_000.0 + 35_000.0) + 120e6;
+    assert_eq!(value(&demand(), "disk per day"), (day / MIB).ceil());
+    let disk = value(&demand(), "disk");
+    assert!((disk - (2.0 * day + 140e6) / GIB).abs() <= 0.1, "{disk}");
+    // A trickle pays for each commit.
+    let trickle = Demand { churn: 0.001, ..demand() };
+    let day = 86_400.0 * 10.0 * 154.0 + 120e6;
+    assert_eq!(value(&trickle, "disk per day"), (day / MIB).ceil());
+}
+
+#[test]
+fn the_kernel_holds_a_burst_that_nobody_reads() {
+    // 5,000,000 x 25 B x 1.054 x 8 = 1,054 Mbit.
+    assert_eq!(value(&demand(), "network line"), 1_054.0);
+    assert_eq!(value(&demand(), "tcp memory"), (500e6_f64 / 4_096.0).ceil() * 4_096.0 / MIB);
+    assert_eq!(value(&demand(), "receive buffer"), 131_072.0);
+    let large = Demand { mappings: 10_000.0, ..demand() };
+    // 2 x 125,000 B.
+    assert_eq!(value(&large, "receive buffer"), 262_144.0);
+    assert_eq!(value(&demand(), "listen queue"), 4_096.0);
+    let many = Demand { routers: 100_000.0, settle_seconds: 1_000.0, ..demand() };
+    // Restart: 5 shards; 100,000 / 5 x 1.25 = 25,000.
+    assert_eq!(value(&many, "listen queue"), 32_768.0);
+}
+
+#[test]
+fn limits_of_a_process_and_of_a_socket() {
+    assert_eq!(value(&demand(), "descriptors"), 11_512.0);
+    assert_eq!(value(&demand(), "option memory"), 137_024.0);
+}
+
+#[test]
+fn more_of_anything_never_needs_less() {
+    let more: [fn(&mut Demand); 7] = [
+        |demand| demand.routers *= 3.0,
+        |demand| demand.mappings *= 3.0,
+        |demand| demand.churn *= 30.0,
+        |demand| demand.burst_share *= 2.0,
+        |demand| demand.burst_seconds /= 3.0,
+        |demand| demand.retain_hours *= 3.0,
+        |demand| demand.md5_keys *= 3.0,
+    ];
+    let before = Plan::new(&demand(), &COSTS, None);
+    for grow in more {
+        let mut demand = demand();
+        grow(&mut demand);
+        let after = Plan::new(&demand, &COSTS, None);
+        for (less, more) in before.needs.iter().zip(&after.needs) {
+            // More shards share the listen queue.
+            assert!(more.value >= less.value || more.name == "listen queue", "{less:?} {more:?}");
+        }
+        assert_ne!(before.needs, after.needs);
+    }
+}
+
+#[test]
+fn the_first_limit_is_what_this_host_meets_worst() {
+    let limits = Limits {
+        cores: 8,
+        memory_bytes: Some(64 << 30),
+        descriptors: Some(20_000),
+        somaxconn: Some(8_192),
+        syn_backlog: Some(8_192),
+        receive_buffer_bytes: Some(6 << 20),
+        tcp_pressure_bytes: Some(4 << 30),
+        option_bytes: Some(131_072),
+    };
+    let plan = Plan::new(&demand(), &COSTS, Some(&limits));
+    assert_eq!((plan.first_limit, plan.suffices), (Some("option memory"), Some(false)));
+    let text = plan.to_string();
+    assert!(
+        text.contains("NOT ENOUGH") && text.contains("first limit is: option memory"),
+        "{text}"
+    );
+    let plan = Plan::new(&Demand { md5_keys: 0.0, ..demand() }, &COSTS, Some(&limits));
+    assert_eq!((plan.first_limit, plan.suffices), (Some("cores"), Some(true)));
+    assert_eq!(Plan::new(&demand(), &COSTS, None).suffices, None);
+}
+
+#[test]
+fn every_need_says_formula_numbers_and_source() {
+    let plan = Plan::new(&demand(), &COSTS, None);
+    let text = plan.to_string();
+    for need in &plan.needs {
+        for part in [need.formula, &need.numbers, need.source] {
+            assert!(!part.is_empty() && text.contains(part), "{need:?}");
+        }
+    }
+}
