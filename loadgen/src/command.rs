@@ -5,6 +5,9 @@
 //! Law:  every error says which exit code it is.
 //! Not:  acts, verdicts and recordings themselves (`stage`, `verdict`, `replay`).
 
+mod capacity;
+mod plan;
+
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,6 +20,8 @@ use engine::query::{QueryError, folder};
 use engine::settings::{IoChoice, Settings};
 use tuning::counters::Counters;
 
+use crate::capacity::rig::RigError;
+use crate::crew::{self, CrewError};
 use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
@@ -28,6 +33,8 @@ use crate::sender::SendError;
 use crate::show::Show;
 use crate::stage::{StageError, StageSettings, perform};
 use crate::verdict::Verdict;
+use capacity::CapacityArguments;
+use plan::PlanArguments;
 
 const ANSWERED: &str = "\
 Exit codes: 0 done, 1 a verdict is not exact, 2 usage wrong, 3 network or disk failed.
@@ -37,6 +44,8 @@ Examples:
   stormgen run --target 127.0.0.1:30310 --routers 500 --pe 60 --data stormdrain-data
   stormgen run --target 192.0.2.10:30310 --routers 2000 --scenario cold-start --format json
   stormgen demo --topology Geant2012.gml --pe-per-pop 4
+  stormgen plan --routers 10000 --mappings 1000 --churn 0.1 --retain-hours 720
+  stormgen capacity --routers 2000 --entries 500
   stormgen replay captures/r*.fpm --target 127.0.0.1:30310 --fast --hold 60";
 
 /// Load generator of stormdrain: a network that is computed, speaks, and knows the answers.
@@ -55,6 +64,16 @@ enum Command {
     Run(RunArguments),
     /// Send recorded sessions again.
     Replay(ReplayArguments),
+    /// How large a collector host has to be: cores, memory, disk, limits of the kernel.
+    Plan(PlanArguments),
+    /// What this host takes: the largest burst, rate and number of connections.
+    Capacity(CapacityArguments),
+    /// A part of a measurement, in a process of its own. Nobody has to start it by hand.
+    #[command(hide = true, name = crew::COMMAND)]
+    Crew {
+        /// Which part.
+        role: String,
+    },
 }
 
 /// How a report is written.
@@ -123,6 +142,9 @@ struct DemoArguments {
     /// Keep the collector's data in this folder instead of a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// No progress on standard error.
+    #[arg(long)]
+    quiet: bool,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -153,6 +175,9 @@ struct RunArguments {
     /// counted as that of others. May be given several times.
     #[arg(long, value_name = "PID")]
     beside: Vec<u32>,
+    /// No progress on standard error.
+    #[arg(long)]
+    quiet: bool,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -205,6 +230,38 @@ pub enum CommandError {
     /// A recording could not be sent.
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    /// A measurement could not be made.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
+    /// A capacity could not be measured.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// A number that makes no sense where it stands.
+    #[error("{name}: expected {expected}, found {found}")]
+    Number {
+        /// Which.
+        name: &'static str,
+        /// What it was.
+        found: f64,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A file of costs that is none.
+    #[error("{path}: expected costs as `stormgen plan --write-costs` writes them: {told}")]
+    Costs {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        told: String,
+    },
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// This host did not do what was asked.
     #[error("{what}: {source}")]
     Host {
@@ -228,6 +285,8 @@ impl CommandError {
                 stage(error)
             }
             CommandError::Demo(DemoError::Start(error)) if error.is_setting() => 2,
+            CommandError::Number { .. } | CommandError::Costs { .. } => 2,
+            CommandError::Crew(CrewError::Role(_)) => 2,
             CommandError::Query(error) if error.is_usage() => 2,
             CommandError::Replay(ReplayError::Sources { .. } | ReplayError::Line { .. }) => 2,
             _ => 3,
@@ -242,6 +301,12 @@ pub fn run(arguments: Arguments) -> Result<bool, CommandError> {
         Command::Demo(arguments) => demo(&arguments),
         Command::Run(arguments) => perform_elsewhere(&arguments),
         Command::Replay(arguments) => replay_files(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Capacity(arguments) => capacity::capacity(&arguments),
+        Command::Crew { role } => {
+            crew::play(&role)?;
+            Ok(true)
+        }
     }
 }
 
@@ -263,7 +328,7 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
         collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
         data: data.unwrap_or_default(),
     };
-    let mut show = Show::new();
+    let mut show = Show::new(arguments.quiet);
     let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
     show.end();
     match arguments.format {
@@ -287,7 +352,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         folder(data)?;
     }
     let counters = Counters::read();
-    let mut show = Show::new();
+    let mut show = Show::new(arguments.quiet);
     let mut recorder = Recorder::new(arguments.beside.clone(), None);
     let performance = perform(&settings, &mut |look| {
         recorder.look(look);

@@ -149,6 +149,12 @@ pub struct Writer {
     said: Vec<Mapping>,
 }
 
+impl Default for Writer {
+    fn default() -> Self {
+        Writer::new()
+    }
+}
+
 impl Writer {
     /// Compresses every document.
     pub fn new() -> Writer {

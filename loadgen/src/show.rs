@@ -16,17 +16,21 @@ pub struct Show {
     act: &'static str,
     bar: ProgressBar,
     on_terminal: bool,
+    quiet: bool,
 }
 
 impl Show {
-    /// Nothing is shown before the first `look`.
-    pub fn new() -> Show {
+    /// Nothing is shown before the first `look`, and nothing at all if `quiet`.
+    pub fn new(quiet: bool) -> Show {
         let on_terminal = std::io::stderr().is_terminal();
-        Show { act: "", bar: ProgressBar::hidden(), on_terminal }
+        Show { act: "", bar: ProgressBar::hidden(), on_terminal, quiet }
     }
 
     /// Shows how far an act is.
     pub fn look(&mut self, look: &Look<'_>) {
+        if self.quiet {
+            return;
+        }
         let Look { act, done, all, .. } = *look;
         if act != self.act {
             self.bar.finish();
@@ -51,11 +55,5 @@ impl Show {
     /// Ends the last act.
     pub fn end(&self) {
         self.bar.finish();
-    }
-}
-
-impl Default for Show {
-    fn default() -> Self {
-        Show::new()
     }
 }

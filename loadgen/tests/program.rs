@@ -119,3 +119,82 @@ fn a_recording_is_sent_again_and_found_in_the_log() {
     let report = engine::query::verify(&data).unwrap();
     assert_eq!((report.change_rows, report.faults_count), (table.len() as u64, 0));
 }
+
+#[test]
+fn a_plan_says_yes_or_no_of_this_host_and_refuses_what_makes_no_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let costs = folder.path().join("costs.toml");
+    std::fs::write(&costs, "entry_bytes = 100.0\n").unwrap();
+    let given = ["plan", "--costs", costs.to_str().unwrap()];
+    let plan = |more: &[&str]| stormgen(&[&given[..], more].concat());
+    let small = plan(&["--routers", "10", "--mappings", "10", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&small.stdout).unwrap();
+    assert_eq!(report["costs"]["entry_bytes"], 100.0);
+    assert_eq!(report["needs"][0]["name"], "cores");
+    let large = plan(&["--routers", "1e9", "--mappings", "1e6"]);
+    let text = String::from_utf8(large.stdout).unwrap();
+    assert_eq!(large.status.code(), Some(1), "{text}");
+    assert!(text.contains("NOT ENOUGH") && text.contains("does NOT suffice"), "{text}");
+    assert_eq!(plan(&["--routers", "1e9", "--elsewhere"]).status.code(), Some(0));
+    std::fs::write(&costs, "entry_bite = 1.0\n").unwrap();
+    for (more, word) in [
+        (&["--routers", "0"][..], "a number above 0"),
+        (&["--burst-share", "1.5"], "at most 1"),
+        (&[], "entry_bite"),
+    ] {
+        let output = plan(more);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {text}");
+        assert!(text.contains(word), "{more:?}: {text}");
+    }
+}
+
+/// The whole of the calibration in small, in processes of its own.
+#[test]
+fn costs_are_measured_on_a_collector_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, costs) = (folder.path().to_str().unwrap(), folder.path().join("costs.toml"));
+    let measured = ["plan", "--scale", "0.02", "--data", data, "--quiet", "--routers", "10"];
+    let output = stormgen(&[&measured[..], &["--write-costs", costs.to_str().unwrap()]].concat());
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("costs: measured here"), "{text}");
+    let costs: tuning::plan::Costs =
+        toml::from_str(&std::fs::read_to_string(&costs).unwrap()).unwrap();
+    assert!(costs.change_ns > 0.0 && costs.confirm_ns > 0.0, "{costs:?}");
+    assert!((10.0..100.0).contains(&costs.wire_bytes), "{costs:?}");
+    assert!((40.0..2_000.0).contains(&costs.entry_bytes), "{costs:?}");
+    assert_eq!(stormgen(&["crew", "nobody"]).status.code(), Some(2));
+}
+
+/// Every kind of run in small, with an answer that follows from what was asked for: neither ends
+/// with a limit, and each says why.
+#[test]
+fn a_capacity_that_is_not_found_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let small = "--routers 20 --entries 20 --frame-mappings 10 --hold 0.2 --no-scale --quiet \
+                 --late-max 60000 --disturbed-max 100 --blocked-max 60000 --format json --data";
+    let small: Vec<&str> = small.split_ascii_whitespace().chain([data]).collect();
+    let capacity = |more: &[&str]| {
+        let output = stormgen(&[&["capacity"], more, &small].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    // No run is fast enough: down to the smallest load that makes sense.
+    let report = capacity(&["burst", "rate", "--p99-max", "0"]);
+    for (found, what) in report["found"].as_array().unwrap().iter().zip(["burst", "rate"]) {
+        assert_eq!((&found["what"], &found["reason"]), (&what.into(), &"nothing-clean".into()));
+        let trials = found["trials"].as_array().unwrap();
+        assert!(trials.len() >= 4, "{trials:?}");
+        for trial in trials {
+            assert_eq!(trial["finding"]["symptoms"], serde_json::json!(["too-slow"]), "{trial}");
+            assert_eq!(trial["frames"][0], trial["frames"][1], "{trial}");
+        }
+    }
+    // No more connections than these may be tried, and all of them are taken.
+    let report = capacity(&["connections", "--connections-max", "40", "--p99-max", "60000"]);
+    let found = &report["found"][0];
+    assert_eq!((&found["reason"], &found["clean_load"]), (&"generator-bound".into(), &40.0.into()));
+    assert_eq!(report["first_limit"], serde_json::Value::Null);
+}

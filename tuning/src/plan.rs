@@ -372,12 +372,12 @@ fn line(demand: &Demand, costs: &Costs) -> Need {
 
 fn listen_queue(demand: &Demand, sizes: &Sizes) -> Need {
     let share = demand.routers / sizes.shards * UNEVEN;
-    let value = next_power(share.max(4_096.0));
+    let value = next_power(share.max(128.0));
     Need {
         name: "listen queue",
         value,
         unit: "connections",
-        formula: "routers / shards x 1.25, as a power of two, at least 4,096",
+        formula: "routers / shards x 1.25, as a power of two, at least 128",
         numbers: format!("{} / {} x {UNEVEN} = {share:.0}", demand.routers, sizes.shards),
         source: "every router connects at once while the shard digests one slice; \
                  Documentation/networking/ip-sysctl.rst, somaxconn and tcp_max_syn_backlog",
@@ -469,7 +469,7 @@ fn has(limits: &Limits, name: &str) -> Option<f64> {
     match name {
         "cores" => Some(limits.cores as f64),
         "host memory" => number(limits.memory_bytes, GIB),
-        "listen queue" => number(limits.somaxconn.min(limits.syn_backlog), 1.0),
+        "listen queue" => number(limits.somaxconn, 1.0),
         "receive buffer" => number(limits.receive_buffer_bytes, 1.0),
         "tcp memory" => number(limits.tcp_pressure_bytes, MIB),
         "descriptors" => number(limits.descriptors, 1.0),
