@@ -174,7 +174,7 @@ fn a_capacity_that_is_not_found_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let small = "--routers 20 --entries 20 --frame-mappings 10 --hold 0.2 --no-scale --quiet \
-                 --late-max 60000 --disturbed-max 100 --blocked-max 60000 --format json --data";
+                 --late-max 60000 --disturbed-max 1000 --blocked-max 60000 --format json --data";
     let small: Vec<&str> = small.split_ascii_whitespace().chain([data]).collect();
     let capacity = |more: &[&str]| {
         let output = stormgen(&[&["capacity"], more, &small].concat());

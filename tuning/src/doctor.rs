@@ -14,7 +14,7 @@ use crate::mounts::Mount;
 use crate::tree::Tree;
 
 mod disk;
-mod network;
+pub(crate) mod network;
 mod process;
 mod processor;
 mod report;

@@ -10,6 +10,10 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+use crate::doctor::network::{
+    AT_ONCE, BACKLOG_MAX, BUFFER_DEFAULT_BYTES, BUFFER_MAX_BYTES, BUFFER_PER_WINDOW, HELD_PER_BYTE,
+    KEY_BYTES, UNEVEN_TENTHS,
+};
 use crate::limits::Limits;
 
 /// What the network does. Every field has a default that a large site would call usual.
@@ -113,14 +117,10 @@ const GIB: f64 = 1_073_741_824.0;
 const DAY_SECONDS: f64 = 86_400.0;
 /// Commits of a shard in a second: one per `commit_interval_ms`, 20.
 const COMMITS_PER_SECOND: f64 = 50.0;
-/// What the kernel charges for a received byte, at most, where segments are small.
-const KERNEL_BYTES_PER_BYTE: f64 = 4.0;
-/// What the kernel charges a socket for one TCP-MD5 key: `struct tcp_md5sig_key`, 64 bit.
-const MD5_KEY_BYTES: f64 = 136.0;
 /// Bytes on a line for each byte of TCP: 78 of headers, preamble and gap per 1,448.
 const LINE_OVERHEAD: f64 = 1.054;
 /// Sources do not spread evenly over shards: the fullest has so much more than its share.
-const UNEVEN: f64 = 1.25;
+const UNEVEN: f64 = UNEVEN_TENTHS as f64 / 10.0;
 
 /// One thing that the host needs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -289,13 +289,13 @@ fn collector_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
 fn host_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
     let budget = sizes.memory_bytes * 1.15;
     let sockets = demand.routers * costs.socket_bytes;
-    let queues = burst_mappings(demand) * costs.wire_bytes * KERNEL_BYTES_PER_BYTE;
+    let queues = burst_mappings(demand) * costs.wire_bytes * HELD_PER_BYTE as f64;
     let value = ((budget + sockets + queues) / 0.9 + 0.25 * GIB) / GIB;
     Need {
         name: "host memory",
         value: (value * 10.0).ceil() / 10.0,
         unit: "GiB",
-        formula: "(collector memory x 1.15 + routers x socket_bytes + burst bytes x 4) / 0.9 + \
+        formula: "(collector memory x 1.15 + routers x socket_bytes + burst bytes x 5) / 0.9 + \
                   0.25 GiB",
         numbers: format!(
             "({:.2} + {:.2} + {:.2}) / 0.9 + 0.25",
@@ -304,7 +304,7 @@ fn host_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
             queues / GIB
         ),
         source: "1.15: reach of bench restart-storm/rss; socket_bytes: slab growth of 34,000 idle \
-                 connections; 4: bytes that the kernel charges per byte of small segments; a tenth \
+                 connections; 5: bytes that the kernel holds for an unread byte; a tenth \
                  stays free for the page cache of the log",
         has: None,
         set: String::new(),
@@ -371,15 +371,18 @@ fn line(demand: &Demand, costs: &Costs) -> Need {
 }
 
 fn listen_queue(demand: &Demand, sizes: &Sizes) -> Need {
-    let share = demand.routers / sizes.shards * UNEVEN;
-    let value = next_power(share.max(128.0));
+    let share = demand.routers / sizes.shards * UNEVEN / AT_ONCE as f64;
+    let value = next_power(share).clamp(128.0, BACKLOG_MAX as f64);
     Need {
         name: "listen queue",
         value,
         unit: "connections",
-        formula: "routers / shards x 1.25, as a power of two, at least 128",
-        numbers: format!("{} / {} x {UNEVEN} = {share:.0}", demand.routers, sizes.shards),
-        source: "every router connects at once while the shard digests one slice; \
+        formula: "routers / shards x 1.3 / 4, as a power of two, 128 to 65,535",
+        numbers: format!(
+            "{} / {} x {UNEVEN} / {AT_ONCE} = {share:.0}",
+            demand.routers, sizes.shards
+        ),
+        source: "of a fleet that comes back at once a quarter waits at most: bench restart-storm; \
                  Documentation/networking/ip-sysctl.rst, somaxconn and tcp_max_syn_backlog",
         has: None,
         set: format!(
@@ -394,7 +397,7 @@ fn router_burst_bytes(demand: &Demand, costs: &Costs) -> f64 {
 
 fn receive_buffer(demand: &Demand, costs: &Costs) -> Need {
     let bytes = router_burst_bytes(demand, costs);
-    let value = next_power((2.0 * bytes).max(131_072.0));
+    let value = next_power((BUFFER_PER_WINDOW as f64 * bytes).max(BUFFER_DEFAULT_BYTES as f64));
     Need {
         name: "receive buffer",
         value,
@@ -404,21 +407,24 @@ fn receive_buffer(demand: &Demand, costs: &Costs) -> Need {
         source: "what a router says in a burst fits into its window, half of the buffer being \
                  overhead; Documentation/networking/ip-sysctl.rst, tcp_rmem",
         has: None,
-        set: format!("sysctl -w net.ipv4.tcp_rmem='4096 131072 {value:.0}'"),
+        set: format!(
+            "sysctl -w net.ipv4.tcp_rmem='4096 {value:.0} {:.0}'",
+            value.max(BUFFER_MAX_BYTES as f64)
+        ),
     }
 }
 
 fn tcp_memory(demand: &Demand, costs: &Costs) -> Need {
-    let bytes = demand.routers * router_burst_bytes(demand, costs) * KERNEL_BYTES_PER_BYTE;
+    let bytes = demand.routers * router_burst_bytes(demand, costs) * HELD_PER_BYTE as f64;
     let pages = (bytes / 4_096.0).ceil();
-    let [low, high] = [0.75, 1.25].map(|share| pages * share);
+    let [low, high] = [0.75, 1.5].map(|share| pages * share);
     Need {
         name: "tcp memory",
         value: pages * 4_096.0 / MIB,
         unit: "MiB",
-        formula: "routers x mappings x burst_share x wire_bytes x 4 below tcp_mem's pressure",
+        formula: "routers x mappings x burst_share x wire_bytes x 5 below tcp_mem's pressure",
         numbers: format!(
-            "{} x {:.0} B x {KERNEL_BYTES_PER_BYTE} = {pages:.0} pages",
+            "{} x {:.0} B x {HELD_PER_BYTE} = {pages:.0} pages",
             demand.routers,
             router_burst_bytes(demand, costs)
         ),
@@ -445,13 +451,13 @@ fn descriptors(demand: &Demand) -> Need {
 }
 
 fn option_memory(demand: &Demand) -> Need {
-    let value = (demand.md5_keys * MD5_KEY_BYTES + 1_024.0).ceil();
+    let value = (demand.md5_keys * KEY_BYTES as f64 + 1_024.0).ceil();
     Need {
         name: "option memory",
         value,
         unit: "bytes",
         formula: "md5_keys x 136 + 1,024",
-        numbers: format!("{} x {MD5_KEY_BYTES} + 1,024", demand.md5_keys),
+        numbers: format!("{} x {KEY_BYTES} + 1,024", demand.md5_keys),
         source: "struct tcp_md5sig_key is charged to the listener; \
                  Documentation/admin-guide/sysctl/net.rst, optmem_max",
         has: None,

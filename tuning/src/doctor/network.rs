@@ -9,11 +9,11 @@ use super::{Finding, Host, Judgement, Remedy, grouped};
 
 /// Of a fleet that comes back at once, so large a part waits in the listen queues at most: 10,000
 /// routers that connected within 1 s never overflowed queues of 4,096 (bench `restart-storm`).
-const AT_ONCE: u64 = 4;
+pub(crate) const AT_ONCE: u64 = 4;
 /// Connections of the fullest shard ÷ those of the mean one, times ten.
-const UNEVEN_TENTHS: u64 = 13;
+pub(crate) const UNEVEN_TENTHS: u64 = 13;
 /// The kernel takes no longer queue than this.
-const BACKLOG_MAX: u64 = 65_535;
+pub(crate) const BACKLOG_MAX: u64 = 65_535;
 
 /// Connections that may wait at one listening socket, for a fleet that comes back at once.
 fn backlog_wanted(host: &Host) -> u64 {
@@ -61,10 +61,10 @@ pub(super) fn half_open_backlog(host: &Host) -> Vec<Finding> {
 }
 
 /// A window opens to about a half of the buffer: the rest is for the kernel's own bookkeeping.
-const BUFFER_PER_WINDOW: u64 = 2;
+pub(crate) const BUFFER_PER_WINDOW: u64 = 2;
 /// Linux's own defaults since 4.20.
-const BUFFER_DEFAULT_BYTES: u64 = 131_072;
-const BUFFER_MAX_BYTES: u64 = 6 << 20;
+pub(crate) const BUFFER_DEFAULT_BYTES: u64 = 131_072;
+pub(crate) const BUFFER_MAX_BYTES: u64 = 6 << 20;
 
 pub(super) fn receive_buffer(host: &Host) -> Vec<Finding> {
     const NAME: &str = "receive-buffer";
@@ -100,7 +100,7 @@ pub(super) fn receive_buffer(host: &Host) -> Vec<Finding> {
 
 /// What the kernel holds for a byte that is unread: 17,000 sockets with 17.7 kB each filled
 /// 1.57 GB (measured with small segments on Linux 6.18).
-const HELD_PER_BYTE: u64 = 5;
+pub(crate) const HELD_PER_BYTE: u64 = 5;
 
 pub(super) fn tcp_memory(host: &Host) -> Vec<Finding> {
     const NAME: &str = "tcp-memory";
@@ -137,7 +137,7 @@ pub(super) fn tcp_memory(host: &Host) -> Vec<Finding> {
 
 /// What the kernel takes of `optmem_max` for one key: 20,480 bytes hold 150 keys, 131,072 hold
 /// 963, 1,048,576 hold 7,710 (measured on Linux 6.18).
-const KEY_BYTES: u64 = 136;
+pub(crate) const KEY_BYTES: u64 = 136;
 
 pub(super) fn authentication_keys(host: &Host) -> Vec<Finding> {
     const NAME: &str = "authentication-keys";

@@ -54,7 +54,7 @@ fn memory_holds_tables_sessions_buffers_and_a_burst() {
     let expected = (640e6_f64 / 0.75 / MIB + 160.0 + 39.0625).ceil();
     assert_eq!(value(&demand(), "collector memory"), expected);
     let host = value(&demand(), "host memory") * GIB;
-    assert!(host > expected * MIB * 1.15 + 5e6 * 25.0 * 4.0, "{host}");
+    assert!(host > expected * MIB * 1.15 + 5e6 * 25.0 * 5.0, "{host}");
 }
 
 #[test]
@@ -74,15 +74,15 @@ fn disk_counts_rows_commits_and_states() {
 fn the_kernel_holds_a_burst_that_nobody_reads() {
     // 5,000,000 x 25 B x 1.054 x 8 = 1,054 Mbit.
     assert_eq!(value(&demand(), "network line"), 1_054.0);
-    assert_eq!(value(&demand(), "tcp memory"), (500e6_f64 / 4_096.0).ceil() * 4_096.0 / MIB);
+    assert_eq!(value(&demand(), "tcp memory"), (625e6_f64 / 4_096.0).ceil() * 4_096.0 / MIB);
     assert_eq!(value(&demand(), "receive buffer"), 131_072.0);
     let large = Demand { mappings: 10_000.0, ..demand() };
     // 2 x 125,000 B.
     assert_eq!(value(&large, "receive buffer"), 262_144.0);
-    assert_eq!(value(&demand(), "listen queue"), 4_096.0);
+    assert_eq!(value(&demand(), "listen queue"), 1_024.0);
     let many = Demand { routers: 100_000.0, settle_seconds: 1_000.0, ..demand() };
-    // Restart: 5 shards; 100,000 / 5 x 1.25 = 25,000.
-    assert_eq!(value(&many, "listen queue"), 32_768.0);
+    // Restart: 5 shards; 100,000 / 5 x 1.3 / 4 = 6,500.
+    assert_eq!(value(&many, "listen queue"), 8_192.0);
 }
 
 #[test]
