@@ -18,10 +18,13 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use storage::time::{MICROS_PER_SECOND, Micros};
 use tokio::sync::oneshot;
-use tuning::counters::{LOSS_COUNTERS, PRESSURE_COUNTERS};
+use tuning::layers::Layers;
+use tuning::tree::Tree;
 
 use crate::io::disk::Room;
-use crate::metrics::{self, Metric, Publication};
+use crate::metrics::{Metric, Publication};
+
+pub(crate) mod kernel;
 
 /// Niceness of the HTTP thread; the shards run at 0.
 const HTTP_NICE: i32 = 10;
@@ -97,27 +100,13 @@ impl Drop for HttpServer {
 async fn metrics_page(State(sources): State<Sources>) -> impl IntoResponse {
     let mut text = sources.publication.text();
     match tuning::counters::Counters::read() {
-        Ok(counters) => kernel(&mut text, &counters),
+        Ok(counters) => kernel::counters(&mut text, &counters),
         // The host's counters are an extra: the collector's own are served without them.
         Err(error) => tracing::debug!(%error, "kernel counters cannot be read"),
     }
+    kernel::layers(&mut text, &Layers::read(&Tree::host()));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
-
-fn kernel(text: &mut String, counters: &tuning::counters::Counters) {
-    metrics::head(text, KERNEL.0, "counter", KERNEL.1);
-    for name in LOSS_COUNTERS.into_iter().chain(PRESSURE_COUNTERS) {
-        let Some(value) = counters.value(name) else { continue };
-        let value = u64::try_from(value).unwrap_or(0);
-        metrics::line(text, KERNEL.0, &format!("counter=\"{name}\""), value);
-    }
-}
-
-/// Name and meaning of the metric that carries the kernel's counters.
-pub(crate) const KERNEL: (&str, &str) = (
-    "stormdrain_kernel_total",
-    "Counters of this network namespace that say whether a burst hurt, as the kernel names them.",
-);
 
 async fn health_page(State(sources): State<Sources>) -> impl IntoResponse {
     let faults = faults(&sources.publication, &sources.data, (sources.wall)());
@@ -218,17 +207,5 @@ mod tests {
         assert!(faults[0].starts_with("shard 0: degraded: the log waits for room"), "{faults:?}");
         assert!(faults[0].ends_with(" bytes free"), "{faults:?}");
         assert_eq!(faults[1], "shard 1: no turn of its loop for 11 s");
-    }
-
-    #[test]
-    fn the_kernel_speaks_under_its_own_names() {
-        let counters = tuning::counters::Counters::parse(
-            "Ip: InReceives\nIp: 5\n",
-            "TcpExt: PruneCalled ListenDrops\nTcpExt: 7 0\n",
-        );
-        let mut text = String::new();
-        kernel(&mut text, &counters.unwrap());
-        assert!(text.contains("{counter=\"TcpExt.PruneCalled\"} 7\n"), "{text}");
-        assert!(!text.contains("InReceives"), "{text}");
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod tree;
 pub mod counters;
+pub mod layers;
 pub mod mounts;
 pub mod memory;
 pub mod host;

@@ -276,8 +276,9 @@ pub fn page() -> String {
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
     }
-    let (name, help) = crate::http::KERNEL;
-    let _ = writeln!(page, "| `{name}` | counter | `counter` | {help} |");
+    for (name, kind, labels, help) in crate::http::kernel::FAMILIES {
+        let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {help} |");
+    }
     page.push_str("\n## Causes\n\n");
     for cause in Cause::ALL {
         let _ = writeln!(page, "- `{}`", cause.name());

@@ -6,6 +6,7 @@
 //! Not:  counters over time (`counters`).
 
 use super::{Finding, Host, Judgement, Remedy, grouped};
+use crate::layers::{Layers, interfaces};
 
 /// Of a fleet that comes back at once, so large a part waits in the listen queues at most: 10,000
 /// routers that connected within 1 s never overflowed queues of 4,096 (bench `restart-storm`).
@@ -206,14 +207,11 @@ pub(super) fn queued_connections(host: &Host) -> Vec<Finding> {
 
 pub(super) fn dropped_by_processor(host: &Host) -> Vec<Finding> {
     const NAME: &str = "dropped-by-processor";
-    const PATH: &str = "proc/net/softnet_stat";
-    let Some(text) = host.tree.text(PATH) else {
+    let layers = Layers::read(host.tree);
+    if layers.processors.is_empty() {
         return vec![Finding::unknown(NAME, "/proc/net/softnet_stat")];
-    };
-    // One line per processor, hexadecimal; the second column counts packets dropped because the
-    // processor's backlog was full (Documentation/networking/scaling.rst).
-    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
-    let dropped: u64 = text.lines().filter_map(dropped).sum();
+    }
+    let dropped: u64 = layers.processors.iter().map(|processor| processor.dropped).sum();
     if dropped == 0 {
         return vec![Finding::good(NAME, "no packet was dropped at a processor's backlog")];
     }
@@ -231,17 +229,10 @@ pub(super) fn dropped_by_processor(host: &Host) -> Vec<Finding> {
     ]
 }
 
-/// Interfaces with a device behind them: loopback, bridges and tunnels have none.
-pub(super) fn interfaces(host: &Host) -> Vec<String> {
-    let mut names = host.tree.names("sys/class/net");
-    names.retain(|name| host.tree.has(&format!("sys/class/net/{name}/device")));
-    names
-}
-
 pub(super) fn dropped_by_interface(host: &Host) -> Vec<Finding> {
     const NAME: &str = "dropped-by-interface";
     let mut findings = Vec::new();
-    for interface in interfaces(host) {
+    for interface in interfaces(host.tree) {
         let count = |counter: &str| {
             host.tree.number(&format!("sys/class/net/{interface}/statistics/{counter}"))
         };

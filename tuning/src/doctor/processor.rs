@@ -6,8 +6,8 @@
 //! Law:  a host without such a file (a virtual one has no governor) is no worse for it.
 //! Not:  which processor a shard runs on (the collector).
 
-use super::network::interfaces;
 use super::{Finding, Host, Judgement, Remedy};
+use crate::layers::interfaces;
 
 /// Processors that are online.
 fn processors(host: &Host) -> u64 {
@@ -37,7 +37,7 @@ pub(super) fn receiving(host: &Host) -> Vec<Finding> {
     const NAME: &str = "receiving";
     let processors = processors(host);
     let mut findings = Vec::new();
-    for interface in interfaces(host) {
+    for interface in interfaces(host.tree) {
         let folder = format!("sys/class/net/{interface}/queues");
         let mut queues = host.tree.names(&folder);
         queues.retain(|name| name.starts_with("rx-"));
