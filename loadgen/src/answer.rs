@@ -5,18 +5,19 @@
 //! Law:  nothing here is read from what was sent or from what the collector stored.
 //! Not:  asking the collector and comparing (`verdict`).
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use storage::mapping::{Fec, Key, Label, Mapping, Operation, RouterId};
 use storage::time::Micros;
 
 use crate::network::Network;
-use crate::paths::UNREACHABLE;
+use crate::services::p2mp;
 use crate::state::State;
 use crate::world::World;
 
-/// Most paths that are enumerated of one LSP; ECMP multiplies, and no report needs more.
-pub const PATHS_MAX: usize = 4_096;
+pub use ways::PATHS_MAX;
 
 /// The answers of a world.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +64,21 @@ pub struct Question {
     pub head: usize,
     /// FEC index of the provider edge that it goes to.
     pub fec_index: usize,
-    /// The VPN that it belongs to; `None` = the loopback itself.
-    pub vpn_index: Option<usize>,
+    /// What of that edge it is for.
+    pub target: Target,
+}
+
+/// What an LSP is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The loopback of the provider edge.
+    Loopback,
+    /// Its site of a VPN, by the VPN's index.
+    Vpn(usize),
+    /// Its end of a circuit, by the circuit's index.
+    Circuit(usize),
+    /// All leaves of a tree, by its index; the edge is the root.
+    Tree(usize),
 }
 
 impl AnswerKey<'_> {
@@ -142,75 +156,51 @@ impl AnswerKey<'_> {
 
     /// The FEC that a question is about.
     pub fn fec(&self, question: &Question) -> Fec {
-        match question.vpn_index {
-            Some(vpn_index) => self.network.vrf(vpn_index, question.fec_index),
-            None => self.network.fec(question.fec_index),
+        match question.target {
+            Target::Loopback => self.network.fec(question.fec_index),
+            Target::Vpn(vpn_index) => self.network.vrf(vpn_index, question.fec_index),
+            Target::Circuit(circuit_index) => {
+                let end = self.network.circuits[circuit_index].end_at(question.fec_index);
+                self.network.ac(circuit_index, end.unwrap_or(0))
+            }
+            Target::Tree(tree_index) => p2mp::fec(tree_index),
         }
     }
 
-    /// Where the LSP leads: every equal-cost path, head first; the last hop is the provider edge,
-    /// which the packet leaves without label. `None` where there are more than `PATHS_MAX`.
+    /// Where the LSP leads: every path, head first; the last hop is the provider edge, which the
+    /// packet leaves without label. `None` where there are more than `PATHS_MAX`.
     pub fn walk(&self, state: &State, question: &Question) -> Option<Way> {
-        let (topology, paths) = (&self.network.topology, &state.paths);
-        if paths.distance(question.fec_index, question.head) == UNREACHABLE {
-            return Some(Way::Lost);
-        }
-        let mut found = BTreeSet::new();
-        let mut open = vec![(question.head, Vec::new())];
-        while let Some((router_index, mut hops)) = open.pop() {
-            let router = topology.routers[router_index].id;
-            let links: Vec<usize> =
-                paths.next_links(topology, question.fec_index, router_index).collect();
-            if links.is_empty() {
-                hops.push(Hop { router, labels: Vec::new() });
-                found.insert(hops);
-                continue;
-            }
-            for link_index in links {
-                let (next, _) = topology.links[link_index].far_end(router_index);
-                let mut longer: Vec<Hop> = hops.clone();
-                longer.push(Hop { router, labels: self.labels_towards(next, question) });
-                open.push((next, longer));
-            }
-            if found.len() + open.len() > PATHS_MAX {
-                return None;
-            }
-        }
-        Some(Way::Delivered(found))
+        ways::walk(self.network, state, question)
     }
 
-    /// Labels on the link to `next`: the transport label unless `next` is the edge (penultimate-hop
-    /// popping), then the VPN's.
-    fn labels_towards(&self, next: usize, question: &Question) -> Vec<Label> {
-        let outer = self.network.label(next, question.fec_index);
-        let outer = Some(outer).filter(|label| *label != Label::IMPLICIT_NULL);
-        let inner = question.vpn_index.map(|vpn| self.network.vpn_label(vpn, question.fec_index));
-        outer.into_iter().chain(inner).collect()
-    }
-
-    /// Every question that can be asked: each router and FEC, each pair of sites of each VPN.
+    /// Every question that can be asked: each router and FEC, each pair of sites of each VPN, each
+    /// circuit both ways, each tree.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
-        let routers = 0..self.network.topology.routers.len();
+        let Network { topology, vpns, circuits, trees, .. } = self.network;
         let fecs = self.network.fec_count();
-        let of_router = move |head| {
-            (0..fecs).map(move |fec_index| Question { head, fec_index, vpn_index: None })
+        let ask = |head: usize, fec_index: usize, target| {
+            let head = topology.edges[head];
+            Question { head, fec_index, target }
         };
-        let plain = routers.flat_map(of_router);
-        let topology = &self.network.topology;
+        let plain = (0..topology.routers.len()).flat_map(move |head| {
+            let target = Target::Loopback;
+            (0..fecs).map(move |fec_index| Question { head, fec_index, target })
+        });
         let plain = plain.filter(|question| topology.edges[question.fec_index] != question.head);
-        let of_vpn = |(vpn_index, vpn): (usize, &crate::services::l3vpn::Vpn)| {
-            let mut pairs = Vec::new();
-            for site in &vpn.sites {
-                let others = vpn.sites.iter().filter(|other| *other != site);
-                pairs.extend(others.map(|other| Question {
-                    head: topology.edges[*site],
-                    fec_index: *other,
-                    vpn_index: Some(vpn_index),
-                }));
-            }
-            pairs
-        };
-        plain.chain(self.network.vpns.iter().enumerate().flat_map(of_vpn))
+        let of_vpns = vpns.iter().enumerate().flat_map(move |(index, vpn)| {
+            vpn.sites.iter().flat_map(move |site| {
+                let others = vpn.sites.iter().filter(move |other| *other != site);
+                others.map(move |other| ask(*site, *other, Target::Vpn(index)))
+            })
+        });
+        let of_circuits = circuits.iter().enumerate().flat_map(move |(index, circuit)| {
+            let [one, other] = circuit.ends;
+            [[one, other], [other, one]].map(|[head, tail]| ask(head, tail, Target::Circuit(index)))
+        });
+        let of_trees = trees.iter().enumerate();
+        let of_trees =
+            of_trees.map(move |(index, plan)| ask(plan.root, plan.root, Target::Tree(index)));
+        plain.chain(of_vpns).chain(of_circuits).chain(of_trees)
     }
 }
 
@@ -265,19 +255,20 @@ mod tests {
     }
 
     /// Follows the labels through the tables, one branch at a time, as a packet would.
+    /// `None` where a router has no entry for what arrives.
     fn follow(
         key: &AnswerKey<'_>,
         question: &Question,
         tables: &[BTreeMap<Key, Mapping>],
         owners: &BTreeMap<IpAddr, usize>,
-    ) -> BTreeSet<Vec<RouterId>> {
+    ) -> Option<BTreeSet<Vec<RouterId>>> {
         let topology = &key.network.topology;
         let mut found = BTreeSet::new();
         let mut open = vec![(question.head, Key::Ftn(key.fec(question)), vec![], vec![])];
         while let Some((router, wanted, below, route)) = open.pop() {
-            let through: Vec<RouterId> =
-                [route.clone(), vec![topology.routers[router].id]].concat();
-            for branch in &tables[router][&wanted].branches {
+            let here = topology.routers[router].id;
+            let through: Vec<RouterId> = [route.clone(), vec![here]].concat();
+            for branch in &tables[router].get(&wanted)?.branches {
                 let mut stack: Vec<Label> = below.clone();
                 stack.extend(branch.stack.iter().rev().filter(|l| **l != Label::IMPLICIT_NULL));
                 let next = match branch.next_hop {
@@ -295,7 +286,11 @@ mod tests {
                 };
                 match stack.pop() {
                     Some(top) => {
-                        let wanted = Key::Ilm(top, Origin::Platform);
+                        let interface = Key::Ilm(top, Origin::Interface(here));
+                        let wanted = match tables[next].contains_key(&interface) {
+                            true => interface,
+                            false => Key::Ilm(top, Origin::Platform),
+                        };
                         open.push((next, wanted, stack, through.clone()));
                     }
                     None => {
@@ -304,35 +299,80 @@ mod tests {
                 }
             }
         }
-        found
+        Some(found)
+    }
+
+    fn owners(world: &World) -> BTreeMap<IpAddr, usize> {
+        let topology = &world.network.topology;
+        let of_router = |router: usize| {
+            let addresses = topology.interface_addresses(router).into_iter();
+            addresses.map(move |address| (address, router))
+        };
+        (0..topology.routers.len()).flat_map(of_router).collect()
+    }
+
+    /// Asks every question of these instants; returns how many LSPs branch, and how many are lost.
+    fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
+        let (key, owners) = (world.key(), owners(world));
+        let routers = 0..world.network.topology.routers.len();
+        let (mut branched, mut lost) = (0, 0);
+        for at in instants {
+            let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
+            let tables: Vec<_> = routers.clone().map(|r| by_key(key.table(r, *at))).collect();
+            let state = key.state_at(*at).unwrap();
+            let here = |q: &Question| key.presence(q.head, *at) == Presence::Here;
+            for question in key.questions().filter(here) {
+                let followed = follow(&key, &question, &tables, &owners);
+                match key.walk(state, &question).unwrap() {
+                    Way::Lost => {
+                        lost += 1;
+                        assert_eq!(followed, None, "{question:?} at {at}");
+                    }
+                    Way::Delivered(walks) => {
+                        let route = |walk: &Vec<Hop>| walk.iter().map(|hop| hop.router).collect();
+                        let routes: BTreeSet<Vec<RouterId>> = walks.iter().map(route).collect();
+                        branched += usize::from(routes.len() > 1);
+                        assert_eq!(followed, Some(routes), "{question:?} at {at}");
+                    }
+                }
+            }
+        }
+        (branched, lost)
     }
 
     #[test]
     fn following_the_labels_leads_where_the_topology_says() {
         let world = world();
-        let key = world.key();
-        let mut owners = BTreeMap::new();
-        for router in 0..150 {
-            let addresses = world.network.topology.interface_addresses(router);
-            owners.extend(addresses.into_iter().map(|address| (address, router)));
-        }
-        let questions: Vec<Question> = key.questions().collect();
-        let mut branched = 0;
-        for at in [Micros(2_000), end(&world)] {
-            let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
-            let tables: Vec<_> = (0..150).map(|r| by_key(key.table(r, at))).collect();
-            for question in &questions {
-                let way = key.walk(key.state_at(at).unwrap(), question).unwrap();
-                let Way::Delivered(walks) = way else { panic!("{question:?}") };
-                let routes: BTreeSet<Vec<RouterId>> =
-                    walks.iter().map(|walk| walk.iter().map(|hop| hop.router).collect()).collect();
-                branched += usize::from(routes.len() > 1);
-                let followed = follow(&key, question, &tables, &owners);
-                assert_eq!(followed, routes, "{question:?} at {at}");
+        let (branched, lost) = follow_all(&world, &[Micros(2_000), end(&world)]);
+        assert!(branched > 10, "{branched}");
+        assert_eq!(lost, 0);
+        let questions: Vec<Question> = world.key().questions().collect();
+        assert!(questions.iter().any(|question| question.target != Target::Loopback));
+    }
+
+    #[test]
+    fn every_service_leads_where_the_topology_says_before_during_and_after_a_repair() {
+        let shape = Shape { routers: 100, edges: 24, seed: 4 };
+        let script = "[[step]]\nlink-down = {}\n[[step]]\nnode-down = {}";
+        let script = crate::scenario::Script::parse(script).unwrap();
+        let scenario = crate::scenario::Scenario::Script(script.into());
+        for services in ["ldp,rsvp,sr,l3vpn,vpws,p2mp", "sr,vpws", "rsvp,l3vpn", "ldp,p2mp"] {
+            let services = services.parse().unwrap();
+            let scenario = scenario.clone();
+            let model = crate::model::Model { services, scenario, ..shape.into() };
+            let world = World::generate(&model, Micros(1_000)).unwrap();
+            let mut instants = vec![Micros(2_000)];
+            for (act, began) in [BEGAN, Micros(20_000_000)].into_iter().enumerate() {
+                world.stage(act, began);
+                for (_, epoch) in world.plan.epochs_of(act) {
+                    instants.extend(epoch.span_us().map(|(_, last_us)| began.offset(last_us)));
+                }
             }
+            let (branched, lost) = follow_all(&world, &instants);
+            assert!(branched > 10 || !services.ldp, "{services:?}: {branched}");
+            // No detour leads around a router that is gone; the IGP does.
+            assert_eq!(lost > 0, services.rsvp, "{services:?}");
         }
-        assert!(branched > 10, "{branched} of {}", questions.len());
-        assert!(questions.iter().any(|question| question.vpn_index.is_some()));
     }
 
     #[test]

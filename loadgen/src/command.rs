@@ -30,6 +30,7 @@ use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay}
 use crate::report::{KernelReport, Report};
 use crate::scenario::Scenario;
 use crate::sender::SendError;
+use crate::services::Services;
 use crate::show::Show;
 use crate::stage::{StageError, StageSettings, perform};
 use crate::verdict::Verdict;
@@ -102,6 +103,9 @@ struct ShapeArguments {
     /// Same seed, same network, same storm.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp.
+    #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
+    services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
     /// trickle, or a file of steps that ends in .toml (docs/examples/scenario.toml).
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
@@ -121,11 +125,12 @@ impl ShapeArguments {
             }
             let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
             let scenario = self.scenario.clone();
-            return Ok(Model { graph, scenario, seed: self.seed });
+            return Ok(Model { graph, services: self.services, scenario, seed: self.seed });
         }
         let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
         let graph = Graph::Generated { routers: self.routers, edges };
-        Ok(Model { graph, scenario: self.scenario.clone(), seed: self.seed })
+        let scenario = self.scenario.clone();
+        Ok(Model { graph, services: self.services, scenario, seed: self.seed })
     }
 }
 

@@ -17,7 +17,7 @@ use engine::settings::Settings;
 use storage::time::Micros;
 use tuning::counters::Counters;
 
-use crate::answer::{AnswerKey, Question, Way};
+use crate::answer::{AnswerKey, Question, Target, Way};
 use crate::model::Model;
 use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
@@ -172,7 +172,7 @@ fn trace_both(
 fn moved(key: &AnswerKey<'_>, instants: [Micros; 2]) -> Option<Question> {
     let [before, after] = [key.state_at(instants[0])?, key.state_at(instants[1])?];
     let (vpn, plain): (Vec<Question>, Vec<Question>) =
-        key.questions().partition(|question| question.vpn_index.is_some());
+        key.questions().partition(|question| matches!(question.target, Target::Vpn(_)));
     let mut questions = vpn.into_iter().chain(plain);
     questions.find(|question| {
         let ways = [before, after].map(|state| key.walk(state, question));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::map::Map;
 use crate::scenario::Scenario;
+use crate::services::Services;
 use crate::topology::{Shape, ShapeError, Topology};
 
 /// What a world is computed from.
@@ -16,6 +17,8 @@ use crate::topology::{Shape, ShapeError, Topology};
 pub struct Model {
     /// Where routers and links come from.
     pub graph: Graph,
+    /// What routers have labels for.
+    pub services: Services,
     /// What happens there.
     pub scenario: Scenario,
     /// Same seed, same network, same storm.
@@ -42,10 +45,10 @@ pub enum Graph {
 }
 
 impl From<Shape> for Model {
-    /// With the default scenario.
+    /// With the default services and scenario.
     fn from(Shape { routers, edges, seed }: Shape) -> Model {
-        let scenario = Scenario::default();
-        Model { graph: Graph::Generated { routers, edges }, scenario, seed }
+        let (services, scenario) = Default::default();
+        Model { graph: Graph::Generated { routers, edges }, services, scenario, seed }
     }
 }
 

@@ -5,6 +5,7 @@
 //! Law:  labels are unique within a router and never change: liberal retention keeps them all.
 //! Not:  the entries of each service (`services`), when they change (`scenario`).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rand::{RngExt, SeedableRng};
@@ -14,12 +15,20 @@ use storage::time::Micros;
 
 use crate::model::Model;
 use crate::services::l3vpn::{self, Vpn};
-use crate::services::transport;
+use crate::services::p2mp::{self, TreePlan};
+use crate::services::rsvp::{self, TunnelPlan};
+use crate::services::vpws::{self, Circuit};
+use crate::services::{Services, labels, transport};
 use crate::state::State;
 use crate::topology::{ShapeError, Topology};
 
 /// First label that LDP hands out; VPN labels are below.
 const LDP_LABEL_MIN: u32 = 10_000;
+/// The same where labels of other kinds have ranges of their own below.
+const LDP_LABEL_MIN_ABOVE: u32 = 400_000;
+/// First label of segment routing: the range that most routers reserve, to the first that comes
+/// and goes.
+const SEGMENT_LABEL_MIN: u32 = 16_000;
 /// First VPN label. Every PE begins close to it, so that PEs often choose alike, as real ones do.
 const VPN_LABEL_MIN: u32 = 100;
 /// PEs begin up to this many labels further on.
@@ -30,8 +39,18 @@ const VPN_LABEL_SPREAD: u32 = 8;
 pub struct Network {
     /// The graph.
     pub topology: Topology,
+    /// Which services it has.
+    pub services: Services,
     /// The VPNs.
     pub vpns: Vec<Vpn>,
+    /// The circuits.
+    pub circuits: Vec<Circuit>,
+    /// The tunnels that are to be.
+    pub tunnels: Vec<TunnelPlan>,
+    /// The trees that are to be.
+    pub trees: Vec<TreePlan>,
+    /// Index of the tunnel from a head to a tail, by their FEC indices.
+    tunnel_between: BTreeMap<(usize, usize), usize>,
     /// One per router.
     spaces: Vec<LabelSpace>,
     /// A prime that is at least the number of FECs.
@@ -47,6 +66,19 @@ pub enum Unit {
     Fec(usize),
     /// What BGP says of a VPN, by its index.
     Vpn(usize),
+    /// An end of a circuit, by its index.
+    Circuit(usize),
+    /// A tunnel that goes through, by its index.
+    Tunnel(usize),
+    /// A detour that goes through.
+    Detour {
+        /// Index of the router where it begins.
+        router: usize,
+        /// Index of the link that it leads around.
+        link: usize,
+    },
+    /// A tree, by its index.
+    Tree(usize),
 }
 
 /// A router gives FEC `f` the label `base + (f * stride + offset) mod modulus`.
@@ -65,7 +97,12 @@ impl Network {
     pub fn generate(model: &Model) -> Result<Network, ShapeError> {
         let topology = model.topology()?;
         let fecs = u32::try_from(topology.edges.len()).unwrap_or(u32::MAX);
-        let fecs_max = (Label::MAX - LDP_LABEL_MIN) / 2;
+        let services = model.services;
+        let label_min = if services.need_ranges() { LDP_LABEL_MIN_ABOVE } else { LDP_LABEL_MIN };
+        let fecs_max = match services.sr {
+            true => labels::LABEL_MIN - SEGMENT_LABEL_MIN,
+            false => (Label::MAX - label_min) / 2,
+        };
         if fecs > fecs_max {
             let (expected, found) = (format!("at most {fecs_max}"), topology.edges.len());
             return Err(ShapeError { name: "provider edges", expected, found });
@@ -74,14 +111,37 @@ impl Network {
         let mut chance = ChaCha8Rng::seed_from_u64(model.seed);
         chance.set_stream(1);
         let modulus = prime_from(fecs.max(2));
-        let spaces = topology.routers.iter().map(|_| LabelSpace::draw(modulus, &mut chance));
+        let spaces =
+            topology.routers.iter().map(|_| LabelSpace::draw(label_min, modulus, &mut chance));
         let spaces = spaces.collect();
-        let vpns = l3vpn::draw(topology.edges.len(), &mut chance);
+        let edges = topology.edges.len();
+        // Each is drawn whether it is wanted or not: one service more changes none of the others.
+        let vpns = l3vpn::draw(edges, &mut chance);
+        let circuits = vpws::draw(edges, &mut chance);
+        let tunnels = rsvp::draw(edges, &mut chance);
+        let trees = p2mp::draw(edges, &mut chance);
+        let vpns = if services.l3vpn { vpns } else { Vec::new() };
+        let circuits = if services.vpws { circuits } else { Vec::new() };
+        let tunnels = if services.rsvp { tunnels } else { Vec::new() };
+        let trees = if services.p2mp { trees } else { Vec::new() };
+        let places = tunnels.iter().enumerate();
+        let tunnel_between = places.map(|(index, plan)| ((plan.head, plan.tail), index)).collect();
         let mut edge_of = vec![None; topology.routers.len()];
         for (fec_index, edge) in topology.edges.iter().enumerate() {
             edge_of[*edge] = Some(fec_index);
         }
-        Ok(Network { topology, vpns, spaces, modulus, edge_of })
+        Ok(Network {
+            topology,
+            services,
+            vpns,
+            circuits,
+            tunnels,
+            trees,
+            tunnel_between,
+            spaces,
+            modulus,
+            edge_of,
+        })
     }
 
     /// How many FECs there are: one per provider edge.
@@ -105,6 +165,51 @@ impl Network {
         Fec::Vrf { loopback, rd: self.vpns[vpn_index].rd, prefix: None }
     }
 
+    /// The FEC of one end of a circuit.
+    pub fn ac(&self, circuit_index: usize, end: usize) -> Fec {
+        let circuit = &self.circuits[circuit_index];
+        Fec::Ac { loopback: self.loopback(circuit.ends[end]), pw_id: circuit.pw_id }
+    }
+
+    /// The index of the tunnel between two provider edges, by their FEC indices.
+    pub fn tunnel_between(&self, head: usize, tail: usize) -> Option<usize> {
+        self.tunnel_between.get(&(head, tail)).copied()
+    }
+
+    /// The label for a FEC that is the same at every router; implicit null at the edge itself.
+    pub fn segment_label(&self, router_index: usize, fec_index: usize) -> Label {
+        if self.edge_of[router_index] == Some(fec_index) {
+            return Label::IMPLICIT_NULL;
+        }
+        let index = u32::try_from(fec_index).unwrap_or(u32::MAX);
+        let label = Label::new(SEGMENT_LABEL_MIN.saturating_add(index));
+        label.expect("the number of FECs is checked when the network is made")
+    }
+
+    /// Labels that the edge of a FEC gave this router for services that both have.
+    pub fn inner_labels(
+        &self,
+        router_index: usize,
+        fec_index: usize,
+    ) -> impl Iterator<Item = Label> {
+        let vpns = self.shared_vpns(router_index, fec_index);
+        let of_vpns = vpns.map(move |(vpn_index, _)| self.vpn_label(vpn_index, fec_index));
+        let circuits = self.circuits_at(router_index).filter_map(move |(_, circuit, own)| {
+            let far = 1 - own;
+            (circuit.ends[far] == fec_index).then_some(circuit.labels[far])
+        });
+        of_vpns.chain(circuits)
+    }
+
+    /// Circuits that end at this router, with which end it is.
+    fn circuits_at(&self, router_index: usize) -> impl Iterator<Item = (usize, &Circuit, usize)> {
+        let own = self.edge_of[router_index];
+        self.circuits
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, circuit)| Some((index, circuit, circuit.end_at(own?)?)))
+    }
+
     /// The FEC index of a router that is a provider edge.
     pub fn fec_of_router(&self, router_index: usize) -> Option<usize> {
         self.edge_of[router_index]
@@ -125,11 +230,13 @@ impl Network {
         Label::new(base + vpn).expect("VPNS_MAX keeps VPN labels below those of LDP")
     }
 
-    /// The FECs and services that have entries at this router, in a fixed order.
+    /// The FECs and services that this router has in every state, in a fixed order.
     pub fn units(&self, router_index: usize) -> impl Iterator<Item = Unit> {
         let own = self.edge_of[router_index];
         let fecs = (0..self.fec_count()).filter(move |fec| own != Some(*fec)).map(Unit::Fec);
-        fecs.chain(self.vpns_at(router_index).map(|(vpn_index, _)| Unit::Vpn(vpn_index)))
+        let vpns = self.vpns_at(router_index).map(|(index, _)| Unit::Vpn(index));
+        let circuits = self.circuits_at(router_index).map(|(index, ..)| Unit::Circuit(index));
+        fecs.chain(vpns).chain(circuits)
     }
 
     /// Appends the router's entries of this unit, as the state has them.
@@ -145,6 +252,12 @@ impl Network {
         match unit {
             Unit::Fec(fec) => transport::entries(self, state, router_index, fec, entries),
             Unit::Vpn(vpn) => l3vpn::entries(self, state, router_index, vpn, entries),
+            Unit::Circuit(circuit) => vpws::entries(self, state, router_index, circuit, entries),
+            Unit::Tunnel(tunnel) => rsvp::entries(self, state, router_index, tunnel, entries),
+            Unit::Detour { router, link } => {
+                rsvp::detour_entries(self, state, router_index, (router, link), entries);
+            }
+            Unit::Tree(tree) => p2mp::entries(self, state, router_index, tree, entries),
         }
         entries[first..].iter_mut().for_each(|entry| entry.event_time = event_time);
     }
@@ -152,7 +265,7 @@ impl Network {
     /// The whole table of a router, every entry with the same event time.
     pub fn table(&self, state: &State, router_index: usize, event_time: Micros) -> Vec<Mapping> {
         let mut entries = Vec::new();
-        for unit in self.units(router_index) {
+        for unit in self.units(router_index).chain(state.passing(router_index)) {
             self.entries(state, router_index, unit, event_time, &mut entries);
         }
         entries
@@ -164,6 +277,11 @@ impl Network {
         match unit {
             Unit::Fec(fec) => transport::differs(self, old, new, router_index, fec),
             Unit::Vpn(vpn) => l3vpn::differs(self, old, new, router_index, vpn),
+            Unit::Circuit(circuit) => vpws::differs(self, old, new, router_index, circuit),
+            Unit::Tunnel(_) | Unit::Detour { .. } => {
+                rsvp::differs(self, old, new, router_index, unit)
+            }
+            Unit::Tree(tree) => p2mp::differs(old, new, router_index, tree),
         }
     }
 
@@ -214,9 +332,9 @@ impl Network {
 }
 
 impl LabelSpace {
-    fn draw(modulus: u32, chance: &mut ChaCha8Rng) -> LabelSpace {
+    fn draw(label_min: u32, modulus: u32, chance: &mut ChaCha8Rng) -> LabelSpace {
         LabelSpace {
-            base: chance.random_range(LDP_LABEL_MIN..=Label::MAX - modulus),
+            base: chance.random_range(label_min..=Label::MAX - modulus),
             stride: chance.random_range(1..modulus),
             offset: chance.random_range(0..modulus),
             vpn_base: VPN_LABEL_MIN + chance.random_range(0..VPN_LABEL_SPREAD),
@@ -250,7 +368,7 @@ mod tests {
 
     fn network(routers: usize, edges: usize) -> (Network, State) {
         let network = Network::generate(&Shape { routers, edges, seed: 7 }.into()).unwrap();
-        let state = State::settle(&network.topology, Down::default());
+        let state = State::settle(&network, Down::default());
         (network, state)
     }
 
@@ -273,7 +391,13 @@ mod tests {
         let (network, state) = network(100, 20);
         for router_index in 0..100 {
             for fec_index in 0..20 {
-                for branch in transport::branches(&network, &state, router_index, fec_index) {
+                for branch in transport::branches(
+                    &network,
+                    &state,
+                    transport::Kind::Ldp,
+                    router_index,
+                    fec_index,
+                ) {
                     let NextHop::Address(address) = branch.next_hop else { panic!("{branch}") };
                     let owns =
                         |r: &usize| network.topology.interface_addresses(*r).contains(&address);

@@ -46,6 +46,11 @@ impl Paths {
         paths
     }
 
+    /// For each router whether packets for others may go through it.
+    pub fn transits(&self) -> &[bool] {
+        &self.transits
+    }
+
     /// Whether packets can go over the link.
     pub fn carries(&self, link_index: usize) -> bool {
         self.carries[link_index]

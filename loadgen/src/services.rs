@@ -3,16 +3,85 @@
 //! In:   the labelled network, a state, a router.
 //! Out:  entries of the router's table, without times.
 //! Law:  nothing but these decides: the same network, state and router have the same entries.
-//! Not:  which label is given (`network`), when entries change (`scenario`).
+//! Not:  labels that stay for good (`network`), when entries change (`scenario`).
 
 pub mod l3vpn;
+pub mod labels;
+pub mod p2mp;
+pub mod rsvp;
 pub mod transport;
+pub mod vpws;
 
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use smallvec::smallvec;
 use storage::mapping::{
     Branches, Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, TimeSource,
 };
 use storage::time::Micros;
+
+/// Which services a network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// Transport along the IGP's paths, a label of each router's own choice per FEC (RFC 5036).
+    pub ldp: bool,
+    /// Explicitly routed tunnels with fast reroute.
+    pub rsvp: bool,
+    /// Transport along the IGP's paths, the same label everywhere (segment routing, RFC 8660).
+    pub sr: bool,
+    /// Layer-3 VPNs.
+    pub l3vpn: bool,
+    /// Point-to-point layer-2 services.
+    pub vpws: bool,
+    /// Point-to-multipoint trees.
+    pub p2mp: bool,
+}
+
+impl Default for Services {
+    /// What most networks have.
+    fn default() -> Services {
+        let none =
+            Services { ldp: false, rsvp: false, sr: false, l3vpn: false, vpws: false, p2mp: false };
+        Services { ldp: true, l3vpn: true, ..none }
+    }
+}
+
+impl Services {
+    /// Every service by its word.
+    const NAMES: [&'static str; 6] = ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp"];
+    /// All of them.
+    pub const ALL: Services =
+        Services { ldp: true, rsvp: true, sr: true, l3vpn: true, vpws: true, p2mp: true };
+
+    /// Whether labels beyond those of LDP and of VPNs are needed.
+    pub fn need_ranges(self) -> bool {
+        self.rsvp || self.sr || self.p2mp
+    }
+}
+
+impl FromStr for Services {
+    type Err = String;
+
+    /// `ldp,sr,l3vpn`.
+    fn from_str(text: &str) -> Result<Services, String> {
+        let found = |word: &str| Services::NAMES.iter().position(|name| *name == word);
+        let mut has = [false; Services::NAMES.len()];
+        for word in text.split(',').map(str::trim) {
+            let place = found(word).ok_or_else(|| {
+                format!("expected some of {}, found {word}", Services::NAMES.join(","))
+            })?;
+            has[place] = true;
+        }
+        let [ldp, rsvp, sr, l3vpn, vpws, p2mp] = has;
+        if !(ldp || sr || rsvp) {
+            return Err("expected at least one of ldp, sr and rsvp to carry the others".to_owned());
+        }
+        Ok(Services { ldp, rsvp, sr, l3vpn, vpws, p2mp })
+    }
+}
 
 /// An entry; its time is filled in by whoever knows it.
 fn entry(fec: Fec, ingress: Ingress, operation: Operation, branches: Branches) -> Mapping {
@@ -29,3 +98,19 @@ fn leaving() -> Branches {
 fn pushed_again(inner: Label) -> Branches {
     smallvec![Nhlfe { stack: smallvec![inner], next_hop: NextHop::Recursive, weight: None }]
 }
+
+/// Up to `count` edges that are not this one, drawn.
+fn others(edges: usize, but: usize, count: usize, chance: &mut ChaCha8Rng) -> BTreeSet<usize> {
+    let count = count.min(edges.saturating_sub(1));
+    let mut drawn = BTreeSet::new();
+    while drawn.len() < count {
+        let edge = chance.random_range(0..edges);
+        if edge != but {
+            drawn.insert(edge);
+        }
+    }
+    drawn
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,18 @@
 //! Who is down, and what the network has settled to because of it.
 //!
-//! In:   a topology; links and routers that fail, come back, or carry nobody through.
-//! Out:  `Down`, and `State`: paths that hold once every router has reacted.
-//! Law:  equal `Down` make equal states.
+//! In:   a network; links and routers that fail, come back, or carry nobody through.
+//! Out:  `Down`, and `State`: paths, tunnels and trees that hold once every router has reacted.
+//! Law:  the same events in the same order make the same states.
 //! Not:  when which router has reacted (`scenario`), what its table then says (`network`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::network::{Network, Unit};
 use crate::paths::Paths;
+use crate::services::labels::Labels;
+use crate::services::p2mp::Trees;
+use crate::services::rsvp::Tunnels;
 use crate::topology::Topology;
 
 /// What does not work.
@@ -59,12 +63,62 @@ pub struct State {
     pub down: Down,
     /// Shortest paths of what works.
     pub paths: Arc<Paths>,
+    /// Tunnels as they were last signalled.
+    pub tunnels: Arc<Tunnels>,
+    /// Trees over these paths.
+    pub trees: Arc<Trees>,
+    /// For each router its units that come and go, in order.
+    passing: Arc<BTreeMap<usize, BTreeSet<Unit>>>,
 }
 
 impl State {
-    /// Settles. One Dijkstra per provider edge.
-    pub fn settle(topology: &Topology, down: Down) -> State {
-        let paths = Arc::new(Paths::compute(topology, &down));
-        State { down, paths }
+    /// Settles from nothing, everything signalled. One Dijkstra per provider edge.
+    pub fn settle(network: &Network, down: Down) -> State {
+        let paths = Arc::new(Paths::compute(&network.topology, &down));
+        let (tunnels, trees, passing) = Default::default();
+        let empty = State { down: down.clone(), paths, tunnels, trees, passing };
+        let settled = empty.follow(network, down, &empty.paths);
+        settled.signalled(network).unwrap_or(settled)
+    }
+
+    /// What follows from this state when other things are down: paths and trees. Tunnels stay as
+    /// they were signalled, and take their detours.
+    pub fn follow(&self, network: &Network, down: Down, paths: &Arc<Paths>) -> State {
+        let mut labels = self.labels();
+        let trees = match network.trees.is_empty() {
+            true => Arc::clone(&self.trees),
+            false => Arc::new(Trees::build(network, &self.trees, paths, &mut labels)),
+        };
+        let (paths, tunnels) = (Arc::clone(paths), Arc::clone(&self.tunnels));
+        State { down, paths, tunnels, trees, passing: Arc::clone(&self.passing) }.indexed()
+    }
+
+    /// The same with every tunnel signalled anew that has to be. `None` = none has.
+    pub fn signalled(&self, network: &Network) -> Option<State> {
+        if network.tunnels.is_empty() {
+            return None;
+        }
+        let mut labels = self.labels();
+        let tunnels = Tunnels::signal(network, &self.tunnels, &self.paths, &mut labels);
+        let differs = tunnels != *self.tunnels;
+        differs.then(|| State { tunnels: Arc::new(tunnels), ..self.clone() }.indexed())
+    }
+
+    /// Units of this router that come and go, each once, in order.
+    pub fn passing(&self, router_index: usize) -> impl Iterator<Item = Unit> {
+        self.passing.get(&router_index).into_iter().flatten().copied()
+    }
+
+    fn indexed(mut self) -> State {
+        let mut passing: BTreeMap<usize, BTreeSet<Unit>> = BTreeMap::new();
+        for (router_index, unit) in self.tunnels.units().chain(self.trees.units()) {
+            passing.entry(router_index).or_default().insert(unit);
+        }
+        self.passing = Arc::new(passing);
+        self
+    }
+
+    fn labels(&self) -> Labels {
+        Labels::in_use(self.tunnels.labels().chain(self.trees.labels()))
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use storage::mapping::{Mapping, RouterId};
 use storage::time::Micros;
 
-use crate::answer::{AnswerKey, Hop, Presence, Question, Way};
+use crate::answer::{AnswerKey, Hop, Presence, Question, Target, Way};
 use crate::state::State;
 
 /// Differences that are told in words.
@@ -87,7 +87,7 @@ impl Verdict {
         Ok(())
     }
 
-    /// Compares the way of every `stride`th LSP, and of every LSP of a VPN, as of this instant.
+    /// Compares the way of every `stride`th LSP, and of every LSP of a service, as of this instant.
     pub fn check_paths(
         &mut self,
         key: &AnswerKey<'_>,
@@ -101,7 +101,9 @@ impl Verdict {
         let questions: Vec<Question> = key
             .questions()
             .enumerate()
-            .filter(|(place, question)| question.vpn_index.is_some() || place % stride.max(1) == 0)
+            .filter(|(place, question)| {
+                question.target != Target::Loopback || place % stride.max(1) == 0
+            })
             .map(|(_, question)| question)
             .filter(|question| key.presence(question.head, at) == Presence::Here)
             .collect();

@@ -46,7 +46,7 @@ impl World {
     /// Generates network and plan; the first tables hold from `start` on.
     pub fn generate(model: &Model, start: Micros) -> Result<World, WorldError> {
         let network = Network::generate(model)?;
-        let first = Arc::new(State::settle(&network.topology, Down::default()));
+        let first = Arc::new(State::settle(&network, Down::default()));
         let plan = Plan::make(&network, &first, &model.scenario.script(), model.seed)?;
         let times = || plan.acts.iter().map(|_| OnceLock::new()).collect();
         let (began, ended) = (times(), times());

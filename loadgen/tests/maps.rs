@@ -8,6 +8,7 @@ use loadgen::demo::{DemoSettings, demonstrate};
 use loadgen::map::Map;
 use loadgen::model::{Graph, Model};
 use loadgen::scenario::Scenario;
+use loadgen::services::Services;
 use loadgen::topology::Topology;
 
 /// Maps that lie in the folder that STORMDRAIN_TOPOLOGIES names; without it a map that is made up,
@@ -66,9 +67,10 @@ fn a_storm_over_a_map_is_answered_exactly() {
     let (name, map) =
         maps.into_iter().min_by_key(|(_, map)| map.places.len().abs_diff(40)).unwrap();
     let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: 1 };
+    let (services, scenario) = (Services::default(), Scenario::LinkDown);
     let data = tempfile::tempdir().unwrap();
     let settings = DemoSettings {
-        model: Model { graph, scenario: Scenario::LinkDown, seed: 3 },
+        model: Model { graph, services, scenario, seed: 3 },
         routers_per_second: 0,
         collector: Settings { shards: 2, ..Settings::default() },
         data: data.path().to_owned(),

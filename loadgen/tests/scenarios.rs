@@ -6,6 +6,7 @@ use engine::settings::Settings;
 use loadgen::demo::{DemoSettings, Demonstration, demonstrate};
 use loadgen::model::Model;
 use loadgen::scenario::{Scenario, Script};
+use loadgen::services::Services;
 use loadgen::topology::Shape;
 
 /// Every kind of step, and the example of the docs at the same time.
@@ -55,4 +56,23 @@ fn a_router_that_is_gone_is_unknown_and_nobody_else_is() {
         |word: &str| verdict.checks.iter().find(|check| check.what.contains(word)).unwrap().answers;
     assert!(answers("tables after act 1") < answers("tables before"), "{verdict}");
     assert!(answers("tables after act 2") < answers("tables before"), "{verdict}");
+}
+
+/// Tunnels that are repaired on the spot and signalled anew, trees that are built anew, circuits
+/// and VPNs over them.
+#[test]
+fn every_service_is_answered_exactly_through_a_repair() {
+    let script = Script::parse("[[step]]\nlink-down = { restore_after_ms = 2500 }").unwrap();
+    let scenario = Scenario::Script(Arc::new(script));
+    let shape = Shape { routers: 60, edges: 16, seed: 3 };
+    let data = tempfile::tempdir().unwrap();
+    let settings = DemoSettings {
+        model: Model { services: Services::ALL, scenario, ..Model::from(shape) },
+        routers_per_second: 0,
+        collector: Settings { shards: 2, ..Settings::default() },
+        data: data.path().to_owned(),
+    };
+    let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
 }

@@ -21,6 +21,9 @@ use crate::topology::Role;
 
 /// Trunks whose loss is computed to find the one that changes the most: a map has hundreds.
 const CANDIDATES_MAX: usize = 16;
+/// When heads signal anew after a failure: told by the router that repaired (RFC 4090, section
+/// 6.5.2), they wait until the IGP has settled.
+const SIGNAL_AFTER_US: i64 = 1_500_000;
 /// How long a link of a trickle is down, as a part of the pause to the next event.
 const TRICKLE_DOWN_SHARE: f64 = 0.4;
 
@@ -91,10 +94,10 @@ impl Plan {
         let mut chance = ChaCha8Rng::seed_from_u64(script.seed.unwrap_or(seed));
         // The network has drawn from two other streams of the same seed.
         chance.set_stream(2);
-        let states = BTreeMap::from([(first.down.clone(), Arc::clone(first))]);
+        let paths = BTreeMap::from([(first.down.clone(), Arc::clone(&first.paths))]);
         let plan = Plan::default();
-        let mut planner =
-            Planner { network, first, chance, states, plan, free_us: BTreeMap::new() };
+        let (free_us, signal_us) = (BTreeMap::new(), None);
+        let mut planner = Planner { network, first, chance, paths, plan, free_us, signal_us };
         for step in &script.step {
             planner.step(step).ok_or(NothingToHit { step: step.name() })?;
         }
@@ -134,11 +137,13 @@ struct Planner<'a> {
     network: &'a Network,
     first: &'a Arc<State>,
     chance: ChaCha8Rng,
-    /// States that were settled before, so that a link that comes back costs nothing.
-    states: BTreeMap<Down, Arc<State>>,
+    /// Paths that were computed before, so that a link that comes back costs nothing.
+    paths: BTreeMap<Down, Arc<Paths>>,
     plan: Plan,
     /// When each router has installed its last unit, in microseconds after the act's beginning.
     free_us: BTreeMap<usize, i64>,
+    /// When heads signal their tunnels anew, if they have to.
+    signal_us: Option<i64>,
 }
 
 impl Planner<'_> {
@@ -159,6 +164,7 @@ impl Planner<'_> {
             Step::CollectorRestart(step) => self.restart(step),
             Step::Trickle(step) => self.trickle(step)?,
         };
+        self.signal_until(i64::MAX);
         self.act().what = what;
         Some(())
     }
@@ -171,21 +177,39 @@ impl Planner<'_> {
         self.plan.epochs.last().map_or(self.first, |epoch| &epoch.state)
     }
 
-    fn settle(&mut self, down: Down) -> Arc<State> {
-        let network = self.network;
-        let fresh = || Arc::new(State::settle(&network.topology, down.clone()));
-        Arc::clone(self.states.entry(down.clone()).or_insert_with(fresh))
+    fn paths(&mut self, down: &Down) -> Arc<Paths> {
+        let topology = &self.network.topology;
+        let fresh = || Arc::new(Paths::compute(topology, down));
+        Arc::clone(self.paths.entry(down.clone()).or_insert_with(fresh))
     }
 
     /// The next epoch: `change` happens to what is down.
     fn epoch(&mut self, offset_us: i64, change: impl FnOnce(&mut Down)) {
+        self.signal_until(offset_us);
         let was = Arc::clone(self.state());
         let mut down = was.down.clone();
         change(&mut down);
-        let state = self.settle(down);
+        let paths = self.paths(&down);
+        let witnesses = was.down.witnesses(&down, &self.network.topology);
+        let state = was.follow(self.network, down, &paths);
+        self.reach(offset_us, state, witnesses);
+        self.signal_us = (!self.network.tunnels.is_empty()).then_some(offset_us + SIGNAL_AFTER_US);
+    }
+
+    /// Heads that have been told signal their tunnels anew, if it is time before `offset_us`.
+    fn signal_until(&mut self, offset_us: i64) {
+        let Some(signal_us) = self.signal_us.take_if(|signal_us| *signal_us <= offset_us) else {
+            return;
+        };
+        if let Some(state) = self.state().signalled(self.network) {
+            self.reach(signal_us, state, BTreeSet::new());
+        }
+    }
+
+    fn reach(&mut self, offset_us: i64, state: State, witnesses: BTreeSet<usize>) {
+        let state = Arc::new(state);
         let index = self.plan.epochs.len();
         let (plan, first, free_us) = (&self.plan, self.first, &self.free_us);
-        let witnesses = was.down.witnesses(&state.down, &self.network.topology);
         let transition = Transition {
             network: self.network,
             before: &|router| plan.before(first, index, router),
@@ -199,7 +223,8 @@ impl Planner<'_> {
             self.free_us.insert(*router_index, free_us);
         }
         let act = self.plan.acts.len() - 1;
-        self.act().length_us = offset_us;
+        let planned = self.act();
+        planned.length_us = planned.length_us.max(offset_us);
         self.plan.epochs.push(Epoch { act, offset_us, state, reactions });
     }
 

@@ -5,7 +5,7 @@
 //! Law:  a router that has not finished what came before begins behind it; none is padded.
 //! Not:  what the installed entries are (`network`), how they are told (`workload`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -92,7 +92,10 @@ impl Transition<'_> {
             let before = (self.before)(router_index);
             let differs =
                 |unit: &Unit| self.network.differs(before, self.after, router_index, *unit);
-            let mut units: Vec<Unit> = self.network.units(router_index).filter(differs).collect();
+            let passing: BTreeSet<Unit> =
+                before.passing(router_index).chain(self.after.passing(router_index)).collect();
+            let units = self.network.units(router_index).chain(passing);
+            let mut units: Vec<Unit> = units.filter(differs).collect();
             if units.is_empty() {
                 continue;
             }

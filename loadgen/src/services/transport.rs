@@ -1,34 +1,84 @@
-//! Transport to a provider edge: LDP along the IGP's paths, and what services put on top of it.
+//! Transport to a provider edge: along the IGP's paths by LDP or segment routing, or by a tunnel;
+//! and what services put on top of it.
 //!
 //! In:   router and FEC.
-//! Out:  FTN and ILM entry, and one service entry per label that the far edge gave this router.
-//! Law:  all entries of one FEC share their branches: they change together.
-//! Not:  the services' own entries (`l3vpn`).
+//! Out:  FTN entry and ILM entries, and one service entry per label that the far edge gave this
+//!       router.
+//! Law:  what begins at a router takes the tunnel if there is one, else segment routing if the
+//!       network has it, else LDP; what goes through keeps to its kind.
+//! Not:  tunnels between their ends (`rsvp`), the services' own entries.
 
 use smallvec::smallvec;
-use storage::mapping::{Branches, Ingress, Mapping, NextHop, Nhlfe, Operation, Origin};
+use storage::mapping::{Branches, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin};
 
-use super::entry;
+use super::{entry, rsvp};
 use crate::network::Network;
 use crate::state::State;
 
-/// Branches of a router towards a FEC: one per equal-cost next hop, sorted.
+/// By which labels packets follow the IGP's paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Each router's own.
+    Ldp,
+    /// The same everywhere.
+    Segment,
+}
+
+impl Kind {
+    /// The kind that begins at a router without tunnel, if the network has one.
+    pub fn preferred(network: &Network) -> Option<Kind> {
+        let segment = network.services.sr.then_some(Kind::Segment);
+        segment.or_else(|| network.services.ldp.then_some(Kind::Ldp))
+    }
+
+    /// The label that a router wants to receive for a FEC; implicit null at the edge itself.
+    pub fn label(self, network: &Network, router_index: usize, fec_index: usize) -> Label {
+        match self {
+            Kind::Ldp => network.label(router_index, fec_index),
+            Kind::Segment => network.segment_label(router_index, fec_index),
+        }
+    }
+}
+
+/// Branches of a router along the IGP's paths: one per equal-cost next hop, sorted.
 pub fn branches(
     network: &Network,
     state: &State,
+    kind: Kind,
     router_index: usize,
     fec_index: usize,
 ) -> Branches {
     let branch = |link_index: usize| {
         let link = &network.topology.links[link_index];
         let (far, address) = link.far_end(router_index);
-        let stack = smallvec![network.label(far, fec_index)];
+        let stack = smallvec![kind.label(network, far, fec_index)];
         Nhlfe { stack, next_hop: NextHop::Address(address.into()), weight: None }
     };
     let links = state.paths.next_links(&network.topology, fec_index, router_index);
     let mut branches: Branches = links.map(branch).collect();
     branches.sort_unstable();
     branches
+}
+
+/// What begins here: the tunnel's only branch, as long as it has one, else those of the IGP.
+fn beginning(network: &Network, state: &State, router_index: usize, fec_index: usize) -> Branches {
+    let tunnel = tunnel_branch(network, state, router_index, fec_index);
+    let along = || {
+        let kind = Kind::preferred(network)?;
+        Some(branches(network, state, kind, router_index, fec_index))
+    };
+    tunnel.map(|branch| smallvec![branch]).or_else(along).unwrap_or_default()
+}
+
+fn tunnel_branch(
+    network: &Network,
+    state: &State,
+    router_index: usize,
+    fec_index: usize,
+) -> Option<Nhlfe> {
+    let own = network.fec_of_router(router_index)?;
+    let (_, route) = state.tunnels.between(network, own, fec_index)?;
+    rsvp::branch(network, state, route, 0)
 }
 
 pub(crate) fn entries(
@@ -38,19 +88,23 @@ pub(crate) fn entries(
     fec_index: usize,
     entries: &mut Vec<Mapping>,
 ) {
-    let branches = branches(network, state, router_index, fec_index);
-    if branches.is_empty() {
-        return;
-    }
     let fec = network.fec(fec_index);
-    let mut add = |ingress: Ingress, operation: Operation| {
-        entries.push(entry(fec, ingress, operation, branches.clone()));
+    let mut add = |ingress: Ingress, operation: Operation, branches: &Branches| {
+        if !branches.is_empty() {
+            entries.push(entry(fec, ingress, operation, branches.clone()));
+        }
     };
-    add(Ingress::UNTAGGED, Operation::Push);
-    add(Ingress::platform(network.label(router_index, fec_index)), Operation::Swap);
-    for (vpn_index, _) in network.shared_vpns(router_index, fec_index) {
-        let label = Some(network.vpn_label(vpn_index, fec_index));
-        add(Ingress { label, origin: Origin::Service }, Operation::Push);
+    let beginning = beginning(network, state, router_index, fec_index);
+    add(Ingress::UNTAGGED, Operation::Push, &beginning);
+    let kinds = [(network.services.ldp, Kind::Ldp), (network.services.sr, Kind::Segment)];
+    for (_, kind) in kinds.into_iter().filter(|(has, _)| *has) {
+        let through = branches(network, state, kind, router_index, fec_index);
+        let ingress = Ingress::platform(kind.label(network, router_index, fec_index));
+        add(ingress, Operation::Swap, &through);
+    }
+    for label in network.inner_labels(router_index, fec_index) {
+        let ingress = Ingress { label: Some(label), origin: Origin::Service };
+        add(ingress, Operation::Push, &beginning);
     }
 }
 
@@ -63,5 +117,6 @@ pub(crate) fn differs(
 ) -> bool {
     let topology = &network.topology;
     let links = old.paths.next_links(topology, fec_index, router_index);
-    !links.eq(new.paths.next_links(topology, fec_index, router_index))
+    let along = |state| tunnel_branch(network, state, router_index, fec_index);
+    !links.eq(new.paths.next_links(topology, fec_index, router_index)) || along(old) != along(new)
 }

@@ -14,7 +14,7 @@ const SHARE_MIN: f64 = 0.10;
 fn planned(shape: Shape, scenario: Scenario) -> (Network, Arc<State>, Plan) {
     let model = Model { scenario, ..Model::from(shape) };
     let network = Network::generate(&model).unwrap();
-    let first = Arc::new(State::settle(&network.topology, Down::default()));
+    let first = Arc::new(State::settle(&network, Down::default()));
     let plan = Plan::make(&network, &first, &model.scenario.script(), model.seed).unwrap();
     (network, first, plan)
 }

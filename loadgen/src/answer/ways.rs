@@ -1,0 +1,161 @@
+//! The ways of an LSP, from the topology alone: what a walk along the labels must find.
+//!
+//! In:   a settled state and a question.
+//! Out:  every path with the labels on it, or that there is none.
+//! Law:  labels are taken from who gave them, never from anybody's table.
+//! Not:  tables (`answer`), the collector's walks (`verdict`).
+
+use std::collections::BTreeSet;
+
+use storage::mapping::{Label, RouterId};
+
+use super::{Hop, Question, Target, Way};
+use crate::network::Network;
+use crate::paths::UNREACHABLE;
+use crate::services::rsvp::Route;
+use crate::services::transport::Kind;
+use crate::state::State;
+
+/// Most paths that are enumerated of one LSP; ECMP multiplies, and no report needs more.
+pub const PATHS_MAX: usize = 4_096;
+
+/// Where the LSP leads; `None` where there are more paths than `PATHS_MAX`.
+pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Option<Way> {
+    if let Target::Tree(tree_index) = question.target {
+        return Some(tree(network, state, tree_index));
+    }
+    if state.paths.distance(question.fec_index, question.head) == UNREACHABLE {
+        return Some(Way::Lost);
+    }
+    let inner = inner_label(network, question);
+    let own = network.fec_of_router(question.head);
+    let route = own.and_then(|own| state.tunnels.between(network, own, question.fec_index));
+    if let Some((_, route)) = route
+        && repaired(state, route, 0) != Repair::Broken
+    {
+        return Some(tunnel(network, state, route, inner));
+    }
+    match Kind::preferred(network) {
+        Some(kind) => along(network, state, kind, question, inner),
+        None => Some(Way::Lost),
+    }
+}
+
+fn inner_label(network: &Network, question: &Question) -> Option<Label> {
+    match question.target {
+        Target::Loopback | Target::Tree(_) => None,
+        Target::Vpn(vpn_index) => Some(network.vpn_label(vpn_index, question.fec_index)),
+        Target::Circuit(circuit_index) => {
+            let circuit = &network.circuits[circuit_index];
+            circuit.end_at(question.fec_index).map(|end| circuit.labels[end])
+        }
+    }
+}
+
+/// Every equal-cost path along the IGP.
+fn along(
+    network: &Network,
+    state: &State,
+    kind: Kind,
+    question: &Question,
+    inner: Option<Label>,
+) -> Option<Way> {
+    let (topology, paths) = (&network.topology, &state.paths);
+    let mut found = BTreeSet::new();
+    let mut open = vec![(question.head, Vec::new())];
+    while let Some((router_index, mut hops)) = open.pop() {
+        let links: Vec<usize> =
+            paths.next_links(topology, question.fec_index, router_index).collect();
+        if links.is_empty() {
+            hops.push(hop(network, router_index, []));
+            found.insert(hops);
+            continue;
+        }
+        for link_index in links {
+            let (next, _) = topology.links[link_index].far_end(router_index);
+            let mut longer: Vec<Hop> = hops.clone();
+            let outer = kind.label(network, next, question.fec_index);
+            longer.push(hop(network, router_index, [Some(outer), inner]));
+            open.push((next, longer));
+        }
+        if found.len() + open.len() > PATHS_MAX {
+            return None;
+        }
+    }
+    Some(Way::Delivered(found))
+}
+
+/// What becomes of a tunnel at one place of its route.
+#[derive(PartialEq, Eq)]
+enum Repair<'a> {
+    /// The link works.
+    None,
+    /// It does not, and there is a way around it.
+    Around(&'a Route),
+    /// It does not.
+    Broken,
+}
+
+fn repaired<'a>(state: &'a State, route: &Route, place: usize) -> Repair<'a> {
+    let hop = route.hops[place];
+    if state.paths.carries(hop.1) {
+        return Repair::None;
+    }
+    match state.tunnels.detours.get(&hop) {
+        Some(detour) if detour.carries(&state.paths) => Repair::Around(detour),
+        _ => Repair::Broken,
+    }
+}
+
+/// The one way through a tunnel, detours included.
+fn tunnel(network: &Network, state: &State, route: &Route, inner: Option<Label>) -> Way {
+    let mut hops = Vec::new();
+    for (place, (router, _)) in route.hops.iter().enumerate() {
+        let label = Some(route.labels[place]);
+        match repaired(state, route, place) {
+            Repair::None => hops.push(hop(network, *router, [label, inner])),
+            Repair::Broken => return Way::Lost,
+            Repair::Around(detour) => {
+                for ((router, _), outer) in detour.hops.iter().zip(&detour.labels) {
+                    hops.push(hop(network, *router, [Some(*outer), label, inner]));
+                }
+            }
+        }
+    }
+    let tail =
+        route.hops.last().map(|(router, link)| network.topology.links[*link].far_end(*router).0);
+    hops.extend(tail.map(|tail| hop(network, tail, [])));
+    Way::Delivered(BTreeSet::from([hops]))
+}
+
+/// One way to each leaf that can be reached.
+fn tree(network: &Network, state: &State, tree_index: usize) -> Way {
+    let plan = &network.trees[tree_index];
+    let tree = &state.trees.trees[tree_index];
+    let mut found = BTreeSet::new();
+    let mut open = vec![(network.topology.edges[plan.root], Vec::new())];
+    while let Some((router_index, hops)) = open.pop() {
+        let own = network.fec_of_router(router_index);
+        if own.is_some_and(|own| plan.leaves.contains(&own)) {
+            let end = hop(network, router_index, []);
+            found.insert(hops.iter().cloned().chain([end]).collect());
+        }
+        for (child, _) in tree.below(network, router_index) {
+            let (_, label) = tree.parents[&child];
+            let mut longer: Vec<Hop> = hops.clone();
+            longer.push(hop(network, router_index, [Some(label)]));
+            open.push((child, longer));
+        }
+    }
+    if found.is_empty() { Way::Lost } else { Way::Delivered(found) }
+}
+
+fn hop<const COUNT: usize>(
+    network: &Network,
+    router_index: usize,
+    labels: [Option<Label>; COUNT],
+) -> Hop {
+    let router: RouterId = network.topology.routers[router_index].id;
+    let labels = labels.into_iter().flatten();
+    Hop { router, labels: labels.filter(|label| *label != Label::IMPLICIT_NULL).collect() }
+}

@@ -1,0 +1,140 @@
+//! Services, looked at in every state of a storm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use storage::mapping::{Key, Origin};
+
+use super::*;
+use crate::model::Model;
+use crate::network::Network;
+use crate::scenario::{Scenario, Script};
+use crate::state::State;
+use crate::topology::Shape;
+use crate::world::World;
+
+/// Two trunks one after the other, each back before the next: signalled four times.
+const STORM: &str = "[[step]]\nlink-down = { restore_after_ms = 4000 }\n\
+    [[step]]\nsrlg = { count = 2, restore_after_ms = 4000 }\n";
+
+fn world(services: Services) -> World {
+    let scenario = Scenario::Script(Script::parse(STORM).unwrap().into());
+    let shape = Shape { routers: 120, edges: 40, seed: 7 };
+    World::generate(&Model { services, scenario, ..shape.into() }, Micros(0)).unwrap()
+}
+
+fn states(world: &World) -> Vec<&State> {
+    let later = world.plan.epochs.iter().map(|epoch| &*epoch.state);
+    std::iter::once(&*world.first).chain(later).collect()
+}
+
+fn tables(network: &Network, state: &State) -> Vec<Vec<Mapping>> {
+    (0..120).map(|router| network.table(state, router, Micros(0))).collect()
+}
+
+#[test]
+fn every_key_and_every_label_of_a_router_is_given_once_in_every_state() {
+    let world = world(Services::ALL);
+    let states = states(&world);
+    assert!(states.len() > 6, "{} states", states.len());
+    for state in states {
+        for table in tables(&world.network, state) {
+            let keys: BTreeSet<Key> = table.iter().map(Mapping::key).collect();
+            assert_eq!(keys.len(), table.len());
+            let ilm = |key: &&Key| matches!(key, Key::Ilm(..));
+            let labels: BTreeSet<u32> = keys
+                .iter()
+                .filter_map(|key| match key {
+                    Key::Ilm(label, _) => Some(label.value()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(labels.len(), keys.iter().filter(ilm).count());
+        }
+    }
+}
+
+#[test]
+fn every_service_says_what_it_alone_can_say() {
+    let world = world(Services::ALL);
+    let network = &world.network;
+    let mut two_labels = 0;
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for (index, state) in states(&world).into_iter().enumerate() {
+        for entry in tables(network, state).into_iter().flatten() {
+            let deep = entry.branches.iter().any(|branch| branch.stack.len() == 2);
+            // Nothing is repaired before something fails.
+            assert!(!deep || index > 0);
+            two_labels += usize::from(deep);
+            seen.extend(match (entry.key(), entry.operation) {
+                (Key::Ilm(label, _), Operation::Swap)
+                    if (16_000..24_000).contains(&label.value()) =>
+                {
+                    Some("segment")
+                }
+                (Key::Ilm(_, Origin::Interface(_)), _) => Some("interface"),
+                (Key::Ilm(..), Operation::Swap) if entry.fec == Fec::Unknown => Some("tunnel"),
+                (Key::Ilm(..), Operation::Replicate) => Some("copies"),
+                (Key::Ftn(_), Operation::Replicate) => Some("copies at the root"),
+                (Key::Ilm(..), Operation::Pop) if matches!(entry.fec, Fec::Ac { .. }) => {
+                    Some("circuit")
+                }
+                (Key::Service(..), Operation::Push) => Some("service"),
+                _ => None,
+            });
+        }
+    }
+    assert!(two_labels > 10, "{two_labels}");
+    let all =
+        ["circuit", "copies", "copies at the root", "interface", "segment", "service", "tunnel"];
+    assert_eq!(seen, all.into());
+}
+
+#[test]
+fn a_label_that_was_released_is_given_again_and_never_at_once() {
+    let world = world(Services::ALL);
+    let mut released: BTreeMap<(usize, u32), Key> = BTreeMap::new();
+    let mut reused = 0;
+    let states = states(&world);
+    for pair in states.windows(2) {
+        let labels = |state: &State| -> BTreeSet<(usize, u32)> {
+            let of = state.tunnels.labels().chain(state.trees.labels());
+            of.map(|(router, label)| (router, label.value())).collect()
+        };
+        let [old, new] = [labels(pair[0]), labels(pair[1])];
+        reused += new.difference(&old).filter(|given| released.contains_key(given)).count();
+        let platform = |(router, label): (usize, u32)| {
+            ((router, label), Key::Ilm(Label::new(label).unwrap(), Origin::Platform))
+        };
+        released.extend(old.difference(&new).copied().map(platform));
+        // Who keeps a tunnel's route keeps its labels: nothing is swapped between two tunnels.
+        for (was, is) in pair[0].tunnels.routes.iter().zip(&pair[1].tunnels.routes) {
+            let same_hops = was.as_ref().map(|r| &r.hops) == is.as_ref().map(|r| &r.hops);
+            assert!(!same_hops || was == is);
+        }
+    }
+    assert!(reused > 0);
+}
+
+#[test]
+fn one_service_more_changes_no_entry_of_the_others() {
+    let plain = world(Services::default());
+    let more = world(Services { vpws: true, ..Services::default() });
+    let [plain, more] = [&plain, &more].map(|world| tables(&world.network, &world.first));
+    let mut added = 0;
+    for (plain, more) in plain.iter().zip(&more) {
+        let more_by_key: BTreeMap<Key, &Mapping> = more.iter().map(|m| (m.key(), m)).collect();
+        assert!(plain.iter().all(|entry| more_by_key.get(&entry.key()) == Some(&entry)));
+        added += more.len() - plain.len();
+    }
+    // Of each end of each circuit: way out, label to push, and the outer push.
+    assert_eq!(added, 80 * 2 * 3);
+}
+
+#[test]
+fn services_are_read_by_their_words() {
+    assert_eq!("ldp,l3vpn".parse(), Ok(Services::default()));
+    assert_eq!("p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
+    let unknown = "ldp,atm".parse::<Services>().unwrap_err();
+    assert!(unknown.contains("found atm"), "{unknown}");
+    assert!("l3vpn".parse::<Services>().unwrap_err().contains("at least one of ldp, sr and rsvp"));
+}
