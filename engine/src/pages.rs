@@ -19,12 +19,15 @@ pub(crate) fn check(name: &str, expected: &str) {
 /// The code of this crate, but for the modules named and the tests in files of their own.
 pub(crate) fn code_outside(modules: &[&str]) -> String {
     let mut code = String::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the code is there") {
             let path = entry.expect("a folder of code can be listed").path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            if modules.contains(&stem) || ["tests", "sim"].contains(&stem) {
+            // A module of the crate, not one of the same name deeper down.
+            let is_named = path.parent() == Some(&root) && modules.contains(&stem);
+            if is_named || ["tests", "sim"].contains(&stem) {
                 continue;
             }
             if path.is_dir() {
