@@ -29,6 +29,7 @@ use crate::io::epoll::EpollDriver;
 use crate::io::gate::{Capacity, Places};
 use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, ListenError, adopt, listen};
+use crate::io::turn;
 use crate::io::uring::Offered;
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
@@ -455,8 +456,8 @@ impl ShardThread {
             Ok(turning) => {
                 let _ = ready.send(Ok(()));
                 match turning {
-                    Turning::Uring(driver) => driver.run(&mut self.machine),
-                    Turning::Epoll(driver) => driver.run(&mut self.machine),
+                    Turning::Uring(driver) => turn::run(*driver, &mut self.machine),
+                    Turning::Epoll(driver) => turn::run(*driver, &mut self.machine),
                 }
             }
         };

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod pin;
 pub mod listener;
 pub mod sockets;
+pub mod turn;
 pub mod gate;
 pub mod epoll;
 pub mod uring;

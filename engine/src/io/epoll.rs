@@ -1,7 +1,7 @@
 //! The driver where io_uring is not to be had: level-triggered epoll, safe code only.
 //!
 //! In:   operations of one shard; readiness of its listener, its connections and its mailbox.
-//! Out:  completions for the shard, on the thread that calls `EpollDriver::run`.
+//! Out:  completions for the shard, on the thread that runs its turns (`turn`).
 //! Law:  draining comes before digesting; a connection gets `RECEIVE_BYTES_MAX` a turn at most.
 //! Not:  what to do (`shard`), files and other shards (`links`).
 
@@ -21,9 +21,10 @@ use crate::io::gate::{AcceptGate, Places, accept_is_exhausted};
 use crate::io::links::{DriverCounters, Links, Machine};
 use crate::io::slots::Slots;
 use crate::io::sockets::{
-    LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US, UNSENT_BYTES_MAX,
-    digest_for_a_while, end_of_receive, peer_of, reset_on_close, time_until,
+    LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US, UNSENT_BYTES_MAX, end_of_receive,
+    peer_of, reset_on_close,
 };
+use crate::io::turn::Turn;
 use crate::io::{Completion, ConnectionId, Now, Op};
 
 /// Events taken per wait: enough that a storm costs few calls, few enough to look at the clock.
@@ -35,7 +36,6 @@ const LISTENER: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
 
 /// Drives one shard with epoll.
-#[derive(Debug)]
 pub struct EpollDriver {
     epoll: OwnedFd,
     listener: Socket,
@@ -46,6 +46,8 @@ pub struct EpollDriver {
     /// Closing connections that wait for the peer's FIN, with their deadline; all wait as long.
     lingering: VecDeque<(u64, ConnectionId)>,
     buffer: Box<[u8]>,
+    /// What was ready when last asked.
+    events: Vec<Event>,
     counters: DriverCounters,
 }
 
@@ -83,71 +85,9 @@ impl EpollDriver {
             connections: Slots::new(),
             lingering: VecDeque::new(),
             buffer: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(),
+            events: Vec::with_capacity(EVENTS_MAX),
             counters: DriverCounters::default(),
         })
-    }
-
-    /// Turns the machine until it has stopped. Errors: the machine's failure, or epoll's own.
-    pub fn run<M: Machine>(mut self, machine: &mut M) -> io::Result<()> {
-        let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut more = true;
-        loop {
-            self.perform_all(self.clock.now(), machine)?;
-            if machine.stopped() && self.connections.is_empty() {
-                return Ok(());
-            }
-            let wait = if more { Duration::ZERO } else { self.wait_at_most(machine) };
-            self.wait(&mut events, wait)?;
-            let drained = self.drain(&mut events, machine)?;
-            let now = self.clock.now();
-            self.run_timers(now, machine)?;
-            if drained {
-                machine.handle(now, Completion::Drained);
-            }
-            more = digest_for_a_while(&self.clock, machine);
-            self.counters.turns += 1;
-            self.counters.accept_limited = self.gate.is_limited();
-            machine.publish(now, &self.counters);
-            if let Some(failure) = machine.failure() {
-                return Err(failure);
-            }
-        }
-    }
-
-    fn wait_at_most<M: Machine>(&self, machine: &M) -> Duration {
-        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let deadlines = [machine.poll_timeout(), lingering, self.gate.retry_at()];
-        time_until(&self.clock, deadlines)
-    }
-
-    fn wait(&self, events: &mut Vec<Event>, wait: Duration) -> io::Result<()> {
-        events.clear();
-        let wait = wait.try_into().expect("a second at most");
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&wait)) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Takes everything that is ready, round after round, each connection its share of each.
-    /// `true` when afterwards every receive queue was empty.
-    fn drain<M: Machine>(&mut self, events: &mut Vec<Event>, machine: &mut M) -> io::Result<bool> {
-        let started_us = self.clock.now().monotonic_us;
-        loop {
-            let mut drained = events.len() < EVENTS_MAX;
-            for event in events.iter() {
-                let now = self.clock.now();
-                if now.monotonic_us.saturating_sub(started_us) > TURN_US {
-                    // The shard's timers wait for us; what is left is ready in the next turn too.
-                    return Ok(false);
-                }
-                drained &= self.ready(now, event, machine)?;
-            }
-            if drained {
-                return Ok(true);
-            }
-            self.wait(events, Duration::ZERO)?;
-        }
     }
 
     /// Serves one descriptor that is ready. `false` when more waits there than its share.
@@ -265,16 +205,6 @@ impl EpollDriver {
         Ok(false)
     }
 
-    /// Does what the machine wants, until it wants nothing.
-    fn perform_all<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
-        while let Some(op) = machine.poll_op() {
-            if let Some(op) = self.links.perform(op) {
-                self.perform(now, op, machine)?;
-            }
-        }
-        Ok(())
-    }
-
     fn perform<M: Machine>(&mut self, now: Now, op: Op, machine: &mut M) -> io::Result<()> {
         match op {
             Op::Accept => {
@@ -390,20 +320,6 @@ impl EpollDriver {
         Ok(())
     }
 
-    fn run_timers<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
-        while let Some((deadline, id)) = self.lingering.front().copied() {
-            if deadline > now.monotonic_us {
-                break;
-            }
-            self.lingering.pop_front();
-            self.gone(now, id, machine)?;
-        }
-        if self.gate.retry_is_due(now) {
-            self.listen_as_wanted()?;
-        }
-        Ok(())
-    }
-
     /// Brings the listener's place in the epoll set in line with the gate.
     fn listen_as_wanted(&mut self) -> io::Result<()> {
         match self.gate.change() {
@@ -433,6 +349,84 @@ impl EpollDriver {
         } else {
             Ok(epoll::modify(&self.epoll, socket, data, wanted)?)
         }
+    }
+}
+
+impl Turn for EpollDriver {
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn perform_all<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        while let Some(op) = machine.poll_op() {
+            if let Some(op) = self.links.perform(op) {
+                self.perform(now, op, machine)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn due_us(&self) -> Option<u64> {
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        lingering.into_iter().chain(self.gate.retry_at()).min()
+    }
+
+    fn wait(&mut self, wait: Duration) -> io::Result<()> {
+        self.events.clear();
+        let events = rustix::buffer::spare_capacity(&mut self.events);
+        let wait = wait.try_into().expect("a second at most");
+        match epoll::wait(&self.epoll, events, Some(&wait)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Round after round, each connection its share of each.
+    fn drain<M: Machine>(&mut self, machine: &mut M) -> io::Result<bool> {
+        let started_us = self.clock.now().monotonic_us;
+        loop {
+            let mut drained = self.events.len() < EVENTS_MAX;
+            for index in 0..self.events.len() {
+                let now = self.clock.now();
+                if now.monotonic_us.saturating_sub(started_us) > TURN_US {
+                    // The shard's timers wait for us; what is left is ready in the next turn too.
+                    return Ok(false);
+                }
+                let Some(&event) = self.events.get(index) else { break };
+                drained &= self.ready(now, &event, machine)?;
+            }
+            if drained {
+                return Ok(true);
+            }
+            self.wait(Duration::ZERO)?;
+        }
+    }
+
+    fn run_timers<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        while let Some((deadline, id)) = self.lingering.front().copied() {
+            if deadline > now.monotonic_us {
+                break;
+            }
+            self.lingering.pop_front();
+            self.gone(now, id, machine)?;
+        }
+        if self.gate.retry_is_due(now) {
+            self.listen_as_wanted()?;
+        }
+        Ok(())
+    }
+
+    fn counters(&mut self) -> &mut DriverCounters {
+        self.counters.accept_limited = self.gate.is_limited();
+        &mut self.counters
     }
 }
 

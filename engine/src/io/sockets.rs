@@ -1,9 +1,10 @@
-//! What the two socket drivers have in common: bounds, ends, and how long to wait.
+//! What the two socket drivers have in common: bounds, addresses and ends.
 //!
 //! In:   what the kernel says of a socket.
-//! Out:  the word for it in the contract (`io`), and when to ask the kernel again.
-//! Law:  a turn is bounded: neither draining nor digesting keeps the other waiting for long.
-//! Not:  system calls on the way of the bytes (`epoll`, `uring`); limits of accept (`gate`).
+//! Out:  the word for it in the contract (`io`).
+//! Law:  what bounds one connection bounds it whichever driver has it.
+//! Not:  system calls on the way of the bytes (`epoll`, `uring`); limits of accept (`gate`); the
+//!       loop itself (`turn`).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,45 +15,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockAddr, Socket};
 use storage::row::Reason;
 
-use crate::io::clock::Clock;
-use crate::io::links::Machine;
-
 /// Bytes taken by one receive: of the size of a core's first-level caches, measured best.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that one connection may deliver before the others have their turn.
 pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
 /// Longest time in draining before the shard's timers are looked at: half a commit interval.
 pub const TURN_US: u64 = 10_000;
-/// How long slices are digested before the sockets are looked at again: long against the look, so
-/// that small slices do not cost a system call each; short against what sockets' buffers hold.
-pub const DIGEST_US: u64 = 500;
-/// Longest wait of an idle loop: a shard that has not turned for long is dead, and told so.
-const IDLE_TURN_US: u64 = 1_000_000;
 /// Acks that a peer may leave unread beyond its socket's buffers before it counts as gone.
 pub const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// How long a closed connection waits for the peer's FIN.
 pub const LINGER_US: u64 = 1_000_000;
-/// Digests slices until there is nothing left or `DIGEST_US` are over; at least one, for the timers
-/// run there. Whether there is more to do.
-pub fn digest_for_a_while<M: Machine>(clock: &Clock, machine: &mut M) -> bool {
-    let started_us = clock.now().monotonic_us;
-    loop {
-        let now = clock.now();
-        let more = machine.digest(now);
-        if !more || now.monotonic_us.saturating_sub(started_us) > DIGEST_US {
-            return more;
-        }
-    }
-}
-
-/// How long a loop may wait for the kernel: until the first of its deadlines on the monotonic
-/// clock, and never longer than an idle turn.
-pub fn time_until(clock: &Clock, deadlines: [Option<u64>; 3]) -> Duration {
-    let now_us = clock.now().monotonic_us;
-    let until = |deadline: u64| deadline.saturating_sub(now_us);
-    let wait_us = deadlines.into_iter().flatten().map(until).min();
-    Duration::from_micros(wait_us.unwrap_or(IDLE_TURN_US).min(IDLE_TURN_US))
-}
 
 /// The address of a peer, an IPv4-mapped one as the IPv4 address that it is.
 pub fn peer_of(address: &SockAddr) -> SocketAddr {

@@ -22,6 +22,7 @@ use crate::io::epoll::EpollDriver;
 use crate::io::gate::{Capacity, Places};
 use crate::io::links::{Address, DriverCounters, Links, Machine, Post, mailbox};
 use crate::io::listener::{DeadPeer, listen};
+use crate::io::turn;
 use crate::io::uring::driver::UringDriver;
 use crate::io::uring::{Offered, probe};
 use crate::io::{Completion, ConnectionId, Now, Op};
@@ -246,7 +247,7 @@ impl Running {
             let capacity = Capacity { connections, short_of_descriptors: false, direct };
             let places = Places::new(capacity, links.shards.clone());
             if name == "epoll" {
-                EpollDriver::new(listener, places, links, clock).unwrap().run(&mut machine)
+                turn::run(EpollDriver::new(listener, places, links, clock).unwrap(), &mut machine)
             } else {
                 let offered = match name {
                     "old" => OLD,
@@ -260,7 +261,7 @@ impl Running {
                     links,
                     clock,
                 );
-                driver.unwrap().run(&mut machine)
+                turn::run(driver.unwrap(), &mut machine)
             }
             .unwrap();
             assert!(machine.drained, "{name}: an idle turn is told");

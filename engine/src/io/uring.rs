@@ -7,14 +7,15 @@
 
 #![expect(unsafe_code, reason = "rings and buffers shared with the kernel; each use is argued")]
 
+mod done;
+mod trial;
 pub mod driver;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -28,12 +29,15 @@ use socket2::{SockAddr, SockAddrStorage, Socket};
 
 use crate::io::sockets::reset_on_close;
 
+pub use done::{Done, Filled, Handle, Offered};
+pub use trial::probe;
+
 /// Requests that wait for the next call into the kernel; a full queue is handed over at once.
 const SUBMISSIONS: u32 = 1024;
 /// Completions that the kernel may leave: one per connection may come at once, and once more.
 const COMPLETIONS: u32 = 65_536;
-/// Buffers that receives share; 1,024 x 16 KiB = 16 MiB per shard, given back after one copy.
-/// Fewer where memory is scarce: those that the kernel is not given are never touched.
+/// Buffers that receives share, at most; 1,024 x 16 KiB = 16 MiB per shard, given back after one
+/// copy. Fewer where memory is scarce.
 pub const BUFFERS: u16 = 1024;
 /// Bytes of one of them.
 pub const BUFFER_BYTES: usize = 16 << 10;
@@ -60,137 +64,6 @@ const PEERS: u64 = 7;
 const SHUT: u64 = 8;
 const RESET: u64 = 9;
 const CLOSE: u64 = 10;
-
-/// A connection's socket, as its ring knows it.
-#[derive(Debug)]
-pub enum Handle {
-    /// An ordinary descriptor of the process; closed by dropping it too.
-    Descriptor(Socket),
-    /// A place in the ring's own table: no descriptor of the process, and nothing but this ring
-    /// can use it. Closed by `Ring::close`, or with the ring.
-    Direct(u32),
-}
-
-impl Handle {
-    /// What a request names: a number, and in which table it is to be looked up.
-    fn target(&self) -> (Fd, squeue::Flags) {
-        match self {
-            Handle::Descriptor(socket) => (Fd(socket.as_raw_fd()), squeue::Flags::empty()),
-            Handle::Direct(place) => (Fd(place.cast_signed()), squeue::Flags::FIXED_FILE),
-        }
-    }
-}
-
-/// A completion, with what the kernel gave back.
-#[derive(Debug)]
-pub enum Done {
-    /// An accept of this index ended; it is free again.
-    Accepted {
-        /// Which of `0..ACCEPTS`.
-        index: u16,
-        /// The connection and its peer; EAGAIN when none waits.
-        result: io::Result<(Handle, SockAddr)>,
-        /// Whether more peers waited behind this one.
-        more_wait: bool,
-    },
-    /// Peers wait to be accepted.
-    PeersWait,
-    /// The receive of this slot brought bytes, or ended, or both.
-    Received {
-        /// Slot of the connection.
-        slot: u32,
-        /// Bytes; `None` at the end of the stream.
-        result: Result<Option<Filled>, i32>,
-        /// Whether it goes on without being asked for again.
-        more: bool,
-    },
-    /// The send of this slot ended.
-    Sent {
-        /// Slot of the connection.
-        slot: u32,
-        /// How much was sent, or errno.
-        result: Result<usize, i32>,
-        /// What was to be sent.
-        bytes: Vec<u8>,
-    },
-    /// The peer of this slot has hung up, or the wait for it was cancelled.
-    HungUp {
-        /// Slot of the connection.
-        slot: u32,
-    },
-    /// The sending side of this slot is shut, or could not be.
-    Shut {
-        /// Slot of the connection.
-        slot: u32,
-        /// Whether a FIN is on its way.
-        worked: bool,
-    },
-    /// The close of this slot's connection will be a reset.
-    ResetSet {
-        /// Slot of the connection.
-        slot: u32,
-    },
-    /// The connection of this slot is closed, and its descriptor free.
-    Closed {
-        /// Slot of the connection.
-        slot: u32,
-    },
-    /// The mailbox's bell rang.
-    Bell,
-}
-
-/// A buffer with received bytes. Whoever holds it gives it back.
-#[derive(Debug)]
-pub struct Filled {
-    buffer: u16,
-    count: usize,
-}
-
-/// What this kernel offers beyond the least that is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offered {
-    /// One thread submits, completions run when it asks: 6.1 and later.
-    pub deferred: bool,
-    /// A cap on what one arming of a receive delivers: 6.17 and later.
-    pub receive_cap: bool,
-    /// Accepts that do not wait where nobody is to be accepted: 6.10 and later.
-    pub accept_at_once: bool,
-    /// A table of direct descriptors per ring: 5.19 and later, hence wherever a ring works.
-    pub direct: bool,
-}
-
-/// Finds out whether this host lets us work, by working: sets a ring up, registers a buffer ring,
-/// and receives a few bytes through it. Errors: what the kernel said; `ENOSYS`, `EPERM`, `EACCES`
-/// and `EINVAL` mean "not here".
-///
-/// On a thread of its own: the end of a ring may interrupt the calls of the thread that made it.
-pub fn probe() -> io::Result<Offered> {
-    let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(try_ring)?;
-    thread.join().expect("a trial that panics is a defect")
-}
-
-fn try_ring() -> io::Result<Offered> {
-    let mut offered =
-        Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
-    let mut ring = match Ring::new(offered, None, BUFFERS) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            offered.deferred = false;
-            Ring::new(offered, None, BUFFERS)?
-        }
-        ring => ring?,
-    };
-    match ring.try_receive() {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            offered.receive_cap = false;
-            ring.offered = offered;
-            ring.try_receive()?;
-        }
-        result => result?,
-    }
-    offered.accept_at_once = ring.try_accept();
-    offered.direct = ring.ring.submitter().register_files_sparse(1).is_ok();
-    Ok(offered)
-}
 
 /// One ring with its buffers. Belongs to the thread that made it.
 pub struct Ring {
@@ -232,9 +105,10 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring of this thread, with its buffers registered; with a table of so many direct
-    /// descriptors, connections are accepted into it. Errors: what the kernel said; `EMFILE` when
-    /// the table is larger than the soft limit of descriptors, which bounds each ring's table.
+    /// A ring of this thread, with so many buffers (`BUFFERS` at most) registered; with a table of
+    /// so many direct descriptors, connections are accepted into it. Errors: what the kernel said;
+    /// `EMFILE` when the table is larger than the soft limit of descriptors, which bounds each
+    /// ring's table.
     pub fn new(offered: Offered, direct: Option<u32>, buffers: u16) -> io::Result<Ring> {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(COMPLETIONS).setup_submit_all();
@@ -250,7 +124,7 @@ impl Ring {
         }
         let slots = (0..ACCEPTS).map(|_| UnsafeCell::new(AcceptSlot::empty())).collect();
         let mut memory = Memory {
-            buffers: Buffers::new(),
+            buffers: Buffers::new(buffers.clamp(1, BUFFERS)),
             accepts: slots,
             sends: Vec::new(),
             bell: Box::new(UnsafeCell::new([0; 8])),
@@ -261,7 +135,7 @@ impl Ring {
         unsafe {
             ring.submitter().register_buf_ring_with_flags(entries, BUFFERS, BUFFER_GROUP, 0)?;
         }
-        for buffer in 0..buffers.min(BUFFERS) {
+        for buffer in 0..memory.buffers.count {
             memory.buffers.give(buffer);
         }
         Ok(Ring {
@@ -562,7 +436,8 @@ impl Ring {
             self.memory.buffers.give(buffer);
             return None;
         }
-        assert!(buffer < BUFFERS && count <= BUFFER_BYTES, "the kernel fills what it was given");
+        let is_ours = buffer < self.memory.buffers.count && count <= BUFFER_BYTES;
+        assert!(is_ours, "the kernel fills what it was given");
         Some(Filled { buffer, count })
     }
 
@@ -581,46 +456,6 @@ impl Ring {
     /// Gives a buffer to the kernel again.
     pub fn give_back(&mut self, filled: Filled) {
         self.memory.buffers.give(filled.buffer);
-    }
-
-    /// Receives four bytes through the buffer ring, to see that it works here.
-    fn try_receive(&mut self) -> io::Result<()> {
-        let (near, far) = std::os::unix::net::UnixStream::pair()?;
-        io::Write::write_all(&mut &far, b"ring")?;
-        let near = Handle::Descriptor(Socket::from(OwnedFd::from(near)));
-        self.receive(&near, 0);
-        self.enter(Duration::from_secs(1))?;
-        match self.take_next() {
-            Some(Done::Received { result: Ok(Some(filled)), .. }) => {
-                let worked = self.bytes(&filled) == b"ring";
-                self.give_back(filled);
-                self.cancel_receive(0);
-                if worked { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
-            }
-            Some(Done::Received { result: Err(errno), .. }) => {
-                Err(io::Error::from_raw_os_error(errno))
-            }
-            _ => Err(io::ErrorKind::TimedOut.into()),
-        }
-    }
-
-    /// Whether an accept says EAGAIN, rather than EINVAL, where nobody waits.
-    fn try_accept(&mut self) -> bool {
-        let Ok(listener) = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else {
-            return false;
-        };
-        self.accept(&Socket::from(listener), 0);
-        for _ in 0..ANSWERS_MAX {
-            match self.take_next() {
-                Some(Done::Accepted { result: Err(error), .. }) => {
-                    return error.raw_os_error() == Some(libc::EAGAIN);
-                }
-                Some(_) => {}
-                None if self.enter(Duration::from_secs(1)).is_err() => return false,
-                None => {}
-            }
-        }
-        false
     }
 
     /// Cancels everything and takes every completion; whether all came.
@@ -658,9 +493,6 @@ impl Drop for Ring {
     }
 }
 
-/// Answers and waits after which a trial has failed; those of the trial before may come first.
-const ANSWERS_MAX: usize = 10;
-
 /// Sets IORING_ACCEPT_DONTWAIT in the field `ioprio`, which the crate has no name for either.
 fn accept_at_once(entry: &mut squeue::Entry) {
     const IOPRIO: usize = 2;
@@ -697,6 +529,8 @@ impl AcceptSlot {
 struct Buffers {
     entries: NonNull<BufRingEntry>,
     bytes: NonNull<u8>,
+    /// How many there are; the entries are as many as the kernel may see, whatever is given.
+    count: u16,
     tail: u16,
 }
 
@@ -706,14 +540,24 @@ impl Buffers {
         Layout::from_size_align(bytes, rustix::param::page_size()).expect("16 KiB, page-aligned")
     }
 
-    fn bytes_layout() -> Layout {
-        let bytes = usize::from(BUFFERS) * BUFFER_BYTES;
+    fn bytes_layout(count: u16) -> Layout {
+        let bytes = usize::from(count) * BUFFER_BYTES;
         Layout::from_size_align(bytes, rustix::param::page_size()).expect("16 MiB, page-aligned")
     }
 
-    fn new() -> Buffers {
-        let entries = allocate(Buffers::entries_layout()).cast();
-        Buffers { entries, bytes: allocate(Buffers::bytes_layout()), tail: 0 }
+    /// So many buffers, 1 at least. They are not zeroed, which would take memory for those that
+    /// are never filled; nobody reads a byte of them that the kernel has not written.
+    fn new(count: u16) -> Buffers {
+        // SAFETY: neither layout is of size zero.
+        let (entries, bytes) = unsafe {
+            let bytes = alloc(Buffers::bytes_layout(count));
+            (alloc_zeroed(Buffers::entries_layout()), bytes)
+        };
+        let there = |memory: *mut u8, layout: Layout| {
+            NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+        };
+        let entries = there(entries, Buffers::entries_layout()).cast();
+        Buffers { entries, bytes: there(bytes, Buffers::bytes_layout(count)), count, tail: 0 }
     }
 
     /// Gives a buffer to the kernel, at the tail of the ring.
@@ -722,8 +566,8 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the index is below `BUFFERS`, so the entry is ours; the kernel does not read it
         // before it sees the tail behind it. The first entry's last two bytes are that tail, and
-        // the three setters do not touch them. The buffer is not the kernel's (it was just made,
-        // or its `Filled` was given up), so nobody else refers to its bytes.
+        // the three setters do not touch them. The buffer is one of `count`, and not the kernel's
+        // (it was just made, or its `Filled` was given up): nobody else refers to its bytes.
         unsafe {
             let entry = &mut *self.entries.as_ptr().add(index);
             let at = usize::from(buffer) * BUFFER_BYTES;
@@ -741,15 +585,9 @@ impl Drop for Buffers {
         // SAFETY: both were allocated with these layouts and are freed once, after the ring.
         unsafe {
             dealloc(self.entries.as_ptr().cast(), Buffers::entries_layout());
-            dealloc(self.bytes.as_ptr(), Buffers::bytes_layout());
+            dealloc(self.bytes.as_ptr(), Buffers::bytes_layout(self.count));
         }
     }
 }
 
 const _: () = assert!(BUFFERS.is_power_of_two(), "the kernel masks the tail");
-
-fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: neither layout is of size zero.
-    let memory = unsafe { alloc_zeroed(layout) };
-    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
-}

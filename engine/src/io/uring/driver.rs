@@ -1,28 +1,30 @@
 //! The default driver: one ring per shard, multishot receives from shared buffers.
 //!
 //! In:   operations of one shard; completions of its ring.
-//! Out:  completions for the shard, on the thread that calls `UringDriver::run`.
+//! Out:  completions for the shard, on the thread that runs its turns (`turn`).
 //! Law:  draining comes before digesting; a slot is used again only after every request of the
 //!       connection before has had its last completion.
 //! Not:  the ring itself (`uring`), what to do (`shard`), files and other shards (`links`).
+
+mod accepts;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockAddr, Socket};
+use socket2::Socket;
 use storage::row::Reason;
 
 use crate::io::clock::Clock;
-use crate::io::gate::{AcceptGate, Places, accept_is_exhausted};
+use crate::io::gate::{AcceptGate, Places};
 use crate::io::links::{DriverCounters, Links, Machine};
 use crate::io::slots::{Slots, index_of};
-use crate::io::sockets::{
-    LINGER_US, TURN_US, UNSENT_BYTES_MAX, digest_for_a_while, end_of_receive, peer_of, time_until,
-};
-use crate::io::uring::{ACCEPTS, Done, Filled, HUNGRY_FED_MAX, Handle, Offered, Ring};
+use crate::io::sockets::{LINGER_US, TURN_US, UNSENT_BYTES_MAX, end_of_receive};
+use crate::io::turn::Turn;
+use crate::io::uring::{Done, Filled, HUNGRY_FED_MAX, Handle, Offered, Ring};
 use crate::io::{Completion, ConnectionId, Now, Op};
+use accepts::Accepts;
 
 /// Completions between two looks at the clock.
 const COMPLETIONS_PER_LOOK: usize = 64;
@@ -45,19 +47,6 @@ pub struct UringDriver {
     /// How many of them may be fed in one turn.
     hungry_fed_max: usize,
     counters: DriverCounters,
-}
-
-/// What is under way to take connections: first a wait until peers are there, then rounds of
-/// accepts, each twice as large as the one before, until nobody waits behind the last.
-#[derive(Debug)]
-struct Accepts {
-    /// A wait for peers is in flight.
-    watching: bool,
-    /// Peers were there when last looked.
-    peers_wait: bool,
-    in_flight: u16,
-    /// How many the next round may have.
-    round: u16,
 }
 
 #[derive(Debug)]
@@ -102,7 +91,7 @@ impl UringDriver {
             ring,
             listener,
             gate,
-            accepts: Accepts { watching: false, peers_wait: false, in_flight: 0, round: 1 },
+            accepts: Accepts::new(),
             links,
             clock,
             connections: Slots::new(),
@@ -113,83 +102,14 @@ impl UringDriver {
         })
     }
 
-    /// Turns the machine until it has stopped. Errors: the machine's failure, or the ring's own.
-    pub fn run<M: Machine>(mut self, machine: &mut M) -> io::Result<()> {
-        let mut more = true;
-        loop {
-            self.perform_all(self.clock.now(), machine);
-            if machine.stopped() && self.connections.is_empty() {
-                return Ok(());
-            }
-            let busy = more || !self.hungry.is_empty();
-            let wait = if busy { Duration::ZERO } else { self.wait_at_most(machine) };
-            self.ring.enter(wait)?;
-            let drained = self.drain(machine)?;
-            let now = self.clock.now();
-            self.run_timers(now);
-            if drained {
-                machine.handle(now, Completion::Drained);
-            }
-            more = digest_for_a_while(&self.clock, machine);
-            self.counters.turns += 1;
-            self.counters.accept_limited = self.gate.is_limited();
-            machine.publish(now, &self.counters);
-            if let Some(failure) = machine.failure() {
-                return Err(failure);
-            }
-        }
-    }
-
-    fn wait_at_most<M: Machine>(&self, machine: &M) -> Duration {
-        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
-        let deadlines = [machine.poll_timeout(), lingering, self.gate.retry_at()];
-        time_until(&self.clock, deadlines)
-    }
-
-    /// Takes everything that is complete. `true` when the kernel has nothing more for us.
-    fn drain<M: Machine>(&mut self, machine: &mut M) -> io::Result<bool> {
-        let started = self.clock.now();
-        let mut now = started;
-        let mut looked = 0;
-        loop {
-            let Some(done) = self.ring.take_next() else {
-                self.feed_the_hungry();
-                if self.ring.is_idle() {
-                    return Ok(true);
-                }
-                // Work that the kernel has put off until we ask.
-                self.ring.enter(Duration::ZERO)?;
-                now = self.clock.now();
-                if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
-                    return Ok(false);
-                }
-                continue;
-            };
-            self.complete(now, done, machine);
-            self.perform_all(now, machine);
-            looked += 1;
-            if looked % COMPLETIONS_PER_LOOK == 0 {
-                now = self.clock.now();
-                if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
-                    // The shard's timers wait for us; the rest is there in the next turn too.
-                    self.feed_the_hungry();
-                    return Ok(false);
-                }
-            }
-        }
-    }
-
-    fn complete<M: Machine>(&mut self, now: Now, done: Done, machine: &mut M) {
+    fn complete<M: Machine>(&mut self, now: Now, done: Done, machine: &mut M) -> io::Result<()> {
         match done {
             Done::PeersWait => {
-                self.accepts.watching = false;
-                self.accepts.peers_wait = true;
+                self.accepts.peers_wait();
                 self.accept_as_wanted(now);
             }
             Done::Accepted { result, more_wait, .. } => {
-                // The last of a round knows. If it failed, the next look says who waits.
-                self.accepts.peers_wait = more_wait;
-                self.accepted(now, result, machine);
+                self.accepted(now, result, more_wait, machine);
                 self.accept_as_wanted(now);
             }
             Done::Received { slot, result, more } => {
@@ -217,12 +137,13 @@ impl UringDriver {
                 self.ring.watch_bell(self.links.mailbox.bell_raw());
                 self.links.mailbox.heard();
                 while self.links.deliver_one(now, machine) {
-                    self.perform_all(now, machine);
+                    self.perform_all(now, machine)?;
                 }
                 self.gate.look_again();
                 self.accept_as_wanted(now);
             }
         }
+        Ok(())
     }
 
     /// Notes that a request of this slot has ended, and goes on with its close.
@@ -232,60 +153,6 @@ impl UringDriver {
             note(connection);
         }
         self.continue_close(id);
-    }
-
-    fn accepted<M: Machine>(
-        &mut self,
-        now: Now,
-        result: io::Result<(Handle, SockAddr)>,
-        machine: &mut M,
-    ) {
-        self.accepts.in_flight -= 1;
-        match result {
-            Ok((handle, address)) => {
-                let connection = self.connections.insert(Connection::new(handle));
-                self.gate.entered();
-                let peer = peer_of(&address);
-                machine.handle(now, Completion::Accepted { connection, peer });
-                return;
-            }
-            Err(error) if accept_is_exhausted(&error) => {
-                self.counters.accept_failures += 1;
-                self.gate.exhausted(now, &error);
-                let errno = error.raw_os_error().unwrap_or_default();
-                machine.handle(now, Completion::AcceptFailed { errno });
-            }
-            // Nobody waited, or the peer has gone while it did, or a firewall has refused it.
-            Err(_) => {}
-        }
-        self.gate.unused();
-    }
-
-    /// Has a round of accepts in flight while peers wait and there is room for them, and looks
-    /// out for peers when none wait.
-    fn accept_as_wanted(&mut self, now: Now) {
-        let accepts = &mut self.accepts;
-        if accepts.in_flight > 0 || !self.gate.is_open() {
-            return;
-        }
-        if !accepts.peers_wait {
-            accepts.round = 1;
-            if !accepts.watching {
-                accepts.watching = true;
-                self.ring.watch_listener(&self.listener);
-            }
-            return;
-        }
-        let kept = self.gate.keep(now, usize::from(accepts.round));
-        let count = u16::try_from(kept).expect("no more than asked for");
-        accepts.in_flight = count;
-        // Elsewhere an accept too many would wait for the next peer, and hold a place meanwhile.
-        if self.ring.accepts_at_once() {
-            accepts.round = (accepts.round * 2).min(ACCEPTS);
-        }
-        for index in 0..count {
-            self.ring.accept(&self.listener, index);
-        }
     }
 
     fn received<M: Machine>(
@@ -351,15 +218,6 @@ impl UringDriver {
             return true;
         }
         false
-    }
-
-    /// Does what the machine wants, until it wants nothing.
-    fn perform_all<M: Machine>(&mut self, now: Now, machine: &mut M) {
-        while let Some(op) = machine.poll_op() {
-            if let Some(op) = self.links.perform(op) {
-                self.perform(now, op, machine);
-            }
-        }
     }
 
     fn perform<M: Machine>(&mut self, now: Now, op: Op, machine: &mut M) {
@@ -488,8 +346,72 @@ impl UringDriver {
             self.ring.close(handle, index_of(id));
         }
     }
+}
 
-    fn run_timers(&mut self, now: Now) {
+impl Turn for UringDriver {
+    fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    fn perform_all<M: Machine>(&mut self, now: Now, machine: &mut M) -> io::Result<()> {
+        while let Some(op) = machine.poll_op() {
+            if let Some(op) = self.links.perform(op) {
+                self.perform(now, op, machine);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.hungry.is_empty()
+    }
+
+    fn due_us(&self) -> Option<u64> {
+        let lingering = self.lingering.front().map(|(deadline, _)| *deadline);
+        lingering.into_iter().chain(self.gate.retry_at()).min()
+    }
+
+    fn wait(&mut self, wait: Duration) -> io::Result<()> {
+        self.ring.enter(wait)
+    }
+
+    fn drain<M: Machine>(&mut self, machine: &mut M) -> io::Result<bool> {
+        let started = self.clock.now();
+        let mut now = started;
+        let mut looked = 0;
+        loop {
+            let Some(done) = self.ring.take_next() else {
+                self.feed_the_hungry();
+                if self.ring.is_idle() {
+                    return Ok(true);
+                }
+                // Work that the kernel has put off until we ask.
+                self.ring.enter(Duration::ZERO)?;
+                now = self.clock.now();
+                if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
+                    return Ok(false);
+                }
+                continue;
+            };
+            self.complete(now, done, machine)?;
+            self.perform_all(now, machine)?;
+            looked += 1;
+            if looked % COMPLETIONS_PER_LOOK == 0 {
+                now = self.clock.now();
+                if now.monotonic_us.saturating_sub(started.monotonic_us) > TURN_US {
+                    // The shard's timers wait for us; the rest is there in the next turn too.
+                    self.feed_the_hungry();
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn run_timers<M: Machine>(&mut self, now: Now, _: &mut M) -> io::Result<()> {
         while let Some((deadline, id)) = self.lingering.front().copied() {
             if deadline > now.monotonic_us {
                 break;
@@ -504,6 +426,12 @@ impl UringDriver {
         if self.gate.retry_is_due(now) {
             self.accept_as_wanted(now);
         }
+        Ok(())
+    }
+
+    fn counters(&mut self) -> &mut DriverCounters {
+        self.counters.accept_limited = self.gate.is_limited();
+        &mut self.counters
     }
 }
 
