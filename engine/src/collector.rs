@@ -187,6 +187,7 @@ impl Collector {
         }
         let shards = settings.shard_count();
         let budget = Budget::new(&settings, shards)?;
+        take_small_pages(&budget);
         settings.connections_max = settings.connections_max.min(budget.connections_max);
         let descriptors =
             sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
@@ -531,6 +532,19 @@ impl Machine for ShardMachine {
         counters.set(Metric::AcceptLimited, u64::from(driver.accept_limited));
         counters.add(Metric::SendsAbandoned, driver.sends_abandoned - before.sends_abandoned);
         self.publication.publish(self.index, counters, now.wall);
+    }
+}
+
+/// Has the memory of a small budget taken page by page, in this process.
+fn take_small_pages(budget: &Budget) {
+    if !budget.has_room_for_huge_pages()
+        && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
+    {
+        tracing::warn!(
+            %error,
+            fix = "echo never > /sys/kernel/mm/transparent_hugepage/enabled",
+            "memory is taken in huge pages: the process may take more than memory_bytes"
+        );
     }
 }
 

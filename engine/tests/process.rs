@@ -62,6 +62,13 @@ impl Way {
     }
 }
 
+/// What the kernel says of a process under this name; `None` where it does not say that.
+pub(crate) fn status_of(process: &str, name: &str) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
 /// A running collector.
 pub(crate) struct Process {
     child: Child,
@@ -218,9 +225,13 @@ impl Process {
 
     /// The most memory that the process has had so far, in bytes, as the kernel counts it.
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+        let peak = self.status("VmHWM").expect("every process has a peak");
+        peak.trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+    }
+
+    /// What the kernel says of the process under this name; `None` where it does not say that.
+    pub(crate) fn status(&self, name: &str) -> Option<String> {
+        status_of(&self.child.id().to_string(), name)
     }
 
     fn signal(&self, signal: Signal) {
