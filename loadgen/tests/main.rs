@@ -12,5 +12,6 @@ mod demonstration;
 mod restart;
 mod scenarios;
 mod program;
+mod differences;
 mod kernel;
 mod maps;
