@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use storage::mapping::{Key, Mapping, RouterId};
 use storage::row::Cause;
 use storage::time::Micros;
+use xml::KnownQuads;
 
 /// What a sender says of itself before anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,8 @@ pub struct Unit {
     /// The mappings that were rejected alone; only the first `REJECTED_DETAILS_MAX` say more than
     /// their cause and key.
     pub rejected: Vec<RejectedMapping>,
+    /// Next hops that documents before named: none of what this unit says.
+    hops: Option<Box<KnownQuads>>,
 }
 
 /// Rejected mappings of one unit that carry a detail: enough for a log line, nothing to flood with.
@@ -120,6 +123,7 @@ impl Unit {
             snapshot: SnapshotMark::None,
             mappings: Vec::new(),
             rejected: Vec::new(),
+            hops: None,
         }
     }
 

@@ -307,7 +307,10 @@ impl RouterTable {
             };
             return self.change(ChangeKind::Added, item, mapping, basis, previous, stamp);
         };
-        let Glance { seen, marks, changed } = self.entries.glance(place);
+        let here = self.entries.bytes(place);
+        let Glance { seen, marks, changed } = record::glance(here);
+        let same_value = item.is_known_same(&self.entries)
+            || record::has_value(here, item.key_end(), item.body());
         let previous = Some(changed);
         if mapping.operation == Operation::None {
             return self.change(ChangeKind::Withdrawn, item, mapping, basis, previous, stamp);
@@ -316,11 +319,17 @@ impl RouterTable {
         if first_seen {
             self.entries.set_seen(place, self.epoch);
         }
-        if !self.says(place, marks, item, mapping) {
+        if !same_value || !self.has_extra(marks, mapping) {
             if first_seen {
                 self.count(basis, |counts| counts.altered += 1);
             }
-            return self.change(ChangeKind::Altered, item, mapping, basis, previous, stamp);
+            if marks != Marks::NONE || mapping.extra.is_some() {
+                return self.change(ChangeKind::Altered, item, mapping, basis, previous, stamp);
+            }
+            let kind = ChangeKind::Altered;
+            self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
+            self.replace(place, item, mapping, stamp.effective_time);
+            return true;
         }
         if first_seen {
             self.count(basis, |counts| counts.confirmed += 1);
@@ -331,14 +340,14 @@ impl RouterTable {
         false
     }
 
-    /// Whether the entry has the mapping's value.
-    fn says(&self, place: Place, marks: Marks, item: &Item, mapping: &Mapping) -> bool {
-        let same_extra = match (marks.has(Marks::EXTRA), &mapping.extra) {
+    /// Whether the entry has the mapping's extra text, or none as the mapping has none.
+    #[inline]
+    fn has_extra(&self, marks: Marks, mapping: &Mapping) -> bool {
+        match (marks.has(Marks::EXTRA), &mapping.extra) {
             (false, None) => true,
             (true, Some(extra)) => self.extras.get(&mapping.key()) == Some(extra),
             _ => false,
-        };
-        same_extra && item.is_same(place, &self.entries)
+        }
     }
 
     /// `previous` is the effective time of the key's previous change. Always true.
@@ -351,7 +360,7 @@ impl RouterTable {
         previous: Option<Micros>,
         stamp: &mut Stamp,
     ) -> bool {
-        self.fill_stamp(stamp, kind, mapping, basis, previous);
+        self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
         self.store(stamp, item, mapping);
         true
     }
@@ -473,7 +482,8 @@ impl RouterTable {
         let mut item = Item::of(&mapping, &mut self.entries);
         let previous = item.place(&self.entries).map(|place| self.entries.glance(place).changed);
         let mut stamp = self.stamp_of(arrival);
-        self.fill_stamp(&mut stamp, kind, &mapping, Basis::Swept, previous);
+        let uses_reserved = item.uses_reserved_label();
+        self.fill_stamp(&mut stamp, kind, uses_reserved, &mapping, Basis::Swept, previous);
         stamp.not_before = not_before;
         self.store(&stamp, &mut item, &mapping);
         on_change(&stamp, &mapping);
@@ -494,17 +504,19 @@ impl RouterTable {
         }
     }
 
+    #[inline]
     fn fill_stamp(
         &self,
         stamp: &mut Stamp,
         kind: ChangeKind,
+        uses_reserved_label: bool,
         mapping: &Mapping,
         basis: Basis,
         previous: Option<Micros>,
     ) {
         let (effective_time, mut flags) =
             effective_time(mapping.event_time, stamp.collection_time, previous);
-        if mapping.uses_reserved_label() {
+        if uses_reserved_label {
             flags = flags.with(Flags::RESERVED_LABEL);
         }
         stamp.kind = kind;
@@ -545,23 +557,16 @@ impl RouterTable {
     }
 
     fn put(&mut self, item: &mut Item, mapping: &Mapping, active_since: Micros) {
-        let header = Header {
-            active_since,
-            changed: active_since,
-            event_time: mapping.event_time,
-            time_source: mapping.time_source,
-            seen: self.epoch,
-            marks: if mapping.extra.is_some() { Marks::EXTRA } else { Marks::NONE },
-        };
         match item.place(&self.entries) {
             Some(place) => {
                 self.unmark(place, mapping);
-                self.entries.replace(place, item.key().len(), item.body(), &header);
+                self.replace(place, item, mapping, active_since);
             }
             None => {
                 if !self.tombstones.is_empty() {
                     self.tombstones.remove(&mapping.key());
                 }
+                let header = self.header(mapping, active_since);
                 let hash = item.hash(&self.entries);
                 self.entries.insert(hash, item.body(), &header);
             }
@@ -569,6 +574,27 @@ impl RouterTable {
         if let Some(extra) = &mapping.extra {
             self.extras_bytes += extra.len();
             self.extras.insert(mapping.key(), extra.clone());
+        }
+    }
+
+    /// Puts the mapping's value in the place of the entry's.
+    #[inline]
+    fn replace(&mut self, place: Place, item: &Item, mapping: &Mapping, active_since: Micros) {
+        let header = self.header(mapping, active_since);
+        let (hash, key_end) = (item.known_hash(), item.key_end());
+        self.entries.replace(place, hash, key_end, item.body(), &header);
+    }
+
+    /// What is noted beside an entry that a mapping has just set.
+    #[inline]
+    fn header(&self, mapping: &Mapping, active_since: Micros) -> Header {
+        Header {
+            active_since,
+            changed: active_since,
+            event_time: mapping.event_time,
+            time_source: mapping.time_source,
+            seen: self.epoch,
+            marks: if mapping.extra.is_some() { Marks::EXTRA } else { Marks::NONE },
         }
     }
 

@@ -13,6 +13,7 @@ pub mod markup;
 pub mod read;
 pub mod write;
 
+pub(super) use digits::KnownQuads;
 use storage::mapping::RouterId;
 
 use super::{Rejection, Unit, UnitKind, WireLimits};

@@ -110,27 +110,18 @@ impl Arena {
         here.is_some_and(|here| same(here, key))
     }
 
-    /// Whether a record that stood there is still there: it may have moved, and another may have
-    /// taken its place. All records have stayed where they were but those that were replaced.
+    /// The bytes from an entry's record on: `record` reads them.
     #[inline]
-    pub(super) fn still_has_key(&self, place: Place, key: &[u8]) -> bool {
-        record::is_alive(self.room.at(place)) && self.has_key(place, key)
-    }
-
-    /// Whether the entry has this value, packed behind its length. `key_length` is that of its key,
-    /// with the byte that says so.
-    #[inline]
-    pub(super) fn has_value(&self, place: Place, key_length: usize, value: &[u8]) -> bool {
-        let at = BODY_OFFSET + key_length;
-        self.room.at(place).get(at..at + value.len()).is_some_and(|here| same(here, value))
+    pub(super) fn bytes(&self, place: Place) -> &[u8] {
+        self.room.at(place)
     }
 
     /// The record behind the last one found, if it is this key's.
     pub(super) fn find_expected(&mut self, key: &[u8]) -> Option<Place> {
-        if !self.in_order || !self.still_has_key(self.behind, key) {
+        let place = self.behind;
+        if !self.in_order || !record::is_alive(self.room.at(place)) || !self.has_key(place, key) {
             return None;
         }
-        let place = self.behind;
         self.behind = self.room.behind(place, record::record_bytes(self.room.at(place)));
         Some(place)
     }
@@ -192,12 +183,13 @@ impl Arena {
         self.version = self.version.wrapping_add(1);
     }
 
-    /// Puts another value in the place of the entry that is there. The first `key_length` bytes of
-    /// the body are its key.
+    /// Puts another value in the place of the entry that is there. `hash` is that of the key, if it
+    /// is known; the first `key_length` bytes of the body are the key.
     #[inline]
     pub(super) fn replace(
         &mut self,
         place: Place,
+        hash: Option<u64>,
         key_length: usize,
         body: &[u8],
         header: &Header,
@@ -207,15 +199,16 @@ impl Arena {
             self.overwrites = self.overwrites.wrapping_add(1);
             return;
         }
-        self.replace_otherwise(place, body, header);
+        self.replace_otherwise(place, hash, body, header);
     }
 
     /// With another length, or with odd times.
-    fn replace_otherwise(&mut self, place: Place, body: &[u8], header: &Header) {
+    fn replace_otherwise(&mut self, place: Place, hash: Option<u64>, body: &[u8], header: &Header) {
         let tail = Tail::of(header);
         let length = BODY_OFFSET + body.len() + tail.bytes().len();
         let here = self.room.at_mut(place);
-        if padded(length) == padded(record::record_bytes(here)) {
+        let old_length = record::record_bytes(here);
+        if padded(length) == padded(old_length) {
             record::write(here, body, header, &tail);
             self.overwrites = self.overwrites.wrapping_add(1);
             return;
@@ -224,8 +217,8 @@ impl Arena {
         record::write(self.room.at_mut(moved), body, header, &tail);
         let Arena { room, index, hasher, .. } = self;
         let hash_at = |place| hash_at(hasher, room, place);
-        index.replace(hash_at(place.0), place.0, moved.0, hash_at);
-        self.room.retire(place);
+        index.replace(hash.unwrap_or_else(|| hash_at(place.0)), place.0, moved.0, hash_at);
+        self.room.retire(place, old_length);
         self.version = self.version.wrapping_add(1);
         self.compact_if_due();
     }
@@ -233,7 +226,7 @@ impl Arena {
     /// Writes what is noted beside an entry.
     pub(super) fn set_header(&mut self, place: Place, header: &Header) {
         let body = record::body(self.room.at(place)).to_vec();
-        self.replace(place, 1 + usize::from(body[0]), &body, header);
+        self.replace(place, None, 1 + usize::from(body[0]), &body, header);
     }
 
     /// Takes an entry out.
@@ -241,7 +234,7 @@ impl Arena {
         let Arena { room, index, hasher, .. } = self;
         let hash_at = |place| hash_at(hasher, room, place);
         if index.remove(hash_at(place.0), place.0, hash_at) {
-            self.room.retire(place);
+            self.room.retire(place, record::record_bytes(self.room.at(place)));
             self.version = self.version.wrapping_add(1);
             self.compact_if_due();
         }
@@ -314,7 +307,7 @@ mod tests {
         let body = body(number, value_length);
         let hash = arena.hash(&body[..5]);
         match arena.find(hash, &body[..5]) {
-            Some(place) => arena.replace(place, 5, &body, &header(number)),
+            Some(place) => arena.replace(place, None, 5, &body, &header(number)),
             None => arena.insert(hash, &body, &header(number)),
         }
     }

@@ -57,16 +57,14 @@ impl Index {
         let Some(window) = window else { return self.find(hash, |_| true) };
         let tag = self.tag(hash);
         // All at once: how far a place is from its home is chance, which no processor foresees.
-        let is_tagged = |slot: &u32| slot & !self.place_mask == tag && *slot != FREE;
         let window: &[u32; WINDOW] = window;
-        let mut hits = 0_u32;
-        for (number, slot) in window.iter().enumerate() {
-            hits |= u32::from(is_tagged(slot)) << number;
-        }
+        let mask = !self.place_mask;
+        let hits = window.map(|slot| u32::from(slot & mask == tag));
+        let hits = hits.iter().enumerate().fold(0, |all, (number, hit)| all | hit << number);
         match window.get(hits.trailing_zeros() as usize) {
-            Some(slot) => Some(slot & self.place_mask),
+            Some(slot) if *slot != FREE => Some(slot & self.place_mask),
             None if window.contains(&FREE) => None,
-            None => self.find(hash, |_| true),
+            _ => self.find(hash, |_| true),
         }
     }
 

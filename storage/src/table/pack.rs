@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::mapping::{
-    Branches, Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
+    Branches, Fec, Ingress, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
     RouteDistinguisher, RouterId,
 };
 
@@ -129,30 +129,78 @@ impl Packed {
     }
 }
 
-/// Packs a mapping: its key behind its length, then its value behind its own. Returns where the key
-/// ends.
-pub(super) fn put_mapping(out: &mut Packed, mapping: &Mapping) -> usize {
-    out.clear();
-    let is_ilm = match (mapping.ingress.label, mapping.ingress.origin) {
-        // Nearly all keys are of these two kinds; what is put is what `put_key` would put.
-        (Some(label), Origin::Platform) => {
-            let [a, b, c] = label_bytes(label);
-            out.put([4, ILM_PLATFORM, a, b, c]);
-            true
+/// What packing a mapping has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Where the key ends.
+    pub(super) key_end: usize,
+    /// Whether it uses a reserved label (`Mapping::uses_reserved_label`).
+    pub(super) uses_reserved_label: bool,
+}
+
+/// Packs a mapping: its key behind its length, then its value behind its own.
+#[inline]
+pub(super) fn put_mapping(out: &mut Packed, mapping: &Mapping) -> Shown {
+    put_plainly(out, mapping).unwrap_or_else(|| put_otherwise(out, mapping))
+}
+
+/// Packs what nearly every mapping is: an FTN entry, or an ILM entry of a label of the platform,
+/// for a prefix of IPv4, whose few branches have one label and an address of IPv4 each. What is put
+/// is what `put_otherwise` would put.
+#[inline]
+fn put_plainly(out: &mut Packed, mapping: &Mapping) -> Option<Shown> {
+    let [a, b, c, d, length] = prefix4(&mapping.fec)?;
+    let branches = mapping.branches.as_slice();
+    if branches.len() > BRANCHES_PLAIN_MAX {
+        return None;
+    }
+    let (operation, count) = (mapping.operation as u8, branches.len() as u8);
+    let (mut at, key_end, mut uses_reserved_label) = match mapping.ingress {
+        Ingress { label: None, .. } => {
+            let value_length = 2 + count * BRANCH_BYTES as u8;
+            let head = [7, FTN, FEC_IP4, a, b, c, d, length, value_length, operation, count];
+            out.inline[..head.len()].copy_from_slice(&head);
+            (head.len(), 8, false)
         }
-        (None, _) if let Some([a, b, c, d, length]) = prefix4(&mapping.fec) => {
-            out.put([7, FTN, FEC_IP4, a, b, c, d, length]);
-            false
+        Ingress { label: Some(label), origin: Origin::Platform } => {
+            let value_length = 8 + count * BRANCH_BYTES as u8;
+            let [x, y, z] = label_bytes(label);
+            let key = [4, ILM_PLATFORM, x, y, z];
+            let value = [value_length, operation, FEC_IP4, a, b, c, d, length, count];
+            out.inline[..key.len()].copy_from_slice(&key);
+            out.inline[key.len()..key.len() + value.len()].copy_from_slice(&value);
+            (key.len() + value.len(), key.len(), label.is_reserved())
         }
-        _ => {
-            let key = mapping.key();
-            put_key(out, &key);
-            matches!(key, Key::Ilm(..))
-        }
+        _ => return None,
     };
+    for branch in branches {
+        let ([label], NextHop::Address(IpAddr::V4(address)), None) =
+            (branch.stack.as_slice(), branch.next_hop, branch.weight)
+        else {
+            return None;
+        };
+        let ([x, y, z], [e, f, g, h]) = (label_bytes(*label), address.octets());
+        let room = out.inline.get_mut(at..)?.first_chunk_mut()?;
+        *room = [1 | HOP_IP4, x, y, z, e, f, g, h];
+        at += BRANCH_BYTES;
+        uses_reserved_label |= label.is_reserved() && *label != Label::IMPLICIT_NULL;
+    }
+    out.length = at;
+    Some(Shown { key_end, uses_reserved_label })
+}
+
+/// Bytes of a branch of one label and an address of IPv4.
+const BRANCH_BYTES: usize = 8;
+/// So many of them fit with every key and a length of one byte.
+const BRANCHES_PLAIN_MAX: usize = 4;
+
+fn put_otherwise(out: &mut Packed, mapping: &Mapping) -> Shown {
+    out.clear();
+    let key = mapping.key();
+    put_key(out, &key);
     let key_end = out.len();
-    put_value(out, mapping, is_ilm);
-    key_end
+    put_value(out, mapping, matches!(key, Key::Ilm(..)));
+    Shown { key_end, uses_reserved_label: mapping.uses_reserved_label() }
 }
 
 /// Packs a key alone, behind its length.
@@ -194,18 +242,8 @@ fn put_value(out: &mut Packed, mapping: &Mapping, is_ilm: bool) {
     if is_ilm {
         put_fec(out, &mapping.fec);
     }
-    let branches = mapping.branches.as_slice();
-    out.put_number(branches.len() as u64);
-    for branch in branches {
-        match (branch.stack.as_slice(), branch.next_hop, branch.weight) {
-            // Nearly all branches are such; what is put is what `put_branch` would put.
-            ([label], NextHop::Address(IpAddr::V4(address)), None) => {
-                let ([a, b, c], [d, e, f, g]) = (label_bytes(*label), address.octets());
-                out.put([1 | HOP_IP4, a, b, c, d, e, f, g]);
-            }
-            _ => put_branch(out, branch),
-        }
-    }
+    out.put_number(mapping.branches.len() as u64);
+    mapping.branches.iter().for_each(|branch| put_branch(out, branch));
     out.put_length_at(at);
 }
 
@@ -458,7 +496,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mapping::{Ingress, TimeSource};
+    use crate::mapping::TimeSource;
     use crate::time::Micros;
 
     fn address() -> impl Strategy<Value = IpAddr> {
@@ -477,19 +515,24 @@ mod tests {
 
     fn fec() -> impl Strategy<Value = Fec> {
         let rd = any::<[u8; 8]>().prop_map(RouteDistinguisher);
+        let prefix4 = (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(octets, length)| {
+            IpNet::new(Ipv4Addr::from(octets).into(), length).unwrap().trunc()
+        });
         prop_oneof![
-            Just(Fec::Unknown),
-            (prefix(), prop_oneof![Just(0), any::<u32>()])
+            4 => prefix4.prop_map(|prefix| Fec::Ip { prefix, table: 0 }),
+            1 => Just(Fec::Unknown),
+            1 => (prefix(), prop_oneof![Just(0), any::<u32>()])
                 .prop_map(|(prefix, table)| Fec::Ip { prefix, table }),
-            (address(), rd, prop::option::of(prefix()))
+            1 => (address(), rd, prop::option::of(prefix()))
                 .prop_map(|(loopback, rd, prefix)| Fec::Vrf { loopback, rd, prefix }),
-            (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Vsi { loopback, pw_id }),
-            (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Ac { loopback, pw_id }),
+            1 => (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Vsi { loopback, pw_id }),
+            1 => (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Ac { loopback, pw_id }),
         ]
     }
 
     fn label() -> impl Strategy<Value = Label> {
-        (0..=Label::MAX).prop_map(|value| Label::new(value).unwrap())
+        prop_oneof![0..=Label::MAX, 0..=Label::RESERVED_MAX + 1]
+            .prop_map(|value| Label::new(value).unwrap())
     }
 
     fn branch() -> impl Strategy<Value = Nhlfe> {
@@ -500,9 +543,18 @@ mod tests {
         ];
         // Longer stacks than any decoder lets through: the table must not depend on it.
         let stack = prop::collection::vec(label(), 0..40);
-        (stack, next_hop, prop::option::of(any::<u32>())).prop_map(|(stack, next_hop, weight)| {
-            Nhlfe { stack: stack.into_iter().collect(), next_hop, weight }
-        })
+        let any_branch = (stack, next_hop, prop::option::of(any::<u32>()));
+        let any_branch = any_branch.prop_map(|(stack, next_hop, weight)| Nhlfe {
+            stack: stack.into_iter().collect(),
+            next_hop,
+            weight,
+        });
+        let plain = (label(), any::<[u8; 4]>()).prop_map(|(label, octets)| Nhlfe {
+            stack: [label].into_iter().collect(),
+            next_hop: NextHop::Address(Ipv4Addr::from(octets).into()),
+            weight: None,
+        });
+        prop_oneof![3 => plain, 1 => any_branch]
     }
 
     fn mapping() -> impl Strategy<Value = Mapping> {
@@ -516,27 +568,12 @@ mod tests {
             (label(), origin).prop_map(|(label, origin)| Ingress { label: Some(label), origin }),
         ];
         let operation = prop::sample::select(Operation::ALL.to_vec());
-        let branches = prop::collection::vec(branch(), 0..4);
+        let branches = prop::collection::vec(branch(), 0..=BRANCHES_PLAIN_MAX + 1);
         (fec(), ingress, operation, branches).prop_map(|(fec, ingress, operation, branches)| {
             let (event_time, time_source) = (Micros(0), TimeSource::Router);
             let branches = branches.into_iter().collect();
             Mapping { fec, ingress, operation, branches, event_time, time_source, extra: None }
         })
-    }
-
-    /// The same without the ways for what nearly all mappings are.
-    fn packed_plainly(mapping: &Mapping) -> Packed {
-        let mut packed = Packed::new();
-        put_key(&mut packed, &mapping.key());
-        let at = packed.len();
-        packed.put([0, mapping.operation as u8]);
-        if matches!(mapping.key(), Key::Ilm(..)) {
-            put_fec(&mut packed, &mapping.fec);
-        }
-        packed.put_number(mapping.branches.len() as u64);
-        mapping.branches.iter().for_each(|branch| put_branch(&mut packed, branch));
-        packed.put_length_at(at);
-        packed
     }
 
     proptest! {
@@ -560,7 +597,8 @@ mod tests {
             let mut packed = Packed::new();
             // Used again, the room behaves as if it were new.
             put_mapping(&mut packed, &other);
-            let key_end = put_mapping(&mut packed, &mapping);
+            let Shown { key_end, uses_reserved_label } = put_mapping(&mut packed, &mapping);
+            prop_assert_eq!(uses_reserved_label, mapping.uses_reserved_label());
             let mut reader = Reader::new(packed.bytes());
             prop_assert_eq!(reader.number() as usize, key_end - 1);
             let key = reader.key();
@@ -569,8 +607,10 @@ mod tests {
             let (operation, fec, branches) = reader.value(&key);
             prop_assert_eq!((operation, fec), (mapping.operation, mapping.fec));
             prop_assert_eq!((&branches, reader.left()), (&mapping.branches, 0));
-            let plainly = packed_plainly(&mapping);
-            prop_assert_eq!(packed.bytes(), plainly.bytes());
+            let mut otherwise = Packed::new();
+            let shown = put_otherwise(&mut otherwise, &mapping);
+            prop_assert_eq!(packed.bytes(), otherwise.bytes());
+            prop_assert_eq!(shown, Shown { key_end, uses_reserved_label });
         }
     }
 }

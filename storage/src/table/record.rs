@@ -5,7 +5,7 @@
 //! Law:  what was written is read; times that are all one take no room.
 //! Not:  where records stand (`room`), what they mean (`table`).
 
-use super::pack::Reader;
+use super::pack::{Reader, same};
 use crate::mapping::TimeSource;
 use crate::time::Micros;
 
@@ -158,6 +158,13 @@ pub(super) fn is_alive(bytes: &[u8]) -> bool {
 pub(super) fn is_alive_and_plain(bytes: &[u8]) -> bool {
     let flags = bytes.get(FLAGS_OFFSET).map(|flags| flags & (Marks::DEAD | Marks::PLAIN_TIMES));
     flags == Some(Marks::PLAIN_TIMES)
+}
+
+/// Whether the record has the value of this body, whose key it has and which ends at `key_end`.
+#[inline]
+pub(super) fn has_value(bytes: &[u8], key_end: usize, body: &[u8]) -> bool {
+    let here = bytes.get(BODY_OFFSET + key_end..BODY_OFFSET + body.len());
+    here.is_some_and(|here| same(here, &body[key_end..]))
 }
 
 pub(super) fn set_seen(bytes: &mut [u8], seen: u32) {

@@ -180,13 +180,14 @@ impl Room {
         self.capacity_bytes += length;
     }
 
-    /// The record lives no more: its place waits for one of the same length.
-    pub(super) fn retire(&mut self, place: Place) {
+    /// The record there, of this length, lives no more: its place waits for one of the same.
+    pub(super) fn retire(&mut self, place: Place, length: usize) {
+        let length = padded(length);
+        let next = self.free.next(length);
         let bytes = self.at_mut(place);
-        let length = padded(record_bytes(bytes));
         set_dead(bytes);
-        if let Some(next) = self.free.next(length) {
-            self.at_mut(place)[..4].copy_from_slice(&next.to_le_bytes());
+        if let Some(next) = next {
+            bytes[..4].copy_from_slice(&next.to_le_bytes());
             self.free.set_next(length, place.0 + 1);
         }
         self.dead_bytes += length;
@@ -307,7 +308,7 @@ mod tests {
     fn a_place_goes_to_the_next_record_of_the_same_length() {
         let mut room = Room::default();
         let places: Vec<Place> = (0..100).map(|number| put(&mut room, 40, number)).collect();
-        places.iter().for_each(|place| room.retire(*place));
+        places.iter().for_each(|place| room.retire(*place, 40));
         assert_eq!((room.dead_bytes(), room.bytes()), (4_000, 4_000));
         // Last in, first out; another length takes none of them.
         for (number, place) in places.iter().rev().enumerate() {

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use super::arena::{Arena, Place};
-use super::pack::{self, Packed};
+use super::pack::{self, Packed, Shown};
 use crate::mapping::{Key, Mapping};
 
 /// Mappings that are looked up together. Enough that the processor fetches many entries at a time
@@ -28,11 +28,12 @@ pub struct Round {
 #[derive(Debug)]
 pub(super) struct Item {
     packed: Packed,
-    /// Where the key ends in `packed`.
-    key_end: usize,
+    shown: Shown,
     hash: Option<u64>,
     candidate: Option<Place>,
     place: Option<Place>,
+    /// Whether another mapping may move, add or remove the entry before this one's turn.
+    is_shared: bool,
     /// Of the arena when it was looked up.
     version: u32,
     compactions: u32,
@@ -44,10 +45,11 @@ impl Item {
     pub(super) fn new() -> Item {
         Item {
             packed: Packed::new(),
-            key_end: 0,
+            shown: Shown { key_end: 0, uses_reserved_label: false },
             hash: None,
             candidate: None,
             place: None,
+            is_shared: true,
             version: 0,
             compactions: 0,
             same_at: None,
@@ -69,15 +71,16 @@ impl Item {
     pub(super) fn of_key(key: &Key, arena: &Arena) -> Item {
         let mut item = Item::new();
         pack::put_key(&mut item.packed, key);
-        item.key_end = item.packed.bytes().len();
+        item.shown.key_end = item.packed.bytes().len();
         item.hash_and_find(arena);
         item
     }
 
     #[inline]
     fn pack(&mut self, mapping: &Mapping) {
-        self.key_end = pack::put_mapping(&mut self.packed, mapping);
+        self.shown = pack::put_mapping(&mut self.packed, mapping);
         (self.hash, self.candidate, self.place, self.same_at) = (None, None, None, None);
+        self.is_shared = true;
     }
 
     /// Looks where the router's order says that it is.
@@ -111,14 +114,24 @@ impl Item {
 
     /// The key, behind its length.
     pub(super) fn key(&self) -> &[u8] {
-        &self.packed.bytes()[..self.key_end]
+        &self.packed.bytes()[..self.shown.key_end]
     }
 
-    /// The value, behind its length.
-    fn value(&self) -> &[u8] {
-        &self.packed.bytes()[self.key_end..]
+    /// Where the key ends in `body`.
+    pub(super) fn key_end(&self) -> usize {
+        self.shown.key_end
     }
 
+    /// Whether the mapping uses a reserved label.
+    pub(super) fn uses_reserved_label(&self) -> bool {
+        self.shown.uses_reserved_label
+    }
+
+    pub(super) fn known_hash(&self) -> Option<u64> {
+        self.hash
+    }
+
+    #[inline]
     pub(super) fn hash(&mut self, arena: &Arena) -> u64 {
         match self.hash {
             Some(hash) => hash,
@@ -130,30 +143,22 @@ impl Item {
         }
     }
 
-    /// Whether the entry at this place, its own, has its value.
-    pub(super) fn is_same(&self, place: Place, arena: &Arena) -> bool {
-        let is_known = self.version == arena.version() && self.same_at == Some(arena.overwrites());
-        is_known || arena.has_value(place, self.key_end, self.value())
+    /// Whether its own entry was seen to have its value, and nothing was altered since.
+    #[inline]
+    pub(super) fn is_known_same(&self, arena: &Arena) -> bool {
+        self.same_at == Some(arena.overwrites()) && self.version == arena.version()
     }
 
     /// Where the entry is now.
     #[inline]
     pub(super) fn place(&mut self, arena: &Arena) -> Option<Place> {
-        if self.version != arena.version() && !self.still_stands(arena) {
+        // What others of its round do moves no entry but their own, unless it moves all of them.
+        let is_stale = self.version != arena.version()
+            && (self.is_shared || self.compactions != arena.compactions());
+        if is_stale {
             self.hash_and_find(arena);
         }
         self.place
-    }
-
-    /// Whether what has changed since it was looked up was something else, as it nearly always is.
-    #[inline]
-    fn still_stands(&mut self, arena: &Arena) -> bool {
-        let was_found = self.place.filter(|_| self.compactions == arena.compactions());
-        let stands = was_found.is_some_and(|place| arena.still_has_key(place, self.key()));
-        if stands {
-            self.version = arena.version();
-        }
-        stands
     }
 }
 
@@ -177,6 +182,23 @@ impl Round {
         // Two neighbours in a row, and the next round begins with what stands behind them.
         let last_two = others.get(others.len().saturating_sub(2)..).unwrap_or(&[]);
         last_two.iter().for_each(|item| arena.found(item.place));
+        tell_apart(items);
+    }
+}
+
+/// Finds out who has an entry for itself: nearly all, as a frame hardly ever says a key twice.
+fn tell_apart(items: &mut [Item]) {
+    // Two mappings of one key have one place, or no place and one hash. A bit for each of them;
+    // two of one bit are taken for one, and of 4,096 bits most stay free.
+    let mut met = [0_u64; 64];
+    for item in items {
+        let bit = match item.place {
+            Some(place) => place.0.wrapping_mul(0x9e37_79b1) >> 20,
+            None => (item.hash.unwrap_or(0) >> 52) as u32,
+        };
+        let word = &mut met[(bit >> 6) as usize % 64];
+        item.is_shared = *word >> (bit % 64) & 1 != 0;
+        *word |= 1 << (bit % 64);
     }
 }
 

@@ -47,8 +47,11 @@ pub fn scan(text: &[u8], limits: &WireLimits, unit: &mut Unit) -> bool {
     {
         return false;
     }
-    let mut scanner = Scanner { rest: text, seconds: Seconds::new(), hops: KnownQuads::new() };
-    scanner.document(unit).is_some()
+    let mut hops = unit.hops.take().unwrap_or_else(KnownQuads::new);
+    let mut scanner = Scanner { rest: text, seconds: Seconds::new(), hops: &mut hops };
+    let is_read = scanner.document(unit).is_some();
+    unit.hops = Some(hops);
+    is_read
 }
 
 /// A mapping of which nothing has been read.
@@ -62,14 +65,14 @@ const NOTHING: Mapping = Mapping {
     extra: None,
 };
 
-struct Scanner<'t> {
+struct Scanner<'t, 'h> {
     rest: &'t [u8],
     seconds: Seconds,
     /// Next hops.
-    hops: KnownQuads,
+    hops: &'h mut KnownQuads,
 }
 
-impl<'t> Scanner<'t> {
+impl<'t> Scanner<'t, '_> {
     fn document(&mut self, unit: &mut Unit) -> Option<()> {
         // Optional, and in this one spelling.
         self.eat(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
