@@ -10,7 +10,7 @@ mod plan;
 
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +18,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::io::sockets::raise_descriptor_limit;
 use engine::query::{QueryError, folder};
 use engine::settings::{IoChoice, Settings};
+use serde::Serialize;
 use tuning::counters::Counters;
+use tuning::host::description;
 
 use crate::capacity::rig::RigError;
 use crate::crew::{self, CrewError};
 use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
-use crate::record::Recorder;
+use crate::page;
+use crate::record::{ActRecord, Recorder};
 use crate::replay::{Recording, ReplayError, ReplaySettings, read_phases, replay};
 use crate::report::{KernelReport, Report};
 use crate::scenario::Scenario;
@@ -147,6 +150,9 @@ struct DemoArguments {
     /// Keep the collector's data in this folder instead of a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Write a page (report.html) and its data (report.json) into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// No progress on standard error.
     #[arg(long)]
     quiet: bool,
@@ -180,6 +186,9 @@ struct RunArguments {
     /// counted as that of others. May be given several times.
     #[arg(long, value_name = "PID")]
     beside: Vec<u32>,
+    /// Write a page (report.html) and its data (report.json) into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// No progress on standard error.
     #[arg(long)]
     quiet: bool,
@@ -336,6 +345,12 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
     let mut show = Show::new(arguments.quiet);
     let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
     show.end();
+    write_page(
+        arguments.report.as_deref(),
+        &settings.data,
+        &demonstration.report,
+        &demonstration.records,
+    )?;
     match arguments.format {
         Format::Text => print(&demonstration.to_string())?,
         Format::Json => print(&json(&demonstration.report))?,
@@ -378,11 +393,35 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     }
     performance.fleet.finish().map_err(StageError::from)?;
     show.end();
+    let data = arguments.data.as_deref().unwrap_or(Path::new("."));
+    write_page(arguments.report.as_deref(), data, &report, &records)?;
     match arguments.format {
         Format::Text => print(&report.to_string())?,
         Format::Json => print(&json(&report))?,
     }
     Ok(report.is_good())
+}
+
+/// Writes the page of a run, if one is wanted.
+fn write_page(
+    folder: Option<&Path>,
+    data: &Path,
+    report: &Report,
+    records: &[ActRecord],
+) -> Result<(), CommandError> {
+    let Some(folder) = folder else { return Ok(()) };
+    let html = page::run_page(report, records, &description(data));
+    page::write(folder, &html, &WithRecords { report, acts: records }).map_err(host("--report"))?;
+    Ok(())
+}
+
+/// What report.json holds.
+#[derive(Serialize)]
+struct WithRecords<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// The acts over time.
+    acts: &'a [ActRecord],
 }
 
 fn replay_files(arguments: &ReplayArguments) -> Result<bool, CommandError> {

@@ -26,6 +26,7 @@ pub mod verdict;
 pub mod honesty;
 pub mod record;
 pub mod report;
+pub mod page;
 pub mod demo;
 pub mod show;
 pub mod command;

@@ -77,6 +77,8 @@ pub struct Recorder {
     publication: Option<Arc<Publication>>,
     acts: Vec<ActRecord>,
     open: Option<Open>,
+    /// How much was done, of how much, at the last look.
+    last: (u64, u64),
 }
 
 /// What an act under way is compared with.
@@ -94,7 +96,7 @@ impl Recorder {
     /// Nothing is recorded before the first `look`. `others` are processes on this host that
     /// belong to the run; `publication` is the collector's, where it runs in this process.
     pub fn new(others: Vec<u32>, publication: Option<Arc<Publication>>) -> Recorder {
-        Recorder { others, publication, acts: Vec::new(), open: None }
+        Recorder { others, publication, acts: Vec::new(), open: None, last: (0, 0) }
     }
 
     /// Takes a look at an act; those without progress end the one before and are not recorded.
@@ -103,9 +105,13 @@ impl Recorder {
             self.open = None;
             return;
         };
-        if self.open.is_none() || self.acts.last().is_none_or(|act| act.act != look.act) {
+        // An act that happens twice begins anew where less is done than before, of something else.
+        let is_same = self.acts.last().is_some_and(|act| act.act == look.act);
+        let goes_on = look.done >= self.last.0 && look.all == self.last.1;
+        if self.open.is_none() || !is_same || !goes_on {
             self.begin(look.act, progress);
         }
+        self.last = (look.done, look.all);
         let (Some(open), Some(act)) = (&mut self.open, self.acts.last_mut()) else { return };
         let (now, is_over) = (instant(), look.done >= look.all);
         let due = |last: Option<Instant>, every| last.is_none_or(|last| now - last >= every);
@@ -148,6 +154,15 @@ impl Recorder {
         });
         let disturbance = Disturbance::default();
         self.acts.push(ActRecord { act, disturbance, samples: Vec::new(), kernel: Vec::new() });
+    }
+}
+
+impl ActRecord {
+    /// Milliseconds between two samples, in the mean.
+    pub fn sample_ms(&self) -> f64 {
+        let pairs = self.samples.len().saturating_sub(1).max(1) as f64;
+        let last = self.samples.last().map_or(0.0, |sample| sample.at_ms);
+        last / pairs
     }
 }
 
@@ -219,11 +234,14 @@ mod tests {
         look("one", 10, 15);
         look("two", 0, 15);
         look("two", 10, 18);
+        look("two", 0, 18);
+        look("two", 10, 22);
         recorder.look(&Look { act: "verdict", done: 0, all: 1, progress: None });
         let acts = recorder.into_acts();
         let sent = |act: &ActRecord| act.samples.last().map(|sample| sample.frames_sent);
-        assert_eq!(acts.iter().map(|act| act.act).collect::<Vec<_>>(), ["one", "two"]);
-        assert_eq!(acts.iter().map(sent).collect::<Vec<_>>(), [Some(10), Some(3)]);
+        assert_eq!(acts.iter().map(|act| act.act).collect::<Vec<_>>(), ["one", "two", "two"]);
+        let expected = [Some(10), Some(3), Some(4)];
+        assert_eq!(acts.iter().map(sent).collect::<Vec<_>>(), expected);
         assert!(acts.iter().all(|act| act.samples.len() == 2 && !act.kernel.is_empty()));
     }
 

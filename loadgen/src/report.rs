@@ -83,6 +83,10 @@ pub struct ActReport {
     pub late_ms: Quantiles,
     /// Whether the figures may be believed.
     pub honesty: Honesty,
+    /// `durable_ms` as pairs: share of mappings (0 to 1), and within how many ms they were durable.
+    pub durable_curve: Vec<[f64; 2]>,
+    /// `service_ms` likewise.
+    pub service_curve: Vec<[f64; 2]>,
 }
 
 /// A distribution, in milliseconds.
@@ -194,8 +198,16 @@ impl ActReport {
             written_ms: Quantiles::new(&act.latencies.written),
             late_ms,
             honesty: Honesty::new(late_ms.p999, None),
+            durable_curve: curve(&act.latencies.durable),
+            service_curve: curve(&act.latencies.service),
         }
     }
+}
+
+/// Four points for each halving of what is left to 1.
+fn curve(micros: &Histogram<u64>) -> Vec<[f64; 2]> {
+    let points = micros.iter_quantiles(4);
+    points.map(|at| [at.quantile(), at.value_iterated_to() as f64 / 1e3]).collect()
 }
 
 impl Quantiles {

@@ -22,7 +22,14 @@ fn collector(data: &Path) -> (Collector, String) {
 
 #[test]
 fn a_small_demonstration_ends_with_an_exact_verdict() {
-    let output = stormgen(&["demo", "--routers", "40", "--pe", "8", "--rate", "0"]);
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().to_str().unwrap();
+    let small = ["demo", "--routers", "40", "--pe", "8", "--rate", "0", "--report", report];
+    let output = stormgen(&small);
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    for part in ["exact, nothing lost", "<svg", "The burst", "Balance of the shards", "Memory"] {
+        assert!(page.contains(part), "{part}");
+    }
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     for part in
@@ -193,7 +200,12 @@ fn a_capacity_that_is_not_found_says_why() {
         }
     }
     // No more connections than these may be tried, and all of them are taken.
-    let report = capacity(&["connections", "--connections-max", "40", "--p99-max", "60000"]);
+    let pages = folder.path().join("pages");
+    let to = ["--report", pages.to_str().unwrap()];
+    let most = ["connections", "--connections-max", "40", "--p99-max", "60000"];
+    let report = capacity(&[&most[..], &to].concat());
+    let page = std::fs::read_to_string(pages.join("report.html")).unwrap();
+    assert!(page.contains("limit not found: generator-bound") && page.contains("<svg"), "{page}");
     let found = &report["found"][0];
     assert_eq!((&found["reason"], &found["clean_load"]), (&"generator-bound".into(), &40.0.into()));
     assert_eq!(report["first_limit"], serde_json::Value::Null);

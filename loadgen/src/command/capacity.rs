@@ -19,6 +19,7 @@ use super::{CommandError, Format, host, print};
 use crate::capacity::rig::{RigSettings, What};
 use crate::capacity::{CapacitySettings, RUNS_SHOWN, measure};
 use crate::honesty::LATE_MS_MAX;
+use crate::page;
 use crate::show::Show;
 use crate::stage::Look;
 
@@ -95,6 +96,9 @@ pub(super) struct CapacityArguments {
     /// Where data folders are made: a folder on the file system that the collector will use.
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
+    /// Write a page (report.html) and its data (report.json) into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// No progress on standard error.
     #[arg(long)]
     quiet: bool,
@@ -117,6 +121,9 @@ pub(super) fn capacity(arguments: &CapacityArguments) -> Result<bool, CommandErr
     };
     let report = measure(&settings, arguments.in_namespace.is_some(), &mut watch)?;
     show.end();
+    if let Some(folder) = &arguments.report {
+        page::write(folder, &page::capacity_page(&report), &report).map_err(host("--report"))?;
+    }
     match arguments.format {
         Format::Text => print(&report.to_string())?,
         Format::Json => {
