@@ -39,6 +39,12 @@ const START: Micros = Micros(1_795_323_598_000_000);
 const FULL_US_MAX: u64 = 3_000_000;
 /// The longest way of a byte through the network.
 const LATENCY_US_MAX: u64 = 3_000;
+/// The most that a sender brings into the network in a turn, and into a narrow one: there a
+/// snapshot takes so long that ends, acks and crashes come in its middle.
+const CARRIED_BYTES_MAX: usize = 8_000;
+const CARRIED_BYTES_MAX_NARROW: usize = 300;
+/// How many worlds have a narrow network.
+const NARROW_SHARE: f64 = 0.25;
 
 /// How often, per turn, each fault happens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,6 +129,8 @@ pub struct Sim {
     faults: Faults,
     /// Whether bytes arrive damaged in this world.
     pub corrupts: bool,
+    /// The most that a sender brings into the network in a turn.
+    carried_bytes_max: usize,
     settings: Settings,
     data: PathBuf,
     monotonic_us: u64,
@@ -151,12 +159,17 @@ impl Sim {
         settings: Settings,
         data: &Path,
     ) -> Sim {
-        let chance = ChaCha8Rng::seed_from_u64(seed);
+        let mut chance = ChaCha8Rng::seed_from_u64(seed);
+        let carried_bytes_max = match chance.random_bool(NARROW_SHARE) {
+            true => CARRIED_BYTES_MAX_NARROW,
+            false => CARRIED_BYTES_MAX,
+        };
         let mut sim = Sim {
             chance,
             chance_of_rounds: ChaCha8Rng::seed_from_u64(seed),
             faults,
             corrupts: faults.corrupt > 0.0,
+            carried_bytes_max,
             settings,
             data: data.to_owned(),
             monotonic_us: 0,
@@ -381,7 +394,7 @@ impl Sim {
         let Some(link) = &mut sender.link else { return };
         let pipe = self.driven.get_mut(shard).and_then(|driven| driven.pipes.get_mut(&id));
         let Some(pipe) = pipe else { return };
-        let count = self.chance.random_range(0..8_000).min(link.outbox.len());
+        let count = self.chance.random_range(0..self.carried_bytes_max).min(link.outbox.len());
         if count > 0 {
             let earliest_us = pipe.wire.back().map_or(0, |piece| piece.0);
             let mut bytes: Vec<u8> = link.outbox.drain(..count).collect();

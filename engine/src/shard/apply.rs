@@ -125,13 +125,24 @@ impl Shard {
             let cause = Cause::SequenceBroken;
             let detail = format!("expected sequence {}, found {sequence}", session.due);
             self.reject(connection, &Rejection { cause, detail: detail.into() }, 0, now);
-            self.gap_from_evidence(session, Reason::Rejected(cause), time);
+            self.gap_from_evidence(session, sequence - 1, Reason::Rejected(cause), time);
         }
         session.due = session.due.max(sequence.saturating_add(1));
         sequence
     }
 
-    fn gap_from_evidence(&mut self, session: &mut Session, reason: Reason, time: Micros) {
+    /// Frames are lost, the last of them at `place`: a snapshot that is announced has begun if one
+    /// of them is fresh, for it may have been the first part.
+    fn gap_from_evidence(
+        &mut self,
+        session: &mut Session,
+        place: u64,
+        reason: Reason,
+        time: Micros,
+    ) {
+        if session.announced && place >= session.fresh {
+            self.begin_snapshot(session, false, time);
+        }
         session.damage_snapshot(Damage::Frames);
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
         self.open_gap(session, evidence, reason, time);
@@ -272,7 +283,7 @@ impl Shard {
         let place = self.take_place(connection, &mut session, sequence, time, now);
         let seen = known.is_some() && place <= session.state.sequence_last;
         if !seen {
-            self.gap_from_evidence(&mut session, Reason::Rejected(cause), time);
+            self.gap_from_evidence(&mut session, place, Reason::Rejected(cause), time);
         }
         if let Some(sequence) = known {
             session.state.sequence_last = session.state.sequence_last.max(sequence);

@@ -5,7 +5,7 @@
 //! Law:  with acks, a frame is kept until it is acknowledged, and sent again before the snapshot.
 //! Not:  what the network does to the bytes (`sim`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -74,6 +74,8 @@ pub struct Sender {
     pub truth: BTreeMap<Key, Mapping>,
     /// Every change it made, in order.
     pub made: Vec<Made>,
+    /// Every end of a snapshot: its sequence, and the keys of the table that it closed.
+    pub ends: Vec<(u64, BTreeSet<Key>)>,
     /// Its clock is off by so much.
     skew_us: i64,
     boot_time: Micros,
@@ -99,6 +101,7 @@ impl Sender {
             manner,
             truth: BTreeMap::new(),
             made: Vec::new(),
+            ends: Vec::new(),
             skew_us,
             boot_time: now.wall.offset(skew_us),
             sequence_next: 1,
@@ -210,6 +213,7 @@ impl Sender {
         for part in table.chunks(FRAME_MAPPINGS) {
             self.say(FrameType::Mappings, true, part, chance);
         }
+        self.ends.push((self.sequence_next, self.truth.keys().copied().collect()));
         self.say(FrameType::SnapshotComplete, false, &[], chance);
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use storage::log::{Filter, verify};
 use storage::mapping::{Key, Label, Mapping};
 use storage::router::RouterState;
-use storage::row::{Basis, Change, Position, Row, SessionEvent};
+use storage::row::{Basis, Change, ChangeKind, Position, Row, SessionEvent};
 
 use super::*;
 
@@ -109,11 +109,16 @@ fn check_recovered(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
     Ok(())
 }
 
+/// What one row says of its key: what happened, how that is known, and the value after it.
+type Told = (ChangeKind, Basis, Option<Label>);
+
 /// What the log says of one router, in the order of the router's rows.
 #[derive(Default)]
 struct Written {
     /// Every value, and the first row that was made when it happened (not shown by a snapshot).
     values: BTreeMap<(Key, Option<Label>), Option<Position>>,
+    /// The same of each key by place: the value after it, and how that is known.
+    places: BTreeMap<Key, BTreeMap<Position, Told>>,
     gaps: BTreeSet<Position>,
 }
 
@@ -126,6 +131,8 @@ fn written(data: &Path) -> Result<BTreeMap<RouterId, Written>, String> {
             let live = (stamp.basis == Basis::Live).then_some(stamp.position);
             let first = written.values.entry((mapping.key(), value(&mapping))).or_insert(live);
             *first = first.or(live).min(live.or(*first));
+            let told = (stamp.kind, stamp.basis, value(&mapping));
+            written.places.entry(mapping.key()).or_default().insert(stamp.position, told);
         }
         Row::Session(row) if matches!(row.event, SessionEvent::Gap { key: None, .. }) => {
             routers.entry(row.router).or_default().gaps.insert(row.position);
@@ -144,6 +151,11 @@ fn check_log(sim: &Sim, data: &Path, faultless: bool) -> Result<(), String> {
         return Err(format!("{} faults, the first: {fault:?}", report.faults_count));
     }
     let routers = written(data)?;
+    // What a bare sender says on two connections has no order of its own.
+    for sender in sim.senders.iter().filter(|sender| sender.manner != Manner::Bare) {
+        let Some(written) = routers.get(&sender.router) else { continue };
+        check_order(sender, written).map_err(|why| format!("{}: {why}", sender.router))?;
+    }
     // A damaged frame is acknowledged when the gap that it leaves is durable.
     for sender in sim.senders.iter().filter(|_| faultless) {
         let Some(written) = routers.get(&sender.router) else { continue };
@@ -160,6 +172,27 @@ fn check_log(sim: &Sim, data: &Path, faultless: bool) -> Result<(), String> {
                     "{}: neither in the log nor in a gap: {made:?}",
                     sender.router
                 ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No value comes twice or after a later one, however often its frame is sent; and only the end
+/// of a snapshot that lacked an entry has withdrawn it.
+fn check_order(sender: &Sender, written: &Written) -> Result<(), String> {
+    for (key, places) in &written.places {
+        let mut newest = None;
+        for (place, (kind, basis, label)) in places {
+            if label.is_some() && *label <= newest {
+                return Err(format!("{key}: at {place:?} {label:?} comes after {newest:?}"));
+            }
+            newest = newest.max(*label);
+            let lacked =
+                |end: &(u64, BTreeSet<Key>)| end.0 == place.sequence && !end.1.contains(key);
+            let swept = (*kind, *basis) == (ChangeKind::Withdrawn, Basis::Swept);
+            if swept && !sender.ends.iter().any(lacked) {
+                return Err(format!("{key}: swept at {place:?}, and no snapshot lacked it"));
             }
         }
     }

@@ -342,3 +342,27 @@ fn a_unit_full_of_rejected_mappings_is_one_gap() {
     assert_eq!(state.gap.map(|gap| gap.start), Some(START), "from before the unit");
     assert_eq!(bench.closed.get(&id), Some(&true));
 }
+
+#[test]
+fn a_snapshot_whose_first_part_is_damaged_behind_frames_sent_again_withdraws_nothing() {
+    let mut bench = Bench::new();
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello(1, 1, true));
+    bench.send(first, &frame(1, true, &[mapping(16, 17), mapping(18, 19)]));
+    bench.send(first, &empty(FrameType::SnapshotComplete, 2));
+    bench.settle();
+    bench.end(first, Reason::ConnectionLost);
+    let second = bench.connect(2, PEER);
+    // The end of the first snapshot comes again; fresh frames begin with 3, which is damaged.
+    bench.send(second, &hello(2, 3, true));
+    bench.send(second, &empty(FrameType::SnapshotComplete, 2));
+    let mut damaged = frame(3, true, &[mapping(16, 17)]);
+    *damaged.last_mut().unwrap() ^= 1;
+    bench.send(second, &damaged);
+    bench.send(second, &frame(4, true, &[mapping(18, 19)]));
+    bench.send(second, &empty(FrameType::SnapshotComplete, 5));
+    bench.settle();
+    assert_eq!(bench.kinds(), [ChangeKind::Added, ChangeKind::Added]);
+    let state = bench.shard.router(ROUTER).unwrap();
+    assert!(state.gap.is_some(), "it may have said that one of them is gone");
+}
