@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use engine::collector::Collector;
 use engine::io::clock::Clock;
-use engine::metrics::{METRICS, Metric};
+use engine::metrics::{HISTOGRAMS, Histogram, METRICS, Metric};
 use engine::settings::Settings;
+use serde::{Deserialize, Serialize};
 use storage::log::{VerifyReport, verify};
 use storage::time::Micros;
 
@@ -57,6 +58,12 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
                 let values = METRICS.iter().map(|it| format!("{}={}", it.name, total(it.metric)));
                 process::answer(&values.collect::<Vec<_>>().join(" "))?;
             }
+            "durations" => {
+                let all =
+                    HISTOGRAMS.iter().map(|it| collector.publication().durations(it.histogram));
+                let all: Vec<Durations> = all.map(Durations).collect();
+                process::answer(&serde_json::to_string(&all).map_err(std::io::Error::from)?)?;
+            }
             "origin" => process::answer(&origin.0.to_string())?,
             _ => break,
         }
@@ -99,6 +106,13 @@ impl CollectorProcess {
         let pairs = line.split(' ').filter_map(|pair| pair.split_once('='));
         let values = pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
         Ok(Counts { values: values.collect() })
+    }
+
+    /// What its histograms hold, each at the place of its `Histogram`.
+    pub(crate) fn durations(&mut self) -> Result<Vec<Durations>, BenchError> {
+        let line = self.process.ask("durations")?;
+        serde_json::from_str(&line)
+            .map_err(|error| BenchError::Process { role: ROLE, told: format!("{error}: {line}") })
     }
 
     /// When its clock began.
@@ -174,6 +188,39 @@ impl Counts {
     pub(crate) fn since(&self, before: &Counts, metric: Metric) -> u64 {
         self.get(metric).saturating_sub(before.get(metric))
     }
+}
+
+/// A histogram of a collector: (upper bound in microseconds, how many), bucket by bucket.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Durations(Vec<(u64, u64)>);
+
+impl Durations {
+    /// What was observed since `before`.
+    pub(crate) fn since(&self, before: &Durations) -> Durations {
+        let earlier = before.0.iter().map(|bucket| bucket.1).chain(std::iter::repeat(0));
+        let buckets = self.0.iter().zip(earlier);
+        Durations(buckets.map(|((bound, now), then)| (*bound, now.saturating_sub(then))).collect())
+    }
+
+    /// The bound that a share (0 to 1) of them does not exceed, ms; 0 without any, infinite above
+    /// the last bound.
+    pub(crate) fn quantile_ms(&self, share: f64) -> f64 {
+        let count: u64 = self.0.iter().map(|bucket| bucket.1).sum();
+        let wanted = (count as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        for (bound, count) in &self.0 {
+            seen += count;
+            if seen >= wanted && *count > 0 {
+                return if *bound == u64::MAX { f64::INFINITY } else { *bound as f64 / 1e3 };
+            }
+        }
+        0.0
+    }
+}
+
+/// The histogram of a collector that began with none, or `since` of two.
+pub(crate) fn of(durations: &[Durations], histogram: Histogram) -> Durations {
+    durations.get(histogram as usize).cloned().unwrap_or_default()
 }
 
 /// Reads a folder as `stormdrain verify` does, and says what it found. `offered` is how many

@@ -12,7 +12,7 @@ use libdeflater::Decompressor;
 use storage::time::Micros;
 
 use crate::bench::{BenchError, Run};
-use crate::collector::{CollectorProcess, Counts, verify_folder};
+use crate::collector::{CollectorProcess, Counts, Durations, verify_folder};
 use crate::corpus::{self, Face, Writer};
 use crate::flood::{Flood, FloodProcess, Sent};
 use crate::host::{self, Watch};
@@ -72,6 +72,12 @@ pub(crate) struct Storm {
     pub(crate) took: Duration,
     /// As the senders saw it.
     pub(crate) sent: Sent,
+    /// What the collector measured meanwhile, each at the place of its histogram.
+    pub(crate) durations: Vec<Durations>,
+    /// Bytes of its log, and how often it synced.
+    pub(crate) log_bytes: u64,
+    /// See `log_bytes`.
+    pub(crate) syncs: u64,
 }
 
 impl Storm {
@@ -104,6 +110,7 @@ pub(crate) fn storm(
     let processes = [collector.process.id(), senders.process.id()];
     let watch = Watch::start(&processes);
     let cpu = [collector.process.cpu(), senders.process.cpu()];
+    let earlier = collector.durations()?;
     let began = Instant::now();
     senders.begin_changes()?;
     let offered = flood.change_mappings();
@@ -113,9 +120,12 @@ pub(crate) fn storm(
         let counts = collector.counts()?;
         let seen = counts.since(&begun, Metric::MappingsFramed);
         run.fault(format!("{offered} mappings were offered, {seen} were framed in time"))?;
-        return Ok(Storm { offered, took: PHASE, sent });
+        let durations = Vec::new();
+        return Ok(Storm { offered, took: PHASE, sent, durations, log_bytes: 0, syncs: 0 });
     };
     let took = ended - began;
+    let later = collector.durations()?;
+    let durations = later.iter().zip(&earlier).map(|(now, then)| now.since(then)).collect();
     let used = [collector.process.cpu() - cpu[0], senders.process.cpu() - cpu[1]];
     let [collected, sending] = used.map(|it| it.as_secs_f64() / took.as_secs_f64());
     let changes = counts.since(&begun, Metric::Changes);
@@ -144,7 +154,9 @@ pub(crate) fn storm(
     if rows != counted {
         run.fault(format!("the collector counted {counted} change rows, {rows} are on disk"))?;
     }
-    Ok(Storm { offered, took, sent })
+    let [log_bytes, syncs] =
+        [Metric::LogWrittenBytes, Metric::LogSyncs].map(|metric| counts.since(&begun, metric));
+    Ok(Storm { offered, took, sent, durations, log_bytes, syncs })
 }
 
 /// Mappings in a second that one core inflates, of the same corpus, on CPU 0.

@@ -5,13 +5,15 @@
 //! Law:  everything is encoded before the first connection; frames of one connection are distinct.
 //! Not:  how frames go out (`loadgen::volley`), what is measured by them (the benches).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use engine::wire::frame::{FrameType, encode_empty};
 use loadgen::clock::Clock;
-use loadgen::volley::{Shot, Speaker, Volley, VolleySettings};
+use loadgen::volley::{Lateness, Shot, Speaker, Volley, VolleySettings};
 use loadgen::workload::{Frame, FrameRole};
+use serde::{Deserialize, Serialize};
 use storage::time::Micros;
 
 use crate::bench::BenchError;
@@ -28,6 +30,10 @@ const PART_MAPPINGS: usize = 500;
 const TURN_BYTES: usize = 64 << 10;
 /// The longest that one order takes; a bench says if that was not enough.
 const ORDER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What counts as slow, and how long the spans are that are told apart by it.
+pub(crate) const SLOW_US: u32 = 50_000;
+pub(crate) const SPAN_US: i64 = 100_000;
 
 /// Who floods, with what.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +103,7 @@ impl Flood {
 }
 
 /// What an order came to, as the senders saw it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sent {
     /// Mappings written to their last byte.
     pub(crate) mappings: u64,
@@ -105,8 +111,13 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
     /// Connections that failed or broke, and frames that were not written or not acknowledged.
     pub(crate) failures: u64,
-    /// Median, 99 % and longest time from when a frame was due to its ack, ms.
+    /// Median, 99 % and longest time from when a frame was due until the kernel had it, ms.
+    pub(crate) written_ms: [f64; 3],
+    /// The same until its ack.
     pub(crate) acked_ms: [f64; 3],
+    /// Of the spans of `SPAN_US` so many had frames that waited longer than `SLOW_US` for their
+    /// acks, out of how many: whether one stall has done it, or all the time.
+    pub(crate) slow_spans: [usize; 2],
 }
 
 /// The senders, in a process of their own.
@@ -137,12 +148,8 @@ impl FloodProcess {
     /// What the last order came to. Blocks until it is over.
     pub(crate) fn sent(&mut self) -> Result<Sent, BenchError> {
         let line = self.process.answer()?;
-        let words: Vec<f64> = line.split(' ').flat_map(str::parse).collect();
-        let [mappings, bytes, failures, median, high, longest] = words[..] else {
-            return Err(BenchError::Process { role: ROLE, told: line });
-        };
-        let [mappings, bytes, failures] = [mappings, bytes, failures].map(|it| it as u64);
-        Ok(Sent { mappings, bytes, failures, acked_ms: [median, high, longest] })
+        serde_json::from_str(&line)
+            .map_err(|error| BenchError::Process { role: ROLE, told: format!("{error}: {line}") })
     }
 }
 
@@ -166,7 +173,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
         acks: flood.acks,
         crumb_bytes: (!flood.in_rounds).then_some(TURN_BYTES),
         give_up: ORDER_LIMIT,
-        samples: false,
+        samples: flood.acks,
     };
     let speakers = (0..flood.connections).map(|place| Speaker {
         router: corpus::router(place),
@@ -187,6 +194,7 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
         };
         let limit_us = i64::try_from(ORDER_LIMIT.as_micros()).unwrap_or(i64::MAX);
         volley.fire(&pool.frames, &shots, clock.now().offset(limit_us));
+        let samples = volley.take_samples();
         let outcome = volley.take_outcome();
         let failures = outcome.connect_failures
             + outcome.broken
@@ -194,12 +202,31 @@ pub(crate) fn play(arguments: &[String]) -> Result<(), BenchError> {
             + outcome.frames_unsent
             + outcome.frames_unacked
             + outcome.frames_open;
-        let durable = &outcome.durable;
-        let [median, high] = [0.5, 0.99].map(|share| durable.quantile_ms(share));
-        let (mappings, bytes, longest) = (outcome.mappings, outcome.bytes, durable.max_ms());
-        process::answer(&format!("{mappings} {bytes} {failures} {median} {high} {longest}"))?;
+        let sent = Sent {
+            mappings: outcome.mappings,
+            bytes: outcome.bytes,
+            failures,
+            written_ms: middle_high_longest(&outcome.written),
+            acked_ms: middle_high_longest(&outcome.durable),
+            slow_spans: slow_spans(&samples),
+        };
+        process::answer(&serde_json::to_string(&sent).map_err(std::io::Error::from)?)?;
     }
     Ok(())
+}
+
+/// Median, 99 % and longest, ms.
+pub(crate) fn middle_high_longest(lateness: &Lateness) -> [f64; 3] {
+    [lateness.quantile_ms(0.5), lateness.quantile_ms(0.99), lateness.max_ms()]
+}
+
+/// Spans in which a frame was due that waited for long, and spans in which any was due.
+fn slow_spans(samples: &[(Micros, u32)]) -> [usize; 2] {
+    let span = |due: &Micros| due.0.div_euclid(SPAN_US);
+    let slow = samples.iter().filter(|(_, late_us)| *late_us > SLOW_US);
+    let slow: BTreeSet<i64> = slow.map(|(due, _)| span(due)).collect();
+    let all: BTreeSet<i64> = samples.iter().map(|(due, _)| span(due)).collect();
+    [slow.len(), all.len()]
 }
 
 /// Every frame that is sent, ready but for its sequence.
@@ -316,5 +343,14 @@ mod tests {
         let first: Vec<u32> = shots.iter().take(5).map(|shot| shot.line).collect();
         assert_eq!(first, [0, 1, 2, 3, 4]);
         assert_eq!(FLOOD.change_mappings(), 2_000);
+    }
+
+    #[test]
+    fn a_span_is_slow_by_one_frame_that_waited() {
+        let (quick, slow) = (SLOW_US, SLOW_US + 1);
+        let at = |spans: i64| Micros(spans * SPAN_US + 7);
+        assert_eq!(slow_spans(&[]), [0, 0]);
+        let samples = [(at(0), quick), (at(1), slow), (at(1), slow), (at(2), quick), (at(4), slow)];
+        assert_eq!(slow_spans(&samples), [2, 4]);
     }
 }

@@ -176,6 +176,18 @@ impl Publication {
         self.shards.iter().map(load).fold(0, u64::wrapping_add)
     }
 
+    /// How many durations fell into each bucket of a histogram, over all shards: the bucket's
+    /// upper bound in microseconds, and the count; the last bucket has no bound (`u64::MAX`).
+    pub fn durations(&self, histogram: Histogram) -> Vec<(u64, u64)> {
+        let first = HISTOGRAMS_FIRST + histogram as usize * HISTOGRAM_VALUES;
+        let bounds = BOUNDS_US.into_iter().chain([u64::MAX]);
+        let total = |place: usize| {
+            let load = |cells: &Cells| cells.values[place].load(Ordering::Relaxed);
+            self.shards.iter().map(load).fold(0, u64::wrapping_add)
+        };
+        bounds.zip(first..).map(|(bound, place)| (bound, total(place))).collect()
+    }
+
     /// Everything in the text format of Prometheus.
     pub fn text(&self) -> String {
         let shards: Vec<Counters> = (0..self.shards()).map(|shard| self.counters(shard)).collect();
@@ -353,6 +365,9 @@ mod tests {
         publication.publish(1, &counters, Micros(5));
         assert_eq!(publication.turned(1), Some(Micros(5)));
         assert_eq!(publication.total(Metric::ReceivedBytes), 40);
+        let durations = publication.durations(Histogram::Commit);
+        let filled: Vec<_> = durations.into_iter().filter(|bucket| bucket.1 > 0).collect();
+        assert_eq!(filled, [(100, 1), (2_000, 1), (u64::MAX, 1)]);
         let text = publication.text();
         for expected in [
             "# TYPE stormdrain_received_bytes_total counter\n",

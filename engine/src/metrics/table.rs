@@ -183,6 +183,8 @@ metrics! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Histogram {
+    /// From the last byte of a frame to its digest.
+    SurgeWait,
     /// From the hand-over of a batch to its being durable.
     Commit,
     /// From the first row of a batch to its being durable.
@@ -193,6 +195,11 @@ pub enum Histogram {
 
 /// Every histogram; the index of each is its discriminant.
 pub const HISTOGRAMS: &[HistogramEntry] = &[
+    HistogramEntry {
+        histogram: Histogram::SurgeWait,
+        name: "stormdrain_surge_wait_seconds",
+        help: "From the last byte of a frame to its digest: how far digesting is behind reading.",
+    },
     HistogramEntry {
         histogram: Histogram::Commit,
         name: "stormdrain_commit_seconds",

@@ -11,7 +11,7 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Connection, Phase};
 use crate::io::{ConnectionId, Now};
-use crate::metrics::{Counters, Metric};
+use crate::metrics::{Counters, Histogram, Metric};
 use crate::registry::Claim;
 use crate::wire::{Rejection, Step};
 
@@ -161,6 +161,8 @@ impl Shard {
                 connection.units += 1;
                 let time = self.take_framed(connection, consumed);
                 self.counters.add(Metric::Frames, 1);
+                let waited_us = u64::try_from(now.wall.since(time)).unwrap_or(0);
+                self.counters.observe(Histogram::SurgeWait, waited_us);
                 self.unit_read(connection, time, now)
             }
             Step::Rejected { consumed, rejection, sequence } => {
