@@ -2,7 +2,7 @@
 # Installs what the bench `peers` sets beside the collector: rsyslog, ClickHouse, xymon and
 # VictoriaMetrics, as Debian 12 packages them. Needs root.
 #
-#   scripts/peers.sh          installs what is missing
+#   scripts/peers.sh          installs what is missing; 1 if something still is
 #   scripts/peers.sh --list   says what is there
 #
 # The bench starts each program itself, on ports and in folders of its own, and stops it again.
@@ -40,6 +40,10 @@ if [ -n "$missing" ]; then
         echo "peers.sh: only root installs packages; missing:$missing" >&2
         exit 1
     fi
+    if ! command -v apt-get > /dev/null; then
+        echo "peers.sh: expected apt-get, found none; install by hand what is missing:$missing" >&2
+        exit 1
+    fi
     # Debian's way to say that packages may not start services: 101 is "not allowed".
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
@@ -61,3 +65,8 @@ if [ -n "$missing" ]; then
     fi
 fi
 list
+missing=$(list | sed -n 's/: not installed$//p' | tr '\n' ' ')
+if [ -n "$missing" ]; then
+    echo "peers.sh: still missing: $missing- the bench skips them, and says so" >&2
+    exit 1
+fi
