@@ -1,7 +1,7 @@
 //! The entries of one table, packed one behind the other, with an index by key.
 //!
 //! In:   packed keys and values (`pack`), and what the table notes beside them.
-//! Out:  records by key, in about 45 bytes for an LDP entry, index included.
+//! Out:  records by key, in about 48 bytes for an LDP entry, index included.
 //! Law:  a record is overwritten by one as long, or written anew; old space is used again.
 //! Not:  what an entry means (`table`), how a record is spelt (`record`), where it fits (`room`).
 

@@ -118,7 +118,7 @@ impl Index {
     /// Where this hash's places begin.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // The upper half of the hash, scaled to the slots: their number is no power of two.
+        // The upper half of the hash, scaled to the slots.
         (((hash >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 
@@ -176,13 +176,11 @@ impl Index {
     }
 }
 
-/// Slots for so many places, one and a half or twice as many as the last time: all of them fill a
-/// size that allocators have.
+/// Slots for so many places: twice as many as the last time, so that each place is put about once
+/// more, and a size that allocators have.
 fn free_slots(count: usize) -> Vec<u32> {
     let needed = (count * FREE_SHARE).div_ceil(FREE_SHARE - 1).max(WINDOW);
-    let power = needed.next_power_of_two();
-    let between = power / 4 * 3;
-    vec![FREE; if needed <= between { between } else { power }]
+    vec![FREE; needed.next_power_of_two()]
 }
 
 /// The fewest bits that can tell this place from `FREE`.
@@ -257,7 +255,7 @@ mod tests {
         assert!(right.count() > 4_800);
         let absent = (5_000..10_000).filter(|place| index.candidate(hash(*place)).is_none());
         assert!(absent.count() > 4_000);
-        assert!(index.capacity_bytes() < 5_000 * 8, "{} bytes", index.capacity_bytes());
+        assert!(index.capacity_bytes() < 5_000 * 4 * 2, "{} bytes", index.capacity_bytes());
     }
 
     #[test]
