@@ -24,6 +24,7 @@ mod burst_tight;
 mod restart_storm;
 mod trickle;
 mod rotation;
+mod generator;
 mod peers;
 
 use std::path::PathBuf;

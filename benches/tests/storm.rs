@@ -63,3 +63,9 @@ fn a_trickle_is_measured() {
 fn rotations_are_measured() {
     assert_figures("rotation", &["rotation"]);
 }
+
+#[test]
+fn the_generator_is_measured() {
+    assert_figures("generator", &["generator"]);
+    assert_figures("generator-lag", &["generator-lag"]);
+}
