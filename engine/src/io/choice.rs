@@ -112,8 +112,13 @@ fn want_of(error: &io::Error) -> &'static str {
 mod tests {
     use super::*;
 
-    const OFFERED: Offered =
-        Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
+    const OFFERED: Offered = Offered {
+        deferred: true,
+        receive_cap: true,
+        accept_at_once: true,
+        gather: true,
+        direct: true,
+    };
 
     fn failing(errno: Errno) -> impl FnOnce() -> io::Result<Offered> {
         move || Err(errno.into())

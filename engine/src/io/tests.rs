@@ -292,8 +292,13 @@ impl Running {
     }
 }
 
-const OLD: Offered =
-    Offered { deferred: false, receive_cap: false, accept_at_once: false, direct: false };
+const OLD: Offered = Offered {
+    deferred: false,
+    receive_cap: false,
+    accept_at_once: false,
+    gather: false,
+    direct: false,
+};
 
 /// Every driver, the ring where this host lets us have one.
 fn each(test: impl Fn(Running)) {

@@ -21,6 +21,8 @@ pub struct Offered {
     pub receive_cap: bool,
     /// Accepts that do not wait where nobody is to be accepted: 6.10 and later.
     pub accept_at_once: bool,
+    /// Waits that gather completions: 6.12 and later.
+    pub gather: bool,
     /// A table of direct descriptors per ring: 5.19 and later, hence wherever a ring works.
     pub direct: bool,
 }

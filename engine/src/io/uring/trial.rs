@@ -30,8 +30,13 @@ pub fn probe() -> io::Result<Offered> {
 }
 
 fn try_ring() -> io::Result<Offered> {
-    let mut offered =
-        Offered { deferred: true, receive_cap: true, accept_at_once: true, direct: true };
+    let mut offered = Offered {
+        deferred: true,
+        receive_cap: true,
+        accept_at_once: true,
+        gather: false,
+        direct: true,
+    };
     let mut ring = match Ring::new(offered, None, BUFFERS) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             offered.deferred = false;
@@ -48,6 +53,7 @@ fn try_ring() -> io::Result<Offered> {
         result => result?,
     }
     offered.accept_at_once = ring.try_accept();
+    offered.gather = ring.ring.params().is_feature_min_timeout();
     offered.direct = ring.ring.submitter().register_files_sparse(1).is_ok();
     Ok(offered)
 }
