@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use engine::metrics::Metric;
 use loadgen::volley::Outcome;
+use storage::time::Micros;
 
 use crate::bench::{Bench, BenchError, Run};
 use crate::collector::{Counts, verify_folder};
@@ -17,6 +18,7 @@ use crate::storm::namespace::{Namespace, in_words, losses, moved, moved_by};
 use crate::storm::reader::Reader;
 use crate::storm::shrink::shrink_connections;
 use crate::storm::speakers::{Crowd, Speakers};
+use crate::storm::tcp_memory::{TcpMemoryWatch, pressure_pages};
 use crate::storm::{PHASE, Storm, namespace_or_skip, now, seconds, soon, told};
 
 pub(crate) const BENCH: Bench = Bench {
@@ -27,6 +29,7 @@ pub(crate) const BENCH: Bench = Bench {
 
 const MOVED: &str = "burst-tight/counters-moved";
 const LOST: &str = "burst-tight/overload-lost";
+const PRESSURE: &str = "burst-tight/overload-pressure";
 
 /// Routers of the tight host.
 const ROUTERS: usize = 2_000;
@@ -43,10 +46,16 @@ const CONTROL: [&str; 3] = ["PruneCalled", "RcvPruned", "TCPRcvCollapsed"];
 /// Until a reader that was told to stop has stopped: longer than its longest wait.
 const STOPPED: Duration = Duration::from_millis(200);
 
-/// Routers of the overload, frames of each, mappings per frame: 18 kB and more.
+/// Routers of the overload, frames of each, mappings per frame: 17,000 x 7 x 22 kB = 2.7 GB, where
+/// the kernel of a host with 24 GB is under pressure from 1.5 GB on.
 const OVERLOAD_ROUTERS: usize = 17_000;
-const OVERLOAD_FRAMES: usize = 2;
+const OVERLOAD_FRAMES: usize = 7;
 const OVERLOAD_MAPPINGS: usize = 1_000;
+/// Just enough for the tables, 17,000 x 1,000 x 55 bytes; what is left to surges is spent within
+/// the first second, and everything else waits in the sockets.
+const OVERLOAD_MEMORY: &str = "memory_bytes=1800000000";
+/// The longest that the overload takes: ten times as many mappings as in other storms.
+const OVERLOAD_PHASE: Duration = Duration::from_secs(240);
 /// Connections are opened over so long.
 const START: Duration = Duration::from_secs(2);
 
@@ -54,7 +63,7 @@ fn measure(run: &mut Run) -> Result<(), BenchError> {
     if run.wants(MOVED) {
         tight(run)?;
     }
-    if run.wants(LOST) {
+    if run.wants(LOST) || run.wants(PRESSURE) {
         overload(run)?;
     }
     Ok(())
@@ -213,22 +222,26 @@ fn overload(run: &mut Run) -> Result<(), BenchError> {
         rounds: OVERLOAD_FRAMES,
         compressed: true,
         acks: true,
-        give_up: PHASE * 2,
+        give_up: OVERLOAD_PHASE,
     };
     let data = run.folder()?;
-    let mut storm = Storm::start(Some(namespace), data.path(), &["shards=2"], &crowd, 1)?;
+    let settings = ["shards=2", OVERLOAD_MEMORY];
+    let mut storm = Storm::start(Some(namespace), data.path(), &settings, &crowd, 1)?;
     run.note(format!("overload: {} routers; {}", crowd.routers, storm.speakers[0].told))?;
     let (tables, _) = storm.tell_tables(START)?;
     let counts_before = storm.collector.counts()?;
     let before = storm.counters()?;
+    let memory = TcpMemoryWatch::start();
     let began = soon();
-    storm.speakers[0].change(OVERLOAD_FRAMES, began, Duration::ZERO, PHASE)?;
+    storm.speakers[0].change(OVERLOAD_FRAMES, began, Duration::ZERO, OVERLOAD_PHASE)?;
     let offered = (crowd.routers * OVERLOAD_FRAMES * OVERLOAD_MAPPINGS) as u64;
-    let looks = storm.watch(PHASE, |counts| all_durable(counts, &counts_before, offered))?;
+    let looks =
+        storm.watch(OVERLOAD_PHASE, |counts| all_durable(counts, &counts_before, offered))?;
     let outcome = storm.outcome()?;
+    let pages = memory.end();
     let moved = moved(&before, &storm.counters()?);
     let ended = looks.last().map_or(began, |(time, _)| *time);
-    let sent = storage::time::Micros(outcome.written_last);
+    let sent = Micros(outcome.written_last);
     run.note(format!("overload: {}", told(&outcome)))?;
     run.note(format!(
         "overload: sent within {:.2} s, durable after {:.2} s",
@@ -236,9 +249,30 @@ fn overload(run: &mut Run) -> Result<(), BenchError> {
         seconds(began, ended)
     ))?;
     run.note(format!("overload, kernel: {}", in_words(&moved)))?;
+    note_surges(run, &looks, &counts_before)?;
+    let is_reached = moved_by(&moved, "TCPMemoryPressures") > 0;
+    let word = if is_reached { "was reached" } else { "was NOT reached: nothing is proved" };
+    run.note(format!("overload: the kernel's TCP memory pressure {word}"))?;
     if outcome.mappings_acked < offered {
         run.fault(format!("{} of {offered} mappings acknowledged", outcome.mappings_acked))?;
     }
     let lost = account(run, storm, &counts_before, tables.mappings, &outcome)?;
+    let unit = "most pages of TCP memory / those from which on the kernel is under pressure";
+    run.figure(PRESSURE, pages as f64, pressure_pages() as f64, unit)?;
     run.figure(LOST, lost as f64, 1.0, "mappings lost, and frames never taken or acknowledged")
+}
+
+/// Says how far the budget was spent and how many were not read for that.
+fn note_surges(
+    run: &mut Run,
+    looks: &[(Micros, Counts)],
+    before: &Counts,
+) -> Result<(), BenchError> {
+    let most = |metric| looks.iter().map(|(_, counts)| counts.get(metric)).max().unwrap_or(0);
+    let (held, paused) = (most(Metric::SurgeHeldBytes), most(Metric::ReceivePaused));
+    let pauses = looks.last().map_or(0, |(_, counts)| counts.since(before, Metric::ReceivePauses));
+    run.note(format!(
+        "overload: surges took up to {held} bytes, {paused} sessions were paused at once, {pauses} \
+         pauses"
+    ))
 }

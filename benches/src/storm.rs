@@ -9,6 +9,7 @@ pub(crate) mod namespace;
 pub(crate) mod speakers;
 pub(crate) mod reader;
 pub(crate) mod shrink;
+pub(crate) mod tcp_memory;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -39,7 +39,12 @@ fn a_burst_is_measured() {
 
 #[test]
 fn a_tight_host_is_measured_beside_a_reader_that_stops() {
-    assert_figures("burst-tight", &["burst-tight/counters-moved", "burst-tight/overload-lost"]);
+    let figures = [
+        "burst-tight/counters-moved",
+        "burst-tight/overload-pressure",
+        "burst-tight/overload-lost",
+    ];
+    assert_figures("burst-tight", &figures);
 }
 
 #[test]
