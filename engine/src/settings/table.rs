@@ -369,7 +369,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "inflated_bytes_max",
         group: Group::Process,
-        help: "Bytes of one frame or document, inflated.",
+        help: "Bytes of one frame or document, inflated. It is digested as a whole while the other \
+               sessions of its shard wait: 16 MiB are some 60,000 mappings, of which a snapshot may \
+               be cut into parts of any size; 10,000 take about 3 MB.",
         allowed: "4KiB to 4GiB",
         set: |settings, text| bytes(&mut settings.wire.inflated_bytes_max, text, 4 << 10, 4 << 30),
         get: |settings| settings.wire.inflated_bytes_max.to_string(),
