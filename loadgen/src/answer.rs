@@ -13,6 +13,7 @@ use storage::mapping::{Fec, Key, Label, Mapping, Operation, RouterId};
 use storage::time::Micros;
 
 use crate::network::Network;
+use crate::services::l3vpn::{self, SitePrefix};
 use crate::services::p2mp;
 use crate::state::State;
 use crate::world::World;
@@ -75,6 +76,8 @@ pub enum Target {
     Loopback,
     /// Its site of a VPN, by the VPN's index.
     Vpn(usize),
+    /// A customer's prefix behind it.
+    Prefix(SitePrefix),
     /// Its end of a circuit, by the circuit's index.
     Circuit(usize),
     /// All leaves of a tree, by its index; the edge is the root.
@@ -159,6 +162,7 @@ impl AnswerKey<'_> {
         match question.target {
             Target::Loopback => self.network.fec(question.fec_index),
             Target::Vpn(vpn_index) => self.network.vrf(vpn_index, question.fec_index),
+            Target::Prefix(route) => self.network.vrf_prefix(route),
             Target::Circuit(circuit_index) => {
                 let end = self.network.circuits[circuit_index].end_at(question.fec_index);
                 self.network.ac(circuit_index, end.unwrap_or(0))
@@ -193,6 +197,13 @@ impl AnswerKey<'_> {
                 others.map(move |other| ask(*site, *other, Target::Vpn(index)))
             })
         });
+        let churns = self.network.churns;
+        let routes = l3vpn::routes(vpns).filter(move |_| churns);
+        let of_prefixes = routes.flat_map(move |route| {
+            let sites = vpns[route.vpn_index].sites.iter();
+            let others = sites.filter(move |site| **site != route.site);
+            others.map(move |site| ask(*site, route.site, Target::Prefix(route)))
+        });
         let of_circuits = circuits.iter().enumerate().flat_map(move |(index, circuit)| {
             let [one, other] = circuit.ends;
             [[one, other], [other, one]].map(|[head, tail]| ask(head, tail, Target::Circuit(index)))
@@ -200,7 +211,7 @@ impl AnswerKey<'_> {
         let of_trees = trees.iter().enumerate();
         let of_trees =
             of_trees.map(move |(index, plan)| ask(plan.root, plan.root, Target::Tree(index)));
-        plain.chain(of_vpns).chain(of_circuits).chain(of_trees)
+        plain.chain(of_vpns).chain(of_prefixes).chain(of_circuits).chain(of_trees)
     }
 }
 
@@ -264,7 +275,17 @@ mod tests {
     ) -> Option<BTreeSet<Vec<RouterId>>> {
         let topology = &key.network.topology;
         let mut found = BTreeSet::new();
-        let mut open = vec![(question.head, Key::Ftn(key.fec(question)), vec![], vec![])];
+        let own = Key::Ftn(key.fec(question));
+        let entry = match question.target {
+            // The longest match: without an entry of its own a prefix is part of its VRF.
+            Target::Prefix(SitePrefix { vpn_index, site, .. })
+                if !tables[question.head].contains_key(&own) =>
+            {
+                Key::Ftn(key.network.vrf(vpn_index, site))
+            }
+            _ => own,
+        };
+        let mut open = vec![(question.head, entry, vec![], vec![])];
         while let Some((router, wanted, below, route)) = open.pop() {
             let here = topology.routers[router].id;
             let through: Vec<RouterId> = [route.clone(), vec![here]].concat();
@@ -373,6 +394,35 @@ mod tests {
             // No detour leads around a router that is gone; the IGP does.
             assert_eq!(lost > 0, services.rsvp, "{services:?}");
         }
+    }
+
+    #[test]
+    fn a_customers_prefix_leads_where_it_is_announced_and_else_with_the_rest_of_its_vrf() {
+        let shape = Shape { routers: 60, edges: 16, seed: 4 };
+        let script = "[[step]]\nvpn-churn = { events = 60, over_ms = 30000 }";
+        let script = crate::scenario::Script::parse(script).unwrap();
+        let scenario = crate::scenario::Scenario::Script(script.into());
+        let model = crate::model::Model { scenario, ..shape.into() };
+        let world = World::generate(&model, Micros(1_000)).unwrap();
+        world.stage(0, BEGAN);
+        let ends = world.plan.epochs.iter().filter_map(|epoch| epoch.span_us());
+        let ends = ends.map(|(_, last_us)| BEGAN.offset(last_us));
+        let settled: Vec<Micros> =
+            ends.filter(|at| world.key().state_at(*at).is_some()).step_by(5).collect();
+        assert!(settled.len() > 2, "{settled:?}");
+        assert_eq!(follow_all(&world, &settled).1, 0);
+        let announced: BTreeSet<usize> =
+            world.plan.epochs.iter().map(|epoch| epoch.state.announced.len()).collect();
+        assert!(announced.len() > 3, "{announced:?}");
+        // A label that was withdrawn is soon another prefix's.
+        let labels = |state: &State| -> BTreeSet<_> {
+            let of = |(route, label): (&SitePrefix, &Label)| (route.site, *label, *route);
+            state.announced.iter().map(of).collect()
+        };
+        let all: BTreeSet<_> =
+            world.plan.epochs.iter().flat_map(|epoch| labels(&epoch.state)).collect();
+        let apart: BTreeSet<_> = all.iter().map(|(site, label, _)| (*site, *label)).collect();
+        assert!(apart.len() < all.len(), "{} of {}", apart.len(), all.len());
     }
 
     #[test]

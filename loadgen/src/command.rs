@@ -110,7 +110,7 @@ struct ShapeArguments {
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
-    /// trickle, or a file of steps that ends in .toml (docs/examples/scenario.toml).
+    /// trickle, vpn-churn, or a file of steps that ends in .toml (docs/examples/scenario.toml).
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
     scenario: Scenario,
     /// Routers that connect per second in the cold start; 0 = all at once.

@@ -43,6 +43,8 @@ pub struct Network {
     pub services: Services,
     /// The VPNs.
     pub vpns: Vec<Vpn>,
+    /// Whether customers' prefixes come and go, each with a label of its own.
+    pub churns: bool,
     /// The circuits.
     pub circuits: Vec<Circuit>,
     /// The tunnels that are to be.
@@ -98,7 +100,9 @@ impl Network {
         let topology = model.topology()?;
         let fecs = u32::try_from(topology.edges.len()).unwrap_or(u32::MAX);
         let services = model.services;
-        let label_min = if services.need_ranges() { LDP_LABEL_MIN_ABOVE } else { LDP_LABEL_MIN };
+        let churns = services.l3vpn && model.scenario.script().churns();
+        let label_min =
+            if services.need_ranges() || churns { LDP_LABEL_MIN_ABOVE } else { LDP_LABEL_MIN };
         let fecs_max = match services.sr {
             true => labels::LABEL_MIN - SEGMENT_LABEL_MIN,
             false => (Label::MAX - label_min) / 2,
@@ -134,6 +138,7 @@ impl Network {
             topology,
             services,
             vpns,
+            churns,
             circuits,
             tunnels,
             trees,
@@ -165,6 +170,13 @@ impl Network {
         Fec::Vrf { loopback, rd: self.vpns[vpn_index].rd, prefix: None }
     }
 
+    /// The FEC of a customer's prefix.
+    pub fn vrf_prefix(&self, route: l3vpn::SitePrefix) -> Fec {
+        let loopback = self.loopback(route.site);
+        let rd = self.vpns[route.vpn_index].rd;
+        Fec::Vrf { loopback, rd, prefix: Some(route.prefix()) }
+    }
+
     /// The FEC of one end of a circuit.
     pub fn ac(&self, circuit_index: usize, end: usize) -> Fec {
         let circuit = &self.circuits[circuit_index];
@@ -189,6 +201,7 @@ impl Network {
     /// Labels that the edge of a FEC gave this router for services that both have.
     pub fn inner_labels(
         &self,
+        state: &State,
         router_index: usize,
         fec_index: usize,
     ) -> impl Iterator<Item = Label> {
@@ -198,7 +211,11 @@ impl Network {
             let far = 1 - own;
             (circuit.ends[far] == fec_index).then_some(circuit.labels[far])
         });
-        of_vpns.chain(circuits)
+        let vpns = self.shared_vpns(router_index, fec_index);
+        let of_prefixes = vpns.flat_map(move |(vpn_index, _)| {
+            l3vpn::announced(&state.announced, vpn_index, fec_index).map(|(_, label)| label)
+        });
+        of_vpns.chain(circuits).chain(of_prefixes)
     }
 
     /// Circuits that end at this router, with which end it is.

@@ -33,13 +33,15 @@ pub enum Scenario {
     CollectorRestart,
     /// A quiet week, compressed: single links fail here and there.
     Trickle,
+    /// Customers of VPNs announce and withdraw prefixes.
+    VpnChurn,
     /// What a file says.
     Script(Arc<Script>),
 }
 
 impl Scenario {
     /// Every scenario that has a name.
-    pub const NAMED: [Scenario; 8] = [
+    pub const NAMED: [Scenario; 9] = [
         Scenario::ColdStart,
         Scenario::LinkDown,
         Scenario::NodeDown,
@@ -48,6 +50,7 @@ impl Scenario {
         Scenario::Maintenance,
         Scenario::CollectorRestart,
         Scenario::Trickle,
+        Scenario::VpnChurn,
     ];
 
     /// The word on the command line; a script's is its file.
@@ -61,6 +64,7 @@ impl Scenario {
             Scenario::Maintenance => "maintenance",
             Scenario::CollectorRestart => "collector-restart",
             Scenario::Trickle => "trickle",
+            Scenario::VpnChurn => "vpn-churn",
             Scenario::Script(_) => "FILE.toml",
         }
     }
@@ -97,6 +101,7 @@ impl Scenario {
             Scenario::Maintenance => one(Step::Maintenance(Maintenance::default())),
             Scenario::CollectorRestart => one(Step::CollectorRestart(Restart::default())),
             Scenario::Trickle => one(Step::Trickle(Trickle::default())),
+            Scenario::VpnChurn => one(Step::VpnChurn(VpnChurn::default())),
             Scenario::Script(script) => Script::clone(script),
         }
     }
@@ -108,7 +113,7 @@ pub enum ScenarioError {
     /// No such name.
     #[error(
         "scenario: expected cold-start, link-down, node-down, srlg, flap, maintenance, \
-         collector-restart, trickle or a file that ends in .toml, found {0}"
+         collector-restart, trickle, vpn-churn or a file that ends in .toml, found {0}"
     )]
     Name(String),
     /// The file cannot be had.
@@ -141,6 +146,11 @@ pub struct Script {
 }
 
 impl Script {
+    /// Whether customers' prefixes come and go in it.
+    pub fn churns(&self) -> bool {
+        self.step.iter().any(|step| matches!(step, Step::VpnChurn(_)))
+    }
+
     /// Reads a script. Errors: line, column and what was expected there.
     pub fn parse(text: &str) -> Result<Script, toml::de::Error> {
         toml::from_str(text)
@@ -165,6 +175,8 @@ pub enum Step {
     CollectorRestart(Restart),
     /// Single links fail here and there and come back.
     Trickle(Trickle),
+    /// Customers of VPNs announce and withdraw prefixes.
+    VpnChurn(VpnChurn),
 }
 
 impl Step {
@@ -178,6 +190,7 @@ impl Step {
             Step::Maintenance(_) => "maintenance",
             Step::CollectorRestart(_) => "collector restart",
             Step::Trickle(_) => "trickle",
+            Step::VpnChurn(_) => "vpn churn",
         }
     }
 }
@@ -298,6 +311,22 @@ pub struct Trickle {
 impl Default for Trickle {
     fn default() -> Trickle {
         Trickle { events: Count(20), over_ms: Millis(10_000) }
+    }
+}
+
+/// Prefixes come and go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VpnChurn {
+    /// How many announcements and withdrawals.
+    pub events: Count,
+    /// Over how long they are spread.
+    pub over_ms: Millis,
+}
+
+impl Default for VpnChurn {
+    fn default() -> VpnChurn {
+        VpnChurn { events: Count(100), over_ms: Millis(5_000) }
     }
 }
 

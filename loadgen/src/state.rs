@@ -8,8 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use storage::mapping::Label;
+
 use crate::network::{Network, Unit};
 use crate::paths::Paths;
+use crate::services::l3vpn::{self, Announced, SitePrefix};
 use crate::services::labels::Labels;
 use crate::services::p2mp::Trees;
 use crate::services::rsvp::Tunnels;
@@ -67,6 +70,8 @@ pub struct State {
     pub tunnels: Arc<Tunnels>,
     /// Trees over these paths.
     pub trees: Arc<Trees>,
+    /// Customers' prefixes that are announced.
+    pub announced: Arc<Announced>,
     /// For each router its units that come and go, in order.
     passing: Arc<BTreeMap<usize, BTreeSet<Unit>>>,
 }
@@ -75,8 +80,15 @@ impl State {
     /// Settles from nothing, everything signalled. One Dijkstra per provider edge.
     pub fn settle(network: &Network, down: Down) -> State {
         let paths = Arc::new(Paths::compute(&network.topology, &down));
-        let (tunnels, trees, passing) = Default::default();
-        let empty = State { down: down.clone(), paths, tunnels, trees, passing };
+        let (tunnels, trees, passing, announced) = Default::default();
+        let mut empty = State { down: down.clone(), paths, tunnels, trees, announced, passing };
+        if network.churns {
+            let mut labels = Labels::default();
+            let routes = l3vpn::routes(&network.vpns);
+            let given =
+                routes.map(|route| (route, labels.take(network.topology.edges[route.site])));
+            empty.announced = Arc::new(given.collect());
+        }
         let settled = empty.follow(network, down, &empty.paths);
         settled.signalled(network).unwrap_or(settled)
     }
@@ -84,13 +96,14 @@ impl State {
     /// What follows from this state when other things are down: paths and trees. Tunnels stay as
     /// they were signalled, and take their detours.
     pub fn follow(&self, network: &Network, down: Down, paths: &Arc<Paths>) -> State {
-        let mut labels = self.labels();
+        let mut labels = self.labels(network);
         let trees = match network.trees.is_empty() {
             true => Arc::clone(&self.trees),
             false => Arc::new(Trees::build(network, &self.trees, paths, &mut labels)),
         };
         let (paths, tunnels) = (Arc::clone(paths), Arc::clone(&self.tunnels));
-        State { down, paths, tunnels, trees, passing: Arc::clone(&self.passing) }.indexed()
+        let (passing, announced) = (Arc::clone(&self.passing), Arc::clone(&self.announced));
+        State { down, paths, tunnels, trees, announced, passing }.indexed()
     }
 
     /// The same with every tunnel signalled anew that has to be. `None` = none has.
@@ -98,10 +111,21 @@ impl State {
         if network.tunnels.is_empty() {
             return None;
         }
-        let mut labels = self.labels();
+        let mut labels = self.labels(network);
         let tunnels = Tunnels::signal(network, &self.tunnels, &self.paths, &mut labels);
         let differs = tunnels != *self.tunnels;
         differs.then(|| State { tunnels: Arc::new(tunnels), ..self.clone() }.indexed())
+    }
+
+    /// The same with one prefix more or fewer: what is announced is withdrawn, and the other way
+    /// round.
+    pub fn toggled(&self, network: &Network, route: SitePrefix) -> State {
+        let mut announced = Announced::clone(&self.announced);
+        if announced.remove(&route).is_none() {
+            let label = self.labels(network).take(network.topology.edges[route.site]);
+            announced.insert(route, label);
+        }
+        State { announced: Arc::new(announced), ..self.clone() }
     }
 
     /// Units of this router that come and go, each once, in order.
@@ -118,7 +142,10 @@ impl State {
         self
     }
 
-    fn labels(&self) -> Labels {
-        Labels::in_use(self.tunnels.labels().chain(self.trees.labels()))
+    fn labels(&self, network: &Network) -> Labels {
+        let edge =
+            |(route, label): (&SitePrefix, &Label)| (network.topology.edges[route.site], *label);
+        let announced = self.announced.iter().map(edge);
+        Labels::in_use(self.tunnels.labels().chain(self.trees.labels()).chain(announced))
     }
 }

@@ -34,9 +34,9 @@ fn every_kind_of_step_is_answered_exactly() {
     assert!(verdict.is_exact(), "{verdict}");
     let whats: Vec<&str> =
         report.storm.iter().chain(&report.later).map(|act| act.what.as_str()).collect();
-    assert_eq!(whats.len(), 7, "{whats:?}");
+    assert_eq!(whats.len(), 8, "{whats:?}");
     let asked: Vec<&str> = verdict.checks.iter().map(|check| check.what.as_str()).collect();
-    for word in ["tables after act 1, link down", "paths after act 7, node down", "of act 3, flap"]
+    for word in ["tables after act 1, link down", "paths after act 8, vpn churn", "of act 3, flap"]
     {
         assert!(asked.iter().any(|what| what.contains(word)), "{word}: {asked:?}");
     }

@@ -27,7 +27,7 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     if state.paths.distance(question.fec_index, question.head) == UNREACHABLE {
         return Some(Way::Lost);
     }
-    let inner = inner_label(network, question);
+    let inner = inner_label(network, state, question);
     let own = network.fec_of_router(question.head);
     let route = own.and_then(|own| state.tunnels.between(network, own, question.fec_index));
     if let Some((_, route)) = route
@@ -41,10 +41,15 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     }
 }
 
-fn inner_label(network: &Network, question: &Question) -> Option<Label> {
+fn inner_label(network: &Network, state: &State, question: &Question) -> Option<Label> {
     match question.target {
         Target::Loopback | Target::Tree(_) => None,
         Target::Vpn(vpn_index) => Some(network.vpn_label(vpn_index, question.fec_index)),
+        // A prefix that is not announced goes with the rest of its VRF.
+        Target::Prefix(route) => {
+            let own = state.announced.get(&route).copied();
+            Some(own.unwrap_or_else(|| network.vpn_label(route.vpn_index, route.site)))
+        }
         Target::Circuit(circuit_index) => {
             let circuit = &network.circuits[circuit_index];
             circuit.end_at(question.fec_index).map(|end| circuit.labels[end])

@@ -13,9 +13,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::react::{Reaction, Reactions, Transition};
-use super::{Break, Flap, Maintenance, Restart, Script, Step, Trickle};
+use super::{Break, Flap, Maintenance, Restart, Script, Step, Trickle, VpnChurn};
 use crate::network::Network;
 use crate::paths::Paths;
+use crate::services::l3vpn::{self, SitePrefix};
 use crate::state::{Down, State};
 use crate::topology::Role;
 
@@ -163,6 +164,7 @@ impl Planner<'_> {
             Step::Maintenance(step) => self.maintain(step)?,
             Step::CollectorRestart(step) => self.restart(step),
             Step::Trickle(step) => self.trickle(step)?,
+            Step::VpnChurn(step) => self.churn(step)?,
         };
         self.signal_until(i64::MAX);
         self.act().what = what;
@@ -192,7 +194,7 @@ impl Planner<'_> {
         let paths = self.paths(&down);
         let witnesses = was.down.witnesses(&down, &self.network.topology);
         let state = was.follow(self.network, down, &paths);
-        self.reach(offset_us, state, witnesses);
+        self.reach(offset_us, state, witnesses, None);
         self.signal_us = (!self.network.tunnels.is_empty()).then_some(offset_us + SIGNAL_AFTER_US);
     }
 
@@ -202,11 +204,18 @@ impl Planner<'_> {
             return;
         };
         if let Some(state) = self.state().signalled(self.network) {
-            self.reach(signal_us, state, BTreeSet::new());
+            self.reach(signal_us, state, BTreeSet::new(), None);
         }
     }
 
-    fn reach(&mut self, offset_us: i64, state: State, witnesses: BTreeSet<usize>) {
+    /// `only`: nobody else has anything to change.
+    fn reach(
+        &mut self,
+        offset_us: i64,
+        state: State,
+        witnesses: BTreeSet<usize>,
+        only: Option<&BTreeSet<usize>>,
+    ) {
         let state = Arc::new(state);
         let index = self.plan.epochs.len();
         let (plan, first, free_us) = (&self.plan, self.first, &self.free_us);
@@ -215,6 +224,7 @@ impl Planner<'_> {
             before: &|router| plan.before(first, index, router),
             after: &state,
             witnesses: witnesses.into_iter().collect(),
+            only,
             free_us: &|router| free_us.get(&router).map_or(i64::MIN, |free| free - offset_us),
         };
         let reactions = transition.react(&mut self.chance);
@@ -366,6 +376,25 @@ impl Planner<'_> {
             });
         }
         Some(format!("{events} links fail and come back, one at a time"))
+    }
+
+    fn churn(&mut self, step: &VpnChurn) -> Option<String> {
+        let routes: Vec<SitePrefix> = l3vpn::routes(&self.network.vpns).collect();
+        (self.network.churns && !routes.is_empty()).then_some(())?;
+        let events = i64::from(step.events.0);
+        let pause_us = (step.over_ms.micros() / events).max(1);
+        for event in 0..events {
+            let route = *routes.choose(&mut self.chance)?;
+            let offset_us = event * pause_us + self.chance.random_range(0..pause_us);
+            self.signal_until(offset_us);
+            let state = self.state().toggled(self.network, route);
+            let edges = &self.network.topology.edges;
+            let sites = self.network.vpns[route.vpn_index].sites.iter();
+            let only = sites.map(|site| edges[*site]).collect();
+            let witness = BTreeSet::from([edges[route.site]]);
+            self.reach(offset_us, state, witness, Some(&only));
+        }
+        Some(format!("{events} times a prefix of a VPN is announced or withdrawn"))
     }
 
     fn link_name(&self, link_index: usize) -> String {

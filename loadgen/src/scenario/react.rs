@@ -67,6 +67,8 @@ pub struct Transition<'a> {
     pub after: &'a State,
     /// Routers that see it with their own eyes.
     pub witnesses: Vec<usize>,
+    /// The only routers that have anything to change, where that is known.
+    pub only: Option<&'a BTreeSet<usize>>,
     /// For a router the time from which on it is free, in microseconds after the event.
     pub free_us: &'a dyn Fn(usize) -> i64,
 }
@@ -86,7 +88,8 @@ impl Transition<'_> {
             let per_hop_us = chance.random_range(FLOODING_PER_HOP_US);
             let spf_us = chance.random_range(SPF_US);
             let install_us = INSTALL_US_MIN * INSTALL_SPREAD.powf(chance.random());
-            if self.after.down.routers.contains(&router_index) {
+            let concerned = self.only.is_none_or(|only| only.contains(&router_index));
+            if !concerned || self.after.down.routers.contains(&router_index) {
                 continue;
             }
             let before = (self.before)(router_index);

@@ -1,13 +1,18 @@
-//! Layer-3 VPNs (RFC 4364): what BGP tells the edges, one label per VRF.
+//! Layer-3 VPNs (RFC 4364): what BGP tells the edges, one label per VRF, and, where customers'
+//! prefixes come and go, one per prefix.
 //!
 //! In:   a provider edge and a VPN that it has a site of.
 //! Out:  the way out at the own site, and the label to push for each other site.
 //! Law:  a site that the IGP cannot reach has no entry: BGP tracks its next hops.
 //! Not:  how the packet comes to the other edge (`transport`).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::{IpNet, Ipv4Net};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use storage::mapping::{Ingress, Mapping, Operation, RouteDistinguisher};
+use storage::mapping::{Ingress, Label, Mapping, Operation, RouteDistinguisher};
 
 use super::{entry, leaving, pushed_again};
 use crate::network::Network;
@@ -49,6 +54,52 @@ pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
     (1..=u32::try_from(count).expect("VPNS_MAX is far below 2^32")).map(vpn).collect()
 }
 
+/// Prefixes that a site announces with a label of their own, in a network where they come and go.
+pub const PREFIXES_PER_SITE: u16 = 4;
+
+/// A prefix that a site may announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SitePrefix {
+    /// Index of the VPN.
+    pub vpn_index: usize,
+    /// FEC index of the site's provider edge.
+    pub site: usize,
+    /// Which of the site's prefixes, below `PREFIXES_PER_SITE`.
+    pub number: u16,
+}
+
+impl SitePrefix {
+    /// The customer's prefix: a /28 of 10.0.0.0/8, no two sites' alike.
+    pub fn prefix(self) -> IpNet {
+        let site = u32::try_from(self.site).unwrap_or(0);
+        let place = site * u32::from(PREFIXES_PER_SITE) + u32::from(self.number);
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 | ((place << 4) & 0x00ff_fff0));
+        IpNet::V4(Ipv4Net::new_assert(address, 28))
+    }
+}
+
+/// The prefixes that are announced, each with the label that its edge gave it.
+pub type Announced = BTreeMap<SitePrefix, Label>;
+
+/// Every prefix that may be announced.
+pub(crate) fn routes(vpns: &[Vpn]) -> impl Iterator<Item = SitePrefix> {
+    vpns.iter().enumerate().flat_map(|(vpn_index, vpn)| {
+        vpn.sites.iter().flat_map(move |site| {
+            (0..PREFIXES_PER_SITE).map(move |number| SitePrefix { vpn_index, site: *site, number })
+        })
+    })
+}
+
+/// What a site of a VPN announces.
+pub(crate) fn announced(
+    announced: &Announced,
+    vpn_index: usize,
+    site: usize,
+) -> impl Iterator<Item = (SitePrefix, Label)> {
+    let route = |number| SitePrefix { vpn_index, site, number };
+    announced.range(route(0)..=route(u16::MAX)).map(|(route, label)| (*route, *label))
+}
+
 pub(crate) fn entries(
     network: &Network,
     state: &State,
@@ -59,7 +110,15 @@ pub(crate) fn entries(
     let Some(own) = network.fec_of_router(router_index) else { return };
     let ingress = Ingress::platform(network.vpn_label(vpn_index, own));
     entries.push(entry(network.vrf(vpn_index, own), ingress, Operation::Pop, leaving()));
+    for (route, label) in announced(&state.announced, vpn_index, own) {
+        let ingress = Ingress::platform(label);
+        entries.push(entry(network.vrf_prefix(route), ingress, Operation::Pop, leaving()));
+    }
     for site in reached(network, state, router_index, vpn_index) {
+        for (route, label) in announced(&state.announced, vpn_index, site) {
+            let (fec, inner) = (network.vrf_prefix(route), pushed_again(label));
+            entries.push(entry(fec, Ingress::UNTAGGED, Operation::Push, inner));
+        }
         let inner = pushed_again(network.vpn_label(vpn_index, site));
         let fec = network.vrf(vpn_index, site);
         entries.push(entry(fec, Ingress::UNTAGGED, Operation::Push, inner));
@@ -88,5 +147,10 @@ pub(crate) fn differs(
     vpn_index: usize,
 ) -> bool {
     let sites = |state| reached(network, state, router_index, vpn_index).collect::<Vec<usize>>();
-    sites(old) != sites(new)
+    let said = |state: &State| {
+        let of_vpn = |site: &usize| announced(&state.announced, vpn_index, *site);
+        network.vpns[vpn_index].sites.iter().flat_map(of_vpn).collect::<Vec<(SitePrefix, Label)>>()
+    };
+    let same = Arc::ptr_eq(&old.announced, &new.announced) || said(old) == said(new);
+    sites(old) != sites(new) || !same
 }

@@ -8,6 +8,8 @@
 //!       network has it, else LDP; what goes through keeps to its kind.
 //! Not:  tunnels between their ends (`rsvp`), the services' own entries.
 
+use std::sync::Arc;
+
 use smallvec::smallvec;
 use storage::mapping::{Branches, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin};
 
@@ -102,7 +104,7 @@ pub(crate) fn entries(
         let ingress = Ingress::platform(kind.label(network, router_index, fec_index));
         add(ingress, Operation::Swap, &through);
     }
-    for label in network.inner_labels(router_index, fec_index) {
+    for label in network.inner_labels(state, router_index, fec_index) {
         let ingress = Ingress { label: Some(label), origin: Origin::Service };
         add(ingress, Operation::Push, &beginning);
     }
@@ -118,5 +120,9 @@ pub(crate) fn differs(
     let topology = &network.topology;
     let links = old.paths.next_links(topology, fec_index, router_index);
     let along = |state| tunnel_branch(network, state, router_index, fec_index);
-    !links.eq(new.paths.next_links(topology, fec_index, router_index)) || along(old) != along(new)
+    let inner =
+        |state| network.inner_labels(state, router_index, fec_index).collect::<Vec<Label>>();
+    !links.eq(new.paths.next_links(topology, fec_index, router_index))
+        || along(old) != along(new)
+        || !(Arc::ptr_eq(&old.announced, &new.announced) || inner(old) == inner(new))
 }
