@@ -531,7 +531,8 @@ mod tests {
     }
 
     fn label() -> impl Strategy<Value = Label> {
-        prop_oneof![0..=Label::MAX, 0..=Label::RESERVED_MAX + 1]
+        let null = Label::IMPLICIT_NULL.value();
+        prop_oneof![4 => 0..=Label::MAX, 1 => 0..=Label::RESERVED_MAX + 1, 2 => null..=null]
             .prop_map(|value| Label::new(value).unwrap())
     }
 
