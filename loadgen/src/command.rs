@@ -25,6 +25,7 @@ use tuning::host::description;
 use crate::capacity::rig::RigError;
 use crate::crew::{self, CrewError};
 use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
+use crate::faults::Fault;
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
 use crate::page;
@@ -113,6 +114,9 @@ struct ShapeArguments {
     /// trickle, vpn-churn, or a file of steps that ends in .toml (docs/examples/scenario.toml).
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
     scenario: Scenario,
+    /// What goes wrong with sessions, each with one router in eight: reset, torn, half-open, slow.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    faults: Vec<Fault>,
     /// Routers that connect per second in the cold start; 0 = all at once.
     #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
     rate: u32,
@@ -121,6 +125,7 @@ struct ShapeArguments {
 impl ShapeArguments {
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
     fn model(&self) -> Result<Model, MapError> {
+        let faults = self.faults.clone();
         if let Some(path) = &self.topology {
             let map = Map::read(path)?;
             for note in &map.notes {
@@ -128,12 +133,12 @@ impl ShapeArguments {
             }
             let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
             let scenario = self.scenario.clone();
-            return Ok(Model { graph, services: self.services, scenario, seed: self.seed });
+            return Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed });
         }
         let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
         let graph = Graph::Generated { routers: self.routers, edges };
         let scenario = self.scenario.clone();
-        Ok(Model { graph, services: self.services, scenario, seed: self.seed })
+        Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod answer;
 pub mod world;
 pub mod workload;
 pub mod clock;
+pub mod faults;
 pub mod sender;
 pub mod corpus;
 pub mod volley;

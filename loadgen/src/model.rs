@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::faults::Fault;
 use crate::map::Map;
 use crate::scenario::Scenario;
 use crate::services::Services;
@@ -21,6 +22,8 @@ pub struct Model {
     pub services: Services,
     /// What happens there.
     pub scenario: Scenario,
+    /// What goes wrong with sessions, beside what the scenario says.
+    pub faults: Vec<Fault>,
     /// Same seed, same network, same storm.
     pub seed: u64,
 }
@@ -47,12 +50,18 @@ pub enum Graph {
 impl From<Shape> for Model {
     /// With the default services and scenario.
     fn from(Shape { routers, edges, seed }: Shape) -> Model {
-        let (services, scenario) = Default::default();
-        Model { graph: Graph::Generated { routers, edges }, services, scenario, seed }
+        let (services, scenario, faults) = Default::default();
+        Model { graph: Graph::Generated { routers, edges }, services, scenario, faults, seed }
     }
 }
 
 impl Model {
+    /// Everything that goes wrong with sessions, each once.
+    pub fn faults(&self) -> Vec<Fault> {
+        let asked = [&self.faults, &self.scenario.script().faults].map(Clone::clone).concat();
+        Fault::ALL.into_iter().filter(|fault| asked.contains(fault)).collect()
+    }
+
     /// Routers and links. Errors: `ShapeError` names the number that cannot be.
     pub fn topology(&self) -> Result<Topology, ShapeError> {
         match &self.graph {

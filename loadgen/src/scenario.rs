@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::faults::Fault;
+
 /// What happens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scenario {
@@ -90,7 +92,7 @@ impl Scenario {
 
     /// The steps that follow the cold start.
     pub fn script(&self) -> Script {
-        let one = |step| Script { seed: None, step: vec![step] };
+        let one = |step| Script { step: vec![step], ..Script::default() };
         let passing = |count| Break { count: Count(count), restore_after_ms: Some(Millis(3_000)) };
         match self {
             Scenario::ColdStart => Script::default(),
@@ -140,6 +142,9 @@ pub enum ScenarioError {
 pub struct Script {
     /// Draws of the scenario; absent: the seed of the network.
     pub seed: Option<u64>,
+    /// What goes wrong with sessions.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
     /// The steps.
     #[serde(default)]
     pub step: Vec<Step>,

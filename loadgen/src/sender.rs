@@ -21,6 +21,7 @@ use storage::time::Micros;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::Clock;
+use crate::faults::Fault;
 use crate::workload::Frame;
 use crate::world::World;
 
@@ -61,6 +62,8 @@ pub struct SessionPlan {
     pub router: RouterId,
     /// Where it connects from; `None` = whatever the host chooses.
     pub source: Option<IpAddr>,
+    /// What goes wrong with it.
+    pub fault: Option<Fault>,
     /// When it connects.
     pub connect_at: Micros,
     /// Its first snapshot.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use storage::time::{MICROS_PER_SECOND, Micros};
 
 use crate::clock::Clock;
+use crate::faults::Fault;
 use crate::model::Model;
 use crate::sender::connect::address_after;
 use crate::sender::{Absence, Fleet, Latencies, Progress, SendError, SessionPlan};
@@ -325,6 +326,7 @@ fn plans(
     connect_at: impl Fn(usize) -> Micros,
 ) -> Result<Vec<SessionPlan>, StageError> {
     let routers = frames.len();
+    let faults = settings.model.faults();
     let plan = |(router_index, frames): (usize, Vec<Frame>)| {
         let source = match settings.source_base {
             Some(base) => Some(
@@ -334,7 +336,8 @@ fn plans(
         };
         let router = world.network.topology.routers[router_index].id;
         let connect_at = connect_at(router_index);
-        Ok(SessionPlan { router_index, router, source, connect_at, frames })
+        let fault = Fault::of_router(&faults, router_index);
+        Ok(SessionPlan { router_index, router, source, fault, connect_at, frames })
     };
     frames.into_iter().enumerate().map(plan).collect()
 }

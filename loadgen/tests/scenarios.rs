@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use engine::settings::Settings;
 use loadgen::demo::{DemoSettings, Demonstration, demonstrate};
+use loadgen::faults::Fault;
 use loadgen::model::Model;
 use loadgen::scenario::{Scenario, Script};
 use loadgen::services::Services;
@@ -75,4 +76,27 @@ fn every_service_is_answered_exactly_through_a_repair() {
     let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
     let verdict = report.verdict.as_ref().unwrap();
     assert!(verdict.is_exact(), "{verdict}");
+}
+
+/// Connections break in the middle of snapshots and of frames, fall silent, or crawl: what counts
+/// is what was said in the end.
+#[test]
+fn faults_of_senders_change_no_answer() {
+    let script = "faults = [\"half-open\"]\n[[step]]\nlink-down = {}";
+    let scenario = Scenario::Script(Arc::new(Script::parse(script).unwrap()));
+    let faults = vec![Fault::Reset, Fault::Torn, Fault::Slow];
+    let shape = Shape { routers: 64, edges: 12, seed: 8 };
+    let data = tempfile::tempdir().unwrap();
+    let settings = DemoSettings {
+        model: Model { faults, scenario, ..Model::from(shape) },
+        routers_per_second: 0,
+        collector: Settings { shards: 2, ..Settings::default() },
+        data: data.path().to_owned(),
+    };
+    let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
+    // 64 routers: 8 of each fault, of which three break the first connection.
+    let accepted: u64 = report.collector.unwrap().connections_per_shard.iter().sum();
+    assert_eq!(accepted, 64 + 3 * 8);
 }

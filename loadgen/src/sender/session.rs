@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
 
 use super::{Absence, Latencies, Progress, SessionPlan, Shared, TURN_EVERY, connect};
+use crate::faults::Fault;
 use crate::workload::{Encoder, Frame, FrameRole};
 
 /// Name and version in hello.
@@ -37,6 +38,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const SPREAD: usize = 64;
 /// How long to wait for the last acks, and for the collector to close after bye.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// What a slow router writes at once, and its pause behind it.
+const SLOW_BYTES: usize = 500;
+const SLOW_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of one read: more than a hundred acks.
 const READ_BYTES: usize = 4_096;
 
@@ -48,6 +52,8 @@ pub(super) struct ThreadState {
     connects: Arc<Semaphore>,
     /// Frames written by this thread.
     frames_sent: Cell<u64>,
+    /// Connections that were left as they are: open to the end.
+    silent: RefCell<Vec<Rc<TcpStream>>>,
 }
 
 impl ThreadState {
@@ -59,6 +65,7 @@ impl ThreadState {
             encoder: RefCell::default(),
             connects,
             frames_sent: Cell::default(),
+            silent: RefCell::default(),
         }
     }
 
@@ -114,6 +121,10 @@ struct State {
     cuts: VecDeque<Absence>,
     /// The break that was just made.
     away: Option<Absence>,
+    /// Frames until the plan's fault strikes.
+    fault_after: Option<usize>,
+    /// The connection is left as it is, silent.
+    silent: bool,
 }
 
 /// What the writer does next.
@@ -126,6 +137,8 @@ enum Next {
     },
     At(Micros),
     Idle,
+    /// Part of a frame, and then nothing.
+    Torn(Vec<u8>),
     Drained,
     Broken,
 }
@@ -140,9 +153,23 @@ struct Sent {
     document_bytes: u64,
 }
 
+impl State {
+    /// The plan's fault, now.
+    fn strike(&mut self, fault: Option<Fault>) -> Next {
+        self.silent = fault == Some(Fault::HalfOpen);
+        let torn = self.waiting.front().filter(|_| fault == Some(Fault::Torn)).cloned();
+        let Some(mut frame) = torn else { return Next::Broken };
+        frame.number(self.sequence_next);
+        frame.bytes.truncate(frame.bytes.len() / 2);
+        Next::Torn(frame.bytes)
+    }
+}
+
 impl Session {
     pub(super) fn new(mut plan: SessionPlan) -> Session {
-        let waiting = std::mem::take(&mut plan.frames).into();
+        let waiting: VecDeque<Frame> = std::mem::take(&mut plan.frames).into();
+        let strikes = plan.fault.is_some_and(|fault| fault != Fault::Slow);
+        let fault_after = strikes.then_some(waiting.len() / 2);
         let state = State {
             waiting,
             unacked: VecDeque::new(),
@@ -158,6 +185,8 @@ impl Session {
             broken: false,
             cuts: VecDeque::new(),
             away: None,
+            fault_after,
+            silent: false,
         };
         Session { plan, state: RefCell::new(state), bell: Notify::new() }
     }
@@ -254,6 +283,9 @@ impl Session {
             state.away = state.cuts.pop_front();
             return Next::Broken;
         }
+        if state.fault_after.take_if(|frames| *frames == 0).is_some() {
+            return state.strike(self.plan.fault);
+        }
         if std::mem::take(&mut state.keepalive) {
             let mut bytes = Vec::new();
             encode_empty(FrameType::Keepalive, 0, &mut bytes);
@@ -277,6 +309,7 @@ impl Session {
         }
         let Some((frame, _)) = state.unacked.get_mut(state.resend) else { return Next::Idle };
         state.resend += 1;
+        state.fault_after = state.fault_after.map(|frames| frames.saturating_sub(1));
         let Frame { sequence, intended, mappings, document_bytes, .. } = *frame;
         // What was due before the connection could not leave earlier; what the generator was late
         // by in connecting stays its own.
@@ -407,6 +440,10 @@ async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<Tc
         let _ = stream.shutdown(Shutdown::Both);
         return;
     }
+    if std::mem::take(&mut session.state.borrow_mut().silent) {
+        thread.silent.borrow_mut().push(stream);
+        return;
+    }
     // Wakes the reader, whichever side has given up.
     let _ = stream.shutdown(Shutdown::Both);
     let _ = reader.await;
@@ -422,7 +459,10 @@ async fn write_frames(session: &Session, thread: &ThreadState, stream: &TcpStrea
                 }
             }
             Next::Counted { bytes, sent } => {
-                let (result, bytes) = stream.write_all(bytes).await;
+                let (result, bytes) = match session.plan.fault {
+                    Some(Fault::Slow) => write_slowly(stream, bytes).await,
+                    _ => stream.write_all(bytes).await,
+                };
                 if result.is_ok() {
                     thread.count(&sent, bytes.len() as u64);
                 }
@@ -445,13 +485,31 @@ async fn write_frames(session: &Session, thread: &ThreadState, stream: &TcpStrea
                 }
             }
             Next::Idle => session.bell.notified().await,
+            Next::Torn(bytes) => {
+                // Whether it is taken or not: the connection ends here.
+                let _ = stream.write_all(bytes).await;
+                return;
+            }
             Next::Drained | Next::Broken => return,
         }
     }
 }
 
-/// Reads acks until the connection ends; then says so.
+/// As a router does whose control plane has other things to do.
+async fn write_slowly(stream: &TcpStream, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    for piece in bytes.chunks(SLOW_BYTES) {
+        let (result, _) = stream.write_all(piece.to_vec()).await;
+        if result.is_err() {
+            return (result, bytes);
+        }
+        sleep(SLOW_PAUSE).await;
+    }
+    (Ok(()), bytes)
+}
+
+/// Reads acks until the connection ends; then says so, if the session still speaks over it.
 async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<TcpStream>) {
+    let connection = session.state.borrow().connections;
     let mut pending: Vec<u8> = Vec::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -479,8 +537,11 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
             break;
         }
     }
-    session.state.borrow_mut().broken = true;
-    session.bell.notify_one();
+    let mut state = session.state.borrow_mut();
+    if state.connections == connection {
+        state.broken = true;
+        session.bell.notify_one();
+    }
 }
 
 /// Looks for ever how late this thread comes round to what is due, through its ring. Turns count
@@ -541,6 +602,7 @@ mod tests {
             router_index: 0,
             router: storage::mapping::RouterId([172, 16, 0, 1].into()),
             source: None,
+            fault: None,
             connect_at: Micros(100),
             frames: sends.iter().map(|(intended, ..)| frame(*intended)).collect(),
         };
