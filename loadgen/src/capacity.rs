@@ -258,6 +258,9 @@ fn point(size: usize, settings: &RigSettings) -> Result<Point, RigError> {
     let mut rig = Rig::start_with_tables(settings)?;
     let rate = |trial: &Trial| trial.mappings_per_second(settings.frame_mappings);
     let probe = rig.saturate(PROBE_MAPPINGS)?;
+    if !Rig::is_reusable_after(&probe) {
+        rig = Rig::start_with_tables(settings)?;
+    }
     let mappings = rate(&probe) * SATURATED_SECONDS;
     let mut runs = Vec::new();
     for _ in 0..SATURATED_RUNS {

@@ -179,9 +179,11 @@ impl Volley {
         }
     }
 
-    /// What happened since the last call.
+    /// What happened since the last call. What is under way stays so, and ends in a later one.
     pub fn take_outcome(&mut self) -> Outcome {
-        std::mem::take(&mut self.outcome)
+        let outcome = std::mem::take(&mut self.outcome);
+        self.outcome.frames_open = outcome.frames_open;
+        outcome
     }
 
     /// (Intended time, microseconds until its ack) of every acknowledged shot since the last call;

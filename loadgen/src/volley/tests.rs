@@ -134,6 +134,28 @@ fn a_line_from_which_nothing_is_taken_gives_up_and_says_what_was_lost() {
     assert!(outcome.stuck_us_max >= 50_000);
 }
 
+/// A deadline ends the order, not the frames: their acks come in a later one.
+#[test]
+fn what_is_under_way_at_the_deadline_ends_in_a_later_outcome() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let clock = Clock::start();
+    let settings = settings(&listener, true);
+    let pool = pool(clock);
+    let mut volley = Volley::new(settings, clock, speakers(2)).unwrap();
+    let now = clock.now();
+    let shots = [0, 1].map(|line| Shot { due: now, line, frame: 0 });
+    // Nobody reads yet, so no ack can come.
+    volley.fire(&pool, &shots, now.offset(50_000));
+    let first = volley.take_outcome();
+    assert_eq!((first.frames, first.frames_acked, first.frames_open), (2, 0, 2));
+    let heard = acknowledge(listener, 2);
+    volley.fire(&pool, &[], clock.now().offset(60_000_000));
+    let second = volley.take_outcome();
+    assert_eq!((second.frames, second.frames_acked, second.frames_open), (0, 2, 0));
+    drop(volley);
+    assert_eq!(heard.join().unwrap().len(), 2);
+}
+
 #[test]
 fn outcomes_of_several_senders_add_up_across_a_pipe() {
     let mut one = Outcome::default();
