@@ -22,6 +22,7 @@ use tuning::plan::Demand;
 use self::rig::{Rig, RigError, RigSettings, Trial, What};
 use self::scalability::Scalability;
 use self::search::{Answer, Finding, Range, Search, Step};
+use crate::honesty::Label;
 
 /// How a capacity is looked for.
 #[derive(Clone, Debug, Serialize)]
@@ -63,8 +64,9 @@ pub struct Point {
     pub rate: f64,
     /// Processor time of the collector over that of its CPUs, 0 to 1.
     pub collector_busy: f64,
-    /// The collector waited for the generator: the point says nothing of it and is left out.
-    pub generator_bound: bool,
+    /// Why the point says nothing of the collector and is left out of the law: others worked, or
+    /// the collector waited for the generator. Absent where it counts.
+    pub left_out: Option<Label>,
 }
 
 /// Rates at several sizes and the law that explains them.
@@ -266,19 +268,20 @@ fn point(size: usize, settings: &RigSettings) -> Result<Point, RigError> {
     for _ in 0..SATURATED_RUNS {
         let trial = rig.saturate(mappings)?;
         let reusable = Rig::is_reusable_after(&trial);
-        runs.push((rate(&trial), trial.collector_busy));
+        runs.push((rate(&trial), trial.collector_busy, settings.disturbance(&trial)));
         if !reusable {
             rig = Rig::start_with_tables(settings)?;
         }
     }
     runs.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let (rate, collector_busy) = runs[runs.len() / 2];
-    Ok(Point { size, rate, collector_busy, generator_bound: collector_busy < BUSY_MIN })
+    let (rate, collector_busy, disturbed) = runs[runs.len() / 2];
+    let waited = (collector_busy < BUSY_MIN).then_some(Label::GeneratorBound);
+    Ok(Point { size, rate, collector_busy, left_out: disturbed.or(waited) })
 }
 
 impl Scale {
     fn new(points: Vec<Point>) -> Scale {
-        let count = points.iter().filter(|point| !point.generator_bound);
+        let count = points.iter().filter(|point| point.left_out.is_none());
         let pairs: Vec<(f64, f64)> = count.map(|point| (point.size as f64, point.rate)).collect();
         Scale { law: Scalability::fit(&pairs), points }
     }
@@ -290,11 +293,11 @@ mod tests {
 
     #[test]
     fn a_point_at_which_the_collector_waited_is_no_point() {
-        let point = |size, rate, generator_bound| Point {
+        let point = |size, rate, is_left_out: bool| Point {
             size,
             rate,
             collector_busy: 1.0,
-            generator_bound,
+            left_out: is_left_out.then_some(Label::GeneratorBound),
         };
         let scale =
             Scale::new(vec![point(1, 100.0, false), point(2, 160.0, false), point(4, 90.0, true)]);

@@ -321,6 +321,20 @@ impl Rig {
     }
 }
 
+impl RigSettings {
+    /// Who else took too much of the CPUs during a run.
+    pub fn disturbance(&self, trial: &Trial) -> Option<Label> {
+        disturbance(&trial.honesty, self.disturbed_percent_max)
+    }
+}
+
+fn disturbance(honesty: &Honesty, percent_max: f64) -> Option<Label> {
+    let foreign = honesty.foreign_percent.unwrap_or_default();
+    let stolen = honesty.stolen_percent.unwrap_or_default();
+    let label = if foreign > stolen { Label::ForeignWork } else { Label::Stolen };
+    (foreign + stolen > percent_max).then_some(label)
+}
+
 /// What a clean run keeps within.
 struct Limits {
     blocked_ms: f64,
@@ -342,10 +356,7 @@ impl Limits {
 
     fn judge(&self, outcome: &Outcome, moved: &[(String, i64)], honesty: &Honesty) -> Finding {
         // Others first: their work makes the generator late too.
-        let foreign = honesty.foreign_percent.unwrap_or_default();
-        let stolen = honesty.stolen_percent.unwrap_or_default();
-        if foreign + stolen > self.disturbed_percent {
-            let label = if foreign > stolen { Label::ForeignWork } else { Label::Stolen };
+        if let Some(label) = disturbance(honesty, self.disturbed_percent) {
             return Finding::Void(label);
         }
         if honesty.late_ms_p999 > self.late_ms {

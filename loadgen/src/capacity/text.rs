@@ -10,6 +10,7 @@ use std::fmt;
 use super::rig::What;
 use super::search::{Answer, CLEAN_AT, CONFIRMING_RUNS, SYMPTOM_AT};
 use super::{CapacityReport, Found, Scale};
+use crate::honesty::Label;
 
 impl Found {
     /// The answer in one sentence.
@@ -41,12 +42,9 @@ impl Found {
 impl Scale {
     /// The law in one sentence.
     pub fn sentence(&self, unit: &str) -> String {
-        let left_out = self.points.iter().filter(|point| point.generator_bound).count();
+        let left_out = self.points.iter().filter(|point| point.left_out.is_some()).count();
         let Some(law) = &self.law else {
-            return format!(
-                "no law: {} points, {left_out} of them limited by the generator",
-                self.points.len()
-            );
+            return format!("no law: {} points, {left_out} of them left out", self.points.len());
         };
         let peak = law.peak_size.map_or_else(
             || "no peak within sight".to_owned(),
@@ -54,7 +52,7 @@ impl Scale {
         );
         format!(
             "{:.0} mappings/s by one, contention {:.3}, coherency {:.2e}; {peak}; explains {:.0} \
-             % of the spread of {} points ({left_out} more were limited by the generator)",
+             % of the spread of {} points ({left_out} more were left out)",
             law.one,
             law.contention,
             law.coherency,
@@ -99,7 +97,11 @@ impl fmt::Display for CapacityReport {
             }
             writeln!(f, "\nscalability over {name}: {}", scale.sentence(unit))?;
             for point in &scale.points {
-                let word = if point.generator_bound { "  LIMITED BY THE GENERATOR" } else { "" };
+                let word = match point.left_out {
+                    None => "",
+                    Some(Label::GeneratorBound) => "  LEFT OUT: limited by the generator",
+                    Some(Label::ForeignWork | Label::Stolen) => "  LEFT OUT: disturbed",
+                };
                 writeln!(
                     f,
                     "  {:>7} {unit}: {:.0} mappings/s, collector busy {:.0} %{word}",

@@ -111,13 +111,13 @@ fn scale(body: &mut String, name: &'static str, scale: &Scale) {
     }
     let sentence = escaped(&scale.sentence(name));
     put(body, format_args!("<h2>scalability over {name}</h2>\n<p>{sentence}</p>\n"));
-    let of = |bound: bool| {
-        let points = scale.points.iter().filter(|point| point.generator_bound == bound);
+    let of = |is_left_out: bool| {
+        let points = scale.points.iter().filter(|point| point.left_out.is_some() == is_left_out);
         points.map(|point| (point.size as f64, point.rate)).collect::<Vec<_>>()
     };
     let mut series = vec![
         Series::dots("measured", of(false)),
-        Series::dots("limited by the generator, left out", of(true)),
+        Series::dots("limited by the generator or disturbed, left out", of(true)),
     ];
     if let Some(law) = &scale.law {
         let most = scale.points.iter().map(|point| point.size).max().unwrap_or(1) as f64;
