@@ -53,7 +53,7 @@ pub(super) struct PlanArguments {
     /// Share of its cores that the collector may use on a usual day, 0 to 1.
     #[arg(long, default_value_t = Demand::default().utilisation, value_name = "SHARE")]
     utilisation: f64,
-    /// Costs from this TOML file instead of measuring them, which takes up to a minute. What it
+    /// Costs from this TOML file instead of measuring them, which takes some ten seconds. What it
     /// leaves out is taken from the benches' runs; an empty file takes all from there.
     #[arg(long, value_name = "FILE")]
     costs: Option<PathBuf>,
