@@ -81,6 +81,20 @@ enum Command {
     },
 }
 
+/// What is told of a run, and where.
+#[derive(Debug, Args)]
+struct Told {
+    /// Write a page (report.html) and its data (report.json) into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// No progress on standard error.
+    #[arg(long)]
+    quiet: bool,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -155,15 +169,8 @@ struct DemoArguments {
     /// Keep the collector's data in this folder instead of a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Write a page (report.html) and its data (report.json) into this folder.
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
-    /// No progress on standard error.
-    #[arg(long)]
-    quiet: bool,
-    /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    told: Told,
 }
 
 #[derive(Debug, Args)]
@@ -191,15 +198,8 @@ struct RunArguments {
     /// counted as that of others. May be given several times.
     #[arg(long, value_name = "PID")]
     beside: Vec<u32>,
-    /// Write a page (report.html) and its data (report.json) into this folder.
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
-    /// No progress on standard error.
-    #[arg(long)]
-    quiet: bool,
-    /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    told: Told,
 }
 
 #[derive(Debug, Args)]
@@ -347,16 +347,16 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
         collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
         data: data.unwrap_or_default(),
     };
-    let mut show = Show::new(arguments.quiet);
+    let mut show = Show::new(arguments.told.quiet);
     let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
     show.end();
     write_page(
-        arguments.report.as_deref(),
+        arguments.told.report.as_deref(),
         &settings.data,
         &demonstration.report,
         &demonstration.records,
     )?;
-    match arguments.format {
+    match arguments.told.format {
         Format::Text => print(&demonstration.to_string())?,
         Format::Json => print(&json(&demonstration.report))?,
     }
@@ -377,7 +377,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         folder(data)?;
     }
     let counters = Counters::read();
-    let mut show = Show::new(arguments.quiet);
+    let mut show = Show::new(arguments.told.quiet);
     let mut recorder = Recorder::new(arguments.beside.clone(), None);
     let performance = perform(&settings, &mut |look| {
         recorder.look(look);
@@ -399,8 +399,8 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     performance.fleet.finish().map_err(StageError::from)?;
     show.end();
     let data = arguments.data.as_deref().unwrap_or(Path::new("."));
-    write_page(arguments.report.as_deref(), data, &report, &records)?;
-    match arguments.format {
+    write_page(arguments.told.report.as_deref(), data, &report, &records)?;
+    match arguments.told.format {
         Format::Text => print(&report.to_string())?,
         Format::Json => print(&json(&report))?,
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use engine::settings::Settings;
-use loadgen::demo::{DemoSettings, Demonstration, demonstrate};
+use loadgen::demo::{DemoSettings, demonstrate};
 use loadgen::faults::Fault;
 use loadgen::model::Model;
+use loadgen::report::Report;
 use loadgen::scenario::{Scenario, Script};
 use loadgen::services::Services;
 use loadgen::topology::Shape;
@@ -15,24 +16,32 @@ const EXAMPLE: &str = include_str!("../../docs/examples/scenario.toml");
 /// A router that goes and stays away: its table is unknown, and its neighbours' are not.
 const GONE: &str = "[[step]]\nnode-down = { count = 2 }\n[[step]]\nlink-down = {}\n";
 
-fn performed(script: &str, seed: u64) -> Demonstration {
-    let script = Script::parse(script).unwrap();
-    let shape = Shape { routers: 60, edges: 12, seed };
+/// Demonstrates a model on two shards; every answer is exact.
+fn exact(model: Model) -> Report {
     let data = tempfile::tempdir().unwrap();
     let settings = DemoSettings {
-        model: Model { scenario: Scenario::Script(Arc::new(script)), ..Model::from(shape) },
+        model,
         routers_per_second: 0,
         collector: Settings { shards: 2, ..Settings::default() },
         data: data.path().to_owned(),
     };
-    demonstrate(&settings, &mut |_| {}).unwrap()
+    let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
+    let verdict = report.verdict.as_ref().unwrap();
+    assert!(verdict.is_exact(), "{verdict}");
+    report
+}
+
+/// Demonstrates a script on a network of 60 routers; every answer is exact.
+fn performed(script: &str, seed: u64) -> Report {
+    let script = Script::parse(script).unwrap();
+    let shape = Shape { routers: 60, edges: 12, seed };
+    exact(Model { scenario: Scenario::Script(Arc::new(script)), ..Model::from(shape) })
 }
 
 #[test]
 fn every_kind_of_step_is_answered_exactly() {
-    let report = performed(EXAMPLE, 1).report;
+    let report = performed(EXAMPLE, 1);
     let verdict = report.verdict.as_ref().unwrap();
-    assert!(verdict.is_exact(), "{verdict}");
     let whats: Vec<&str> =
         report.storm.iter().chain(&report.later).map(|act| act.what.as_str()).collect();
     assert_eq!(whats.len(), 8, "{whats:?}");
@@ -49,9 +58,8 @@ fn every_kind_of_step_is_answered_exactly() {
 
 #[test]
 fn a_router_that_is_gone_is_unknown_and_nobody_else_is() {
-    let report = performed(GONE, 4).report;
+    let report = performed(GONE, 4);
     let verdict = report.verdict.as_ref().unwrap();
-    assert!(verdict.is_exact(), "{verdict}");
     // The tables of two are not compared, entry by entry, but in one answer each: unknown.
     let answers =
         |word: &str| verdict.checks.iter().find(|check| check.what.contains(word)).unwrap().answers;
@@ -66,16 +74,7 @@ fn every_service_is_answered_exactly_through_a_repair() {
     let script = Script::parse("[[step]]\nlink-down = { restore_after_ms = 2500 }").unwrap();
     let scenario = Scenario::Script(Arc::new(script));
     let shape = Shape { routers: 60, edges: 16, seed: 3 };
-    let data = tempfile::tempdir().unwrap();
-    let settings = DemoSettings {
-        model: Model { services: Services::ALL, scenario, ..Model::from(shape) },
-        routers_per_second: 0,
-        collector: Settings { shards: 2, ..Settings::default() },
-        data: data.path().to_owned(),
-    };
-    let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
-    let verdict = report.verdict.as_ref().unwrap();
-    assert!(verdict.is_exact(), "{verdict}");
+    exact(Model { services: Services::ALL, scenario, ..Model::from(shape) });
 }
 
 /// Connections break in the middle of snapshots and of frames, fall silent, or crawl: what counts
@@ -86,16 +85,7 @@ fn faults_of_senders_change_no_answer() {
     let scenario = Scenario::Script(Arc::new(Script::parse(script).unwrap()));
     let faults = vec![Fault::Reset, Fault::Torn, Fault::Slow];
     let shape = Shape { routers: 64, edges: 12, seed: 8 };
-    let data = tempfile::tempdir().unwrap();
-    let settings = DemoSettings {
-        model: Model { faults, scenario, ..Model::from(shape) },
-        routers_per_second: 0,
-        collector: Settings { shards: 2, ..Settings::default() },
-        data: data.path().to_owned(),
-    };
-    let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
-    let verdict = report.verdict.as_ref().unwrap();
-    assert!(verdict.is_exact(), "{verdict}");
+    let report = exact(Model { faults, scenario, ..Model::from(shape) });
     // 64 routers: 8 of each fault, of which three break the first connection.
     let accepted: u64 = report.collector.unwrap().connections_per_shard.iter().sum();
     assert_eq!(accepted, 64 + 3 * 8);

@@ -101,7 +101,7 @@ impl Default for Costs {
             // restart-storm: two cores, 10,000,000 confirmed in 2.93 s.
             confirm_ns: 586.0,
             wire_bytes: 26.2,
-            entry_bytes: 78.6,
+            entry_bytes: 48.0,
             session_bytes: 4_096.0,
             socket_bytes: 4_500.0,
             row_bytes: 13.7,

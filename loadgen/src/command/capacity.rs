@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use rustix::thread::sched_getaffinity;
 use tuning::host::DISTURBED_PERCENT;
 
-use super::{CommandError, Format, host, print};
+use super::{CommandError, Format, Told, host, print};
 use crate::capacity::rig::{RigSettings, What};
 use crate::capacity::{CapacitySettings, RUNS_SHOWN, measure};
 use crate::honesty::LATE_MS_MAX;
@@ -96,15 +96,8 @@ pub(super) struct CapacityArguments {
     /// Where data folders are made: a folder on the file system that the collector will use.
     #[arg(long, value_name = "DIR", default_value = ".")]
     data: PathBuf,
-    /// Write a page (report.html) and its data (report.json) into this folder.
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
-    /// No progress on standard error.
-    #[arg(long)]
-    quiet: bool,
-    /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[command(flatten)]
+    told: Told,
 }
 
 pub(super) fn capacity(arguments: &CapacityArguments) -> Result<bool, CommandError> {
@@ -114,17 +107,17 @@ pub(super) fn capacity(arguments: &CapacityArguments) -> Result<bool, CommandErr
         None => go_into_a_namespace()?,
     }
     let settings = settings(arguments)?;
-    let mut show = Show::new(arguments.quiet);
+    let mut show = Show::new(arguments.told.quiet);
     let mut watch = |act: &'static str, runs: u64| {
         let all = RUNS_SHOWN.max(runs + 1);
         show.look(&Look { act, done: runs, all, progress: None });
     };
     let report = measure(&settings, arguments.in_namespace.is_some(), &mut watch)?;
     show.end();
-    if let Some(folder) = &arguments.report {
+    if let Some(folder) = &arguments.told.report {
         page::write(folder, &page::capacity_page(&report), &report).map_err(host("--report"))?;
     }
-    match arguments.format {
+    match arguments.told.format {
         Format::Text => print(&report.to_string())?,
         Format::Json => {
             let text = serde_json::to_string_pretty(&report).expect("only text keys");
