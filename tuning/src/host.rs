@@ -199,16 +199,19 @@ impl Watch {
     /// read. The kernel counts CPU in hundredths of a second: shares of a time below half a second
     /// are rough.
     pub fn end(&self, others: &[u32]) -> Disturbance {
-        let now = total();
-        // /proc/stat counts all CPUs of the host, also those that this process may not use.
-        let capacity = self.began.elapsed().as_secs_f64() * now.cpus.max(1) as f64;
-        let busy = now.busy.saturating_sub(self.total.busy);
         let own = own(others).saturating_sub(self.own);
-        let percent = |part: Duration| (part.as_secs_f64() / capacity * 100.0).min(100.0);
-        Disturbance {
-            foreign_percent: percent(busy.saturating_sub(own)),
-            stolen_percent: percent(now.stolen.saturating_sub(self.total.stolen)),
-        }
+        shares(self.began.elapsed(), (self.total, total()), own)
+    }
+}
+
+/// What was taken between two readings, of which `own` was ours.
+fn shares(elapsed: Duration, (before, after): (Total, Total), own: Duration) -> Disturbance {
+    // /proc/stat counts all CPUs of the host, also those that this process may not use.
+    let capacity = elapsed.as_secs_f64() * after.cpus.max(1) as f64;
+    let percent = |part: Duration| (part.as_secs_f64() / capacity * 100.0).min(100.0);
+    Disturbance {
+        foreign_percent: percent(after.busy.saturating_sub(before.busy).saturating_sub(own)),
+        stolen_percent: percent(after.stolen.saturating_sub(before.stolen)),
     }
 }
 
@@ -252,21 +255,41 @@ mod tests {
         assert!(!taken(2.0, 2.9) && taken(2.0, 3.1) && taken(6.0, 0.0) && taken(0.0, 6.0));
     }
 
-    /// A child works for 100 ms: foreign unless it is named.
+    /// The kernel samples what a processor does, so a share is right in the long run only: waited
+    /// for is that the two readings tell the child apart.
     #[test]
     fn work_of_another_process_is_foreign_unless_it_is_one_of_ours() {
         let mut child = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
         let (alone, together) = (Watch::start(&[]), Watch::start(&[child.id()]));
-        while cpu_of(child.id()) < Duration::from_millis(100) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let told_apart = loop {
+            // Of one reading of the host, and own time is read last where the child is not named:
+            // only its name can make what is foreign less.
+            let (elapsed, now) = (alone.began.elapsed(), total());
+            let named = own(&[child.id()]).saturating_sub(together.own);
+            let unnamed = own(&[]).saturating_sub(alone.own);
+            let of = |watch: &Watch, own| shares(elapsed, (watch.total, now), own).foreign_percent;
+            let told_apart = of(&together, named) < of(&alone, unnamed);
+            if told_apart || Instant::now() > deadline {
+                break told_apart;
+            }
             std::thread::yield_now();
-        }
-        let capacity = alone.began.elapsed().as_secs_f64() * total().cpus as f64;
-        let (foreign, own) = (alone.end(&[]), together.end(&[child.id()]));
+        };
         child.kill().unwrap();
         child.wait().unwrap();
-        // The child's 100 ms, less a tick of either reading.
-        let child_percent = 80.0 * 0.1 / capacity;
-        assert!(foreign.foreign_percent >= child_percent, "{foreign:?}");
-        assert!(own.foreign_percent <= foreign.foreign_percent - child_percent, "{own:?}");
+        assert!(told_apart);
+    }
+
+    #[test]
+    fn shares_are_of_all_processors_and_own_work_is_not_foreign() {
+        let seconds = Duration::from_secs_f64;
+        let total = |busy, stolen| Total { busy: seconds(busy), stolen: seconds(stolen), cpus: 4 };
+        let (before, after) = (total(100.0, 7.0), total(110.0, 8.0));
+        // Ten seconds of four processors; of ten that were worked, six were ours.
+        let found = shares(seconds(10.0), (before, after), seconds(6.0));
+        assert_eq!(found, Disturbance { foreign_percent: 10.0, stolen_percent: 2.5 });
+        // Own time is counted exactly, all work is sampled: less than nothing is nothing.
+        let found = shares(seconds(10.0), (before, after), seconds(11.0));
+        assert_eq!(found.foreign_percent, 0.0);
     }
 }
