@@ -55,9 +55,7 @@ impl Layers {
             processors: softnet(tree),
             interfaces: lost(tree),
             tcp_pages: tcp_pages(tree),
-            tcp_pages_pressure: tree
-                .numbers("proc/sys/net/ipv4/tcp_mem")
-                .and_then(|limits| limits.get(1).copied()),
+            tcp_pages_pressure: tree.sysctl_at("net.ipv4.tcp_mem", 1),
             stalls: ["cpu", "io", "memory"]
                 .into_iter()
                 .flat_map(|resource| stalls(tree, resource))

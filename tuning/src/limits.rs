@@ -5,11 +5,10 @@
 //! Law:  it reads and changes nothing; what cannot be read is absent, never a guess.
 //! Not:  what would be enough (`plan`).
 
-use std::fs;
-
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
+use crate::tree::Tree;
 use crate::{host, memory};
 
 /// What this host has and is set to.
@@ -38,23 +37,20 @@ impl Limits {
     /// Reads them all.
     pub fn read() -> Limits {
         let page_bytes = rustix::param::page_size() as u64;
+        let tree = Tree::host();
         Limits {
             cores: host::cpus() as u64,
             memory_bytes: memory::available_bytes(),
             descriptors: getrlimit(Resource::Nofile).maximum,
-            somaxconn: number("net/core/somaxconn", 0),
-            syn_backlog: number("net/ipv4/tcp_max_syn_backlog", 0),
-            receive_buffer_bytes: number("net/ipv4/tcp_rmem", 2),
-            tcp_pressure_bytes: number("net/ipv4/tcp_mem", 1).map(|pages| pages * page_bytes),
-            option_bytes: number("net/core/optmem_max", 0),
+            somaxconn: tree.sysctl_at("net.core.somaxconn", 0),
+            syn_backlog: tree.sysctl_at("net.ipv4.tcp_max_syn_backlog", 0),
+            receive_buffer_bytes: tree.sysctl_at("net.ipv4.tcp_rmem", 2),
+            tcp_pressure_bytes: tree
+                .sysctl_at("net.ipv4.tcp_mem", 1)
+                .map(|pages| pages * page_bytes),
+            option_bytes: tree.sysctl_at("net.core.optmem_max", 0),
         }
     }
-}
-
-/// A word of a file below /proc/sys, as a number.
-fn number(name: &str, place: usize) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
-    text.split_ascii_whitespace().nth(place)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -67,7 +63,7 @@ mod tests {
         assert!(limits.cores > 0);
         assert!(limits.somaxconn.is_some_and(|count| count > 0));
         assert!(limits.tcp_pressure_bytes > limits.receive_buffer_bytes);
-        assert_eq!(number("net/core/no_such_name", 0), None);
-        assert_eq!(number("net/core/somaxconn", 7), None);
+        assert_eq!(Tree::host().sysctl_at("net.core.no_such_name", 0), None);
+        assert_eq!(Tree::host().sysctl_at("net.core.somaxconn", 7), None);
     }
 }

@@ -51,6 +51,11 @@ impl Tree {
         self.sysctl(name)?.parse().ok()
     }
 
+    /// One number of a setting that is several, counted from 0.
+    pub fn sysctl_at(&self, name: &str, place: usize) -> Option<u64> {
+        self.sysctl(name)?.split_ascii_whitespace().nth(place)?.parse().ok()
+    }
+
     /// Names in a folder, sorted; none where there is no such folder.
     pub fn names(&self, path: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(path)) else { return Vec::new() };
