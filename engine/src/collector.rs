@@ -1,7 +1,8 @@
 //! The collector as a whole: threads, start and stop.
 //!
 //! In:   settings; SIGHUP's new policy; the order to stop.
-//! Out:  a running collector: shard threads with their disk threads, the keeper, the HTTP side.
+//! Out:  a running collector: shard threads with their disk threads, the keeper, the watch, the
+//!       HTTP side.
 //! Law:  a thread that cannot go on ends the process: never limp.
 //! Not:  what a shard does (`shard`), how sockets are driven (`io`), signals (`main`).
 
@@ -39,6 +40,7 @@ use crate::policy::Policy;
 use crate::registry::{Message, Registry};
 use crate::settings::{SHARDS_MAX, Settings};
 use crate::shard::{Balance, Shard, ShardSettings};
+use crate::watch::{Watch, Watcher};
 
 use keeper::Keeper;
 use recover::{Configured, recover};
@@ -155,6 +157,8 @@ pub struct Collector {
     clock: Clock,
     data: PathBuf,
     configured: Configured,
+    watch: Watch,
+    _watcher: Watcher,
     /// Before the lock: it holds it too.
     _keeper: Keeper,
     /// Held until every shard has ended.
@@ -225,6 +229,9 @@ impl Collector {
         let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
         let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), Arc::clone(&publication))
             .map_err(StartError::resource("the keeper's thread"))?;
+        let watch = Watch::new();
+        let watcher = Watcher::start(watch.clone(), clock, Arc::clone(&publication))
+            .map_err(StartError::resource("the watch's thread"))?;
         let collector = Collector {
             listen: listeners.address,
             http: None,
@@ -237,6 +244,8 @@ impl Collector {
             clock,
             data: settings.data.clone(),
             configured,
+            watch,
+            _watcher: watcher,
             _keeper: keeper,
             _lock: lock,
         };
@@ -247,7 +256,8 @@ impl Collector {
         if let Some(address) = address {
             let publication = Arc::clone(&self.publication);
             let data = self.data.clone();
-            let sources = Sources { publication, data, wall: || Clock::start().now().wall };
+            let watch = self.watch.clone();
+            let sources = Sources { publication, watch, data, wall: || Clock::start().now().wall };
             match HttpServer::start(address, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {
@@ -281,6 +291,11 @@ impl Collector {
     /// What the shards have counted.
     pub fn publication(&self) -> &Arc<Publication> {
         &self.publication
+    }
+
+    /// What there is to see: moments, bursts, connections.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Tells every shard who may speak from now on. Sessions that are open stay. Names and
@@ -521,7 +536,9 @@ impl Machine for ShardMachine {
             let Balance { bytes, mappings, rows } = self.shard.ledger_balance();
             u64::try_from(bytes + mappings + rows).unwrap_or(u64::MAX)
         });
+        let unread_us = self.shard.unread_us(now);
         let counters = self.shard.counters();
+        counters.set(Metric::ReceivePauseNowMs, unread_us / 1_000);
         if let Some(imbalance) = imbalance {
             counters.set(Metric::LedgerImbalance, imbalance);
         }

@@ -23,6 +23,7 @@ use tuning::tree::Tree;
 
 use crate::io::disk::Room;
 use crate::metrics::{Metric, Publication};
+use crate::watch::Watch;
 
 pub(crate) mod kernel;
 
@@ -34,6 +35,8 @@ const HTTP_NICE: i32 = 10;
 pub struct Sources {
     /// What the shards published.
     pub publication: Arc<Publication>,
+    /// What the watch has seen.
+    pub watch: Watch,
     /// The data folder.
     pub data: PathBuf,
     /// Reads the wall clock.
@@ -171,8 +174,12 @@ mod tests {
         let mut counters = Counters::default();
         counters.add(Metric::Changes, 42);
         publication.publish(0, &counters, NOW);
-        let sources =
-            Sources { publication: Arc::clone(&publication), data: "/".into(), wall: || NOW };
+        let sources = Sources {
+            publication: Arc::clone(&publication),
+            watch: Watch::new(),
+            data: "/".into(),
+            wall: || NOW,
+        };
         let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
 
         let metrics = ask(server.address(), "/metrics");

@@ -9,6 +9,7 @@ pub mod shard;
 pub mod settings;
 pub mod policy;
 pub mod metrics;
+pub mod watch;
 pub mod http;
 pub mod collector;
 pub mod query;

@@ -138,6 +138,11 @@ impl Publication {
         let _ = self.memory.set(memory);
     }
 
+    /// The budget that the shards share.
+    pub fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.get()
+    }
+
     /// Adds to what the keeper counts.
     pub fn keep(&self, kept: Kept, count: u64) {
         self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
@@ -174,6 +179,12 @@ impl Publication {
     pub fn total(&self, metric: Metric) -> u64 {
         let load = |cells: &Cells| cells.values[metric as usize].load(Ordering::Relaxed);
         self.shards.iter().map(load).fold(0, u64::wrapping_add)
+    }
+
+    /// The highest value over all shards of one metric.
+    pub fn highest(&self, metric: Metric) -> u64 {
+        let load = |cells: &Cells| cells.values[metric as usize].load(Ordering::Relaxed);
+        self.shards.iter().map(load).max().unwrap_or(0)
     }
 
     /// How many durations fell into each bucket of a histogram, over all shards: the bucket's

@@ -239,6 +239,12 @@ impl Shard {
         self.commit.failure()
     }
 
+    /// For how long the connection that waits longest has not been read for want of memory.
+    pub fn unread_us(&self, now: Now) -> u64 {
+        let longest = self.pressure.longest_unread();
+        longest.map_or(0, |(since_us, _)| now.monotonic_us.saturating_sub(since_us))
+    }
+
     /// What has been counted. States are set by the call.
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.set(Metric::RoutersHeld, self.homes.len() as u64);

@@ -1,13 +1,13 @@
 //! The kernel's network counters: /proc/net/snmp and /proc/net/netstat, read by column name.
 //!
-//! In:   the text of the two files, from this host or from a test.
+//! In:   a tree that holds the two files: this host's, or a captured one.
 //! Out:  `Counters`, sorted by name, and the difference of two readings.
 //! Law:  a column is found by its name, never by its place: kernels add columns in the middle.
 //! Not:  what a counter means for the operator, or who writes it to the log (engine).
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
+
+use crate::tree::Tree;
 
 /// Counters that must not move under any load that the collector is built for (law 3).
 pub const LOSS_COUNTERS: [&str; 6] = [
@@ -39,13 +39,11 @@ const NETSTAT_PATH: &str = "/proc/net/netstat";
 /// Why the kernel's counters could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CounterError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
+    /// The file cannot be read: this kernel has none, or it is kept from this process.
+    #[error("{path}: cannot be read")]
     Read {
         /// Which file.
         path: &'static str,
-        /// What the system said.
-        source: io::Error,
     },
     /// A line of values that does not match its line of names.
     #[error("{path}, section {section}: expected {expected} values, found {found}")]
@@ -82,10 +80,12 @@ impl Counters {
     ///
     /// Errors: `CounterError`; a kernel without these files is one.
     pub fn read() -> Result<Counters, CounterError> {
-        let text = |path: &'static str| {
-            std::fs::read_to_string(Path::new(path))
-                .map_err(|source| CounterError::Read { path, source })
-        };
+        Counters::of(&Tree::host())
+    }
+
+    /// The same, of any tree.
+    pub fn of(tree: &Tree) -> Result<Counters, CounterError> {
+        let text = |path: &'static str| tree.text(path).ok_or(CounterError::Read { path });
         Counters::parse(&text(SNMP_PATH)?, &text(NETSTAT_PATH)?)
     }
 

@@ -6,6 +6,7 @@
 pub mod tree;
 pub mod counters;
 pub mod layers;
+pub mod sample;
 pub mod mounts;
 pub mod memory;
 pub mod host;

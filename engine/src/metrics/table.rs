@@ -105,6 +105,8 @@ metrics! {
         "Sessions that are not read now because memory_bytes is nearly spent, largest surge first.";
     ReceivePauseLongestMs State "receive_pause_longest_ms"
         "The longest time for which a session has not been read because of it, milliseconds.";
+    ReceivePauseNowMs State "receive_pause_now_ms"
+        "How long the session that waits longest now has not been read, milliseconds.";
     SnapshotsWaiting State "snapshots_waiting"
         "Sessions whose snapshots wait because those that are being read fill the headroom.";
     SnapshotsWaited Counter "snapshots_waited_total"

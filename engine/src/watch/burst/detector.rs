@@ -1,0 +1,301 @@
+//! The state machine that finds bursts in the rate of ingest.
+//!
+//! In:   `Level`s: totals of the counters at a time of the monotonic clock.
+//! Out:  `Turn`: a burst began, or ended with all that it held.
+//! Law:  what is ordinary is learnt while it is calm (half a minute); a load that stays becomes
+//!       ordinary within minutes, so that nothing is a burst for ever.
+//! Not:  reading counters (`thread`).
+
+use std::collections::VecDeque;
+
+use super::{BIN_US, BINS_MAX, Bin, Burst, Head, Moved};
+use crate::io::Now;
+
+/// Bins that are judged together: 100 ms.
+const WINDOW_BINS: usize = 10;
+/// A second of quiet windows ends a burst.
+const QUIET_BINS: u32 = 100;
+/// Fewer bytes in a window are no burst, however calm it was before: 320 kB/s.
+const WINDOW_BYTES_MIN: u64 = 32 << 10;
+/// Fewer mappings in a window are none either: 5,000 per second.
+const WINDOW_MAPPINGS_MIN: u64 = 500;
+/// So many times what is ordinary is a burst; less than half as much is quiet again.
+const BURST_TIMES: u64 = 4;
+const QUIET_TIMES: u64 = 2;
+/// Time in which what is ordinary is learnt, in bins: half a minute while it is calm, five minutes
+/// while a burst runs.
+const CALM_BINS: f64 = 3_000.0;
+const BURST_BINS: f64 = 30_000.0;
+/// A surge of less may wait for ever: a unit whose end never comes.
+const SURGE_BYTES_IDLE: u64 = 1 << 20;
+/// Bins that one look may close: a process that was stopped for longer made no burst of it.
+const BINS_PER_LOOK_MAX: u64 = 1_000;
+
+/// What is looked at every 10 ms: totals since the start, and levels that hold now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Bytes read from sockets, in all.
+    pub received_bytes: u64,
+    /// Mappings digested, in all.
+    pub mappings: u64,
+    /// Gaps opened, in all.
+    pub gaps: u64,
+    /// Sessions that spoke, counted anew each time that they are marked.
+    pub spoke: u64,
+    /// Bytes that wait to be digested.
+    pub surge_bytes: u64,
+    /// Whether sessions are not read, for want of memory or of a disk.
+    pub is_blocked: bool,
+    /// For how long the one that waits longest has not been read, milliseconds.
+    pub blocked_ms: u64,
+}
+
+/// What a look came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Turn {
+    /// A burst began.
+    Began,
+    /// A burst is over.
+    Ended(Box<Burst>),
+}
+
+/// What is ordinary, per bin.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ordinary {
+    received_bytes: f64,
+    mappings: f64,
+}
+
+impl Ordinary {
+    fn learn(&mut self, bin: Bin, bins: f64) {
+        self.received_bytes += (bin.received_bytes as f64 - self.received_bytes) / bins;
+        self.mappings += (bin.mappings as f64 - self.mappings) / bins;
+    }
+
+    /// Whether the window holds so many times what is ordinary, and more than next to nothing.
+    fn is_exceeded(&self, window: Bin, times: u64, part: u64) -> bool {
+        let bound = |ordinary: f64, least: u64| {
+            ((ordinary * WINDOW_BINS as f64) as u64).saturating_mul(times).max(least / part)
+        };
+        window.received_bytes >= bound(self.received_bytes, WINDOW_BYTES_MIN)
+            || window.mappings >= bound(self.mappings, WINDOW_MAPPINGS_MIN)
+    }
+}
+
+/// Finds bursts.
+#[derive(Debug, Default)]
+pub struct Detector {
+    last: Option<(u64, Level)>,
+    window: VecDeque<Bin>,
+    ordinary: Ordinary,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    burst: Burst,
+    /// What was ordinary before, to be believed again if it comes back.
+    before: Ordinary,
+    /// 10 ms bins since the start, the quiet ones at the end included.
+    bins: u64,
+    quiet: u32,
+    /// 10 ms bins of the last bin of the burst that are in it already.
+    filled: u64,
+    gaps_before: u64,
+    spoke_before: u64,
+    start_monotonic_us: u64,
+}
+
+impl Detector {
+    /// Takes what the counters say now.
+    pub fn look(&mut self, now: Now, level: Level) -> Option<Turn> {
+        let Some((before_us, before)) = self.last else {
+            self.last = Some((now.monotonic_us, level));
+            return None;
+        };
+        let closed = (now.monotonic_us / BIN_US).saturating_sub(before_us / BIN_US);
+        if let Some(running) = &mut self.running {
+            running.level(&level, now.monotonic_us.saturating_sub(before_us));
+        }
+        if closed == 0 {
+            return None;
+        }
+        self.last = Some((now.monotonic_us, level));
+        let closed = closed.min(BINS_PER_LOOK_MAX);
+        let gained = |after: u64, before: u64| after.saturating_sub(before);
+        let received_bytes = gained(level.received_bytes, before.received_bytes);
+        let mappings = gained(level.mappings, before.mappings);
+        let mut turn = None;
+        for part in 0..closed {
+            // The remainder goes to the last.
+            let share =
+                |whole: u64| whole / closed + if part + 1 == closed { whole % closed } else { 0 };
+            let bin = Bin {
+                received_bytes: share(received_bytes),
+                mappings: share(mappings),
+                surge_bytes: level.surge_bytes,
+            };
+            let end_us = (now.monotonic_us / BIN_US - (closed - 1 - part)) * BIN_US;
+            turn = self.step(now, end_us, bin, &level, &before).or(turn);
+        }
+        turn
+    }
+
+    /// The burst that runs, as far as it has come.
+    pub fn running(&self) -> Option<&Burst> {
+        self.running.as_ref().map(|running| &running.burst)
+    }
+
+    /// Notes what moved in the kernel, if a burst runs.
+    pub fn note(&mut self, now: Now, moved: &[Moved]) {
+        if let Some(running) = &mut self.running {
+            let elapsed_us = now.monotonic_us.saturating_sub(running.start_monotonic_us);
+            let time_us = running.burst.head.start_us.saturating_add_unsigned(elapsed_us);
+            running.burst.note(time_us, moved);
+        }
+    }
+
+    /// Ends what runs: the collector stops.
+    pub fn finish(&mut self) -> Option<Burst> {
+        self.running.take().map(Running::ended)
+    }
+
+    /// One more bin, which ended at `end_us` of the monotonic clock.
+    fn step(
+        &mut self,
+        now: Now,
+        end_us: u64,
+        bin: Bin,
+        level: &Level,
+        before: &Level,
+    ) -> Option<Turn> {
+        self.window.push_back(bin);
+        if self.window.len() > WINDOW_BINS {
+            self.window.pop_front();
+        }
+        let window = self.window.iter().fold(Bin::default(), |sum, bin| sum.and(*bin));
+        match &mut self.running {
+            None if self.ordinary.is_exceeded(window, BURST_TIMES, 1) => {
+                self.running = Some(self.begin(now, end_us, level, before));
+                Some(Turn::Began)
+            }
+            None => {
+                self.ordinary.learn(bin, CALM_BINS);
+                None
+            }
+            Some(running) => {
+                running.push(bin);
+                let pressed = level.is_blocked
+                    || level.surge_bytes
+                        > SURGE_BYTES_IDLE.max(running.burst.head.surge_high_bytes / 16);
+                let stands_out = self.ordinary.is_exceeded(window, QUIET_TIMES, 2);
+                self.ordinary.learn(bin, BURST_BINS);
+                running.quiet = if pressed || stands_out { 0 } else { running.quiet + 1 };
+                if running.quiet < QUIET_BINS {
+                    return None;
+                }
+                let running = self.running.take()?;
+                // What was learnt from the burst holds only where the load stays.
+                if !running.before.is_exceeded(window, QUIET_TIMES, 2) {
+                    self.ordinary = running.before;
+                }
+                Some(Turn::Ended(Box::new(running.ended())))
+            }
+        }
+    }
+
+    /// A burst that has the bins of the window, from the first on that holds anything of it.
+    fn begin(&self, now: Now, end_us: u64, level: &Level, before: &Level) -> Running {
+        let tells = |bin: &Bin| {
+            bin.received_bytes > WINDOW_BYTES_MIN / (4 * WINDOW_BINS as u64)
+                || bin.mappings > WINDOW_MAPPINGS_MIN / (4 * WINDOW_BINS as u64)
+        };
+        let first = self.window.iter().position(tells).unwrap_or(0);
+        let lasted_us = (self.window.len() - first) as u64 * BIN_US;
+        let start_monotonic_us = end_us.saturating_sub(lasted_us);
+        let ago_us = now.monotonic_us.saturating_sub(start_monotonic_us);
+        let start_us = now.wall.0.saturating_sub_unsigned(ago_us);
+        let head = Head { id: start_us, start_us, is_running: true, ..Head::default() };
+        let mut running = Running {
+            burst: Burst { head, bin_us: BIN_US, ..Burst::default() },
+            before: self.ordinary,
+            bins: 0,
+            quiet: 0,
+            filled: 0,
+            gaps_before: before.gaps,
+            spoke_before: 0,
+            start_monotonic_us,
+        };
+        running.level(level, 0);
+        self.window.iter().skip(first).for_each(|bin| running.push(*bin));
+        running
+    }
+}
+
+impl Running {
+    fn level(&mut self, level: &Level, looked_us: u64) {
+        let head = &mut self.burst.head;
+        head.blocked_longest_ms = head.blocked_longest_ms.max(level.blocked_ms);
+        head.look_longest_us = head.look_longest_us.max(looked_us);
+        head.gaps = level.gaps.saturating_sub(self.gaps_before);
+        head.routers = level.spoke.saturating_sub(self.spoke_before);
+    }
+
+    fn push(&mut self, bin: Bin) {
+        let head = &mut self.burst.head;
+        if bin.received_bytes > head.peak_bytes {
+            head.peak_bytes = bin.received_bytes;
+            let since_us = self.bins * BIN_US;
+            head.peak_us = head.start_us.saturating_add_unsigned(since_us);
+        }
+        head.peak_mappings = head.peak_mappings.max(bin.mappings);
+        head.surge_high_bytes = head.surge_high_bytes.max(bin.surge_bytes);
+        head.received_bytes += bin.received_bytes;
+        head.mappings += bin.mappings;
+        self.bins += 1;
+        head.end_us = head.start_us.saturating_add_unsigned(self.bins * BIN_US);
+        let per_bin = self.burst.bin_us / BIN_US;
+        match self.burst.bins.last_mut().filter(|_| self.filled < per_bin) {
+            Some(last) => {
+                *last = last.and(bin);
+                self.filled += 1;
+            }
+            None => {
+                self.burst.bins.push(bin);
+                self.filled = 1;
+            }
+        }
+        if self.burst.bins.len() > BINS_MAX {
+            self.widen();
+        }
+    }
+
+    /// Merges bins two by two.
+    fn widen(&mut self) {
+        let bins = &self.burst.bins;
+        let per_bin = self.burst.bin_us / BIN_US;
+        self.filled += if bins.len().is_multiple_of(2) { per_bin } else { 0 };
+        let merged =
+            bins.chunks(2).map(|pair| pair.iter().fold(Bin::default(), |sum, bin| sum.and(*bin)));
+        self.burst.bins = merged.collect();
+        self.burst.bin_us *= 2;
+    }
+
+    /// The burst without the quiet at its end.
+    fn ended(mut self) -> Burst {
+        let burst = &mut self.burst;
+        let lasted = self.bins.saturating_sub(u64::from(self.quiet)).max(1);
+        burst.head.end_us = burst.head.start_us.saturating_add_unsigned(lasted * BIN_US);
+        burst.head.is_running = false;
+        let bins = lasted.div_ceil(burst.bin_us / BIN_US);
+        let quiet = burst.bins.drain((bins as usize).min(burst.bins.len())..);
+        let quiet = quiet.fold(Bin::default(), |sum, bin| sum.and(bin));
+        // What trickled in after the end is not of the burst.
+        burst.head.received_bytes -= quiet.received_bytes;
+        burst.head.mappings -= quiet.mappings;
+        self.burst
+    }
+}
+
+#[cfg(test)]
+mod tests;

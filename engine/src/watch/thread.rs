@@ -1,0 +1,258 @@
+//! The thread that looks.
+//!
+//! In:   the publication, the kernel's files, the clock, and the word to stop.
+//! Out:  what it saw, told to a `Watch`.
+//! Law:  it gives way to the shards, and a look costs some microseconds.
+//! Not:  what is a burst (`burst`), or a moment (`moment`).
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tuning::sample::Sample;
+use tuning::tree::Tree;
+
+use super::burst::{BIN_US, Bin, Burst, Detector, Level, Moved, Turn};
+use super::moment::Maker;
+use super::{Kernel, Watch};
+use crate::io::Now;
+use crate::io::clock::Clock;
+use crate::io::links::AbortOnPanic;
+use crate::metrics::{Metric, Publication};
+
+/// Below the shards, above the keeper: a late look makes bins coarse.
+const NICE: i32 = 5;
+/// A moment is a second.
+const MOMENT_US: u64 = 1_000_000;
+/// How often the kernel is asked while a burst runs: 20 Hz.
+const BURST_SAMPLE_US: u64 = 50_000;
+
+/// The collector's end of the thread.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Starts the thread.
+    pub(crate) fn start(
+        watch: Watch,
+        clock: Clock,
+        publication: Arc<Publication>,
+    ) -> io::Result<Watcher> {
+        let (stop, stopped) = bounded(0);
+        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            let _guard = AbortOnPanic;
+            Work::new(watch, clock, publication).run(&stopped);
+        })?;
+        Ok(Watcher { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has ended the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    watch: Watch,
+    clock: Clock,
+    publication: Arc<Publication>,
+    tree: Tree,
+    detector: Detector,
+    maker: Maker,
+    /// The last reading of the kernel, and when the next is due.
+    sample: Sample,
+    sample_due_us: u64,
+    moment_due_us: u64,
+    /// What moved in the kernel since the last moment.
+    moved: Vec<Moved>,
+    before: (u64, u64),
+}
+
+impl Work {
+    fn new(watch: Watch, clock: Clock, publication: Arc<Publication>) -> Work {
+        let now = clock.now();
+        let tree = Tree::host();
+        Work {
+            maker: Maker::new(&publication, now.monotonic_us),
+            sample: Sample::read(&tree),
+            watch,
+            clock,
+            publication,
+            tree,
+            detector: Detector::default(),
+            sample_due_us: now.monotonic_us + MOMENT_US,
+            moment_due_us: now.monotonic_us + MOMENT_US,
+            moved: Vec::new(),
+            before: (0, 0),
+        }
+    }
+
+    fn run(mut self, stopped: &Receiver<()>) {
+        if let Err(error) =
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE)
+        {
+            tracing::debug!(%error, "the watch looks at the priority of everything else");
+        }
+        loop {
+            // To the next edge of a bin, so that looks do not drift.
+            let now = self.clock.now();
+            let rest = Duration::from_micros(BIN_US - now.monotonic_us % BIN_US);
+            match stopped.recv_timeout(rest) {
+                Err(RecvTimeoutError::Timeout) => self.look(self.clock.now()),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let now = self.clock.now();
+        self.finish(now);
+    }
+
+    fn look(&mut self, now: Now) {
+        let level = self.level();
+        let before = std::mem::replace(&mut self.before, (level.received_bytes, level.mappings));
+        self.maker.bin(Bin {
+            received_bytes: level.received_bytes.saturating_sub(before.0),
+            mappings: level.mappings.saturating_sub(before.1),
+            surge_bytes: level.surge_bytes,
+        });
+        match self.detector.look(now, level) {
+            Some(Turn::Began) => {
+                self.ask_kernel(now);
+                self.tell_running();
+            }
+            Some(Turn::Ended(burst)) => self.ended(*burst, now),
+            None if self.sample_due_us <= now.monotonic_us => self.ask_kernel(now),
+            None => {}
+        }
+        if self.moment_due_us <= now.monotonic_us {
+            self.moment(now);
+        }
+    }
+
+    fn level(&self) -> Level {
+        let total = |metric| self.publication.total(metric);
+        let highest = |metric| self.publication.highest(metric);
+        let popped = total(Metric::SurgePoppedBytes);
+        Level {
+            received_bytes: total(Metric::ReceivedBytes),
+            mappings: total(Metric::MappingsFramed),
+            gaps: total(Metric::Gaps),
+            spoke: 0,
+            surge_bytes: total(Metric::SurgePushedBytes).saturating_sub(popped),
+            is_blocked: total(Metric::ReceivePaused) + total(Metric::LogFailed) > 0,
+            blocked_ms: highest(Metric::ReceivePauseNowMs),
+        }
+    }
+
+    /// Asks the kernel, and notes what moved.
+    fn ask_kernel(&mut self, now: Now) {
+        let sample = Sample::read(&self.tree);
+        let moved = sample.moved_since(&self.sample);
+        let moved: Vec<Moved> =
+            moved.into_iter().map(|(counter, by)| Moved { counter, by }).collect();
+        self.sample = sample;
+        self.detector.note(now, &moved);
+        self.moved.extend(moved);
+        let rest_us = if self.detector.running().is_some() { BURST_SAMPLE_US } else { MOMENT_US };
+        self.sample_due_us = now.monotonic_us + rest_us;
+    }
+
+    fn moment(&mut self, now: Now) {
+        let mut moment = self.maker.make(&self.publication, now);
+        moment.kernel = Kernel {
+            moved: summed(std::mem::take(&mut self.moved)),
+            tcp_pages: self.sample.tcp_pages,
+            tcp_pages_pressure: self.sample.tcp_pages_pressure,
+        };
+        moment.burst = self.detector.running().map(|burst| burst.head.id);
+        self.watch.tell(moment);
+        self.tell_running();
+        // Whole seconds, unless one was missed.
+        self.moment_due_us = (self.moment_due_us + MOMENT_US).max(now.monotonic_us + BIN_US);
+    }
+
+    fn tell_running(&self) {
+        if let Some(burst) = self.detector.running() {
+            self.watch.tell_burst(burst.clone());
+        }
+    }
+
+    fn ended(&mut self, mut burst: Burst, now: Now) {
+        let before = self.moved.len();
+        self.ask_kernel(now);
+        let end_us = burst.head.end_us;
+        burst.note(end_us, &self.moved[before..]);
+        self.watch.tell_burst(burst);
+    }
+
+    /// The last words: what still runs is over.
+    fn finish(mut self, now: Now) {
+        if let Some(burst) = self.detector.finish() {
+            self.ended(burst, now);
+        }
+    }
+}
+
+/// Each counter once.
+fn summed(moved: Vec<Moved>) -> Vec<Moved> {
+    let mut burst = Burst::default();
+    burst.note(0, &moved);
+    burst.head.moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Counters;
+
+    #[test]
+    fn the_watch_sees_a_burst_from_its_first_byte_to_its_last() {
+        let publication = Arc::new(Publication::new(1));
+        let watch = Watch::new();
+        let clock = Clock::start();
+        let mut work = Work::new(watch.clone(), clock, Arc::clone(&publication));
+        let mut counters = Counters::default();
+        let wall = clock.now().wall;
+        let at = |bin: u64| Now {
+            wall: wall.offset((bin * BIN_US) as i64),
+            monotonic_us: 1_000_000_000 + bin * BIN_US,
+        };
+        for bin in 0..400 {
+            if (100..150).contains(&bin) {
+                counters.add(Metric::ReceivedBytes, 100_000);
+                counters.add(Metric::MappingsFramed, 2_000);
+            }
+            publication.publish(0, &counters, wall);
+            work.look(at(bin));
+        }
+        let bursts = watch.bursts();
+        assert_eq!(bursts.len(), 1, "{bursts:?}");
+        let burst = watch.burst(bursts[0].id).unwrap();
+        assert_eq!((burst.head.mappings, burst.head.received_bytes), (100_000, 5_000_000));
+        assert_eq!((burst.head.peak_mappings, burst.head.peak_bytes), (2_000, 100_000));
+        assert!(!burst.head.is_running && burst.bins.len() >= 50, "{:?}", burst.head);
+        let moments = watch.moments();
+        assert_eq!(moments.iter().map(|moment| moment.gained.mappings).sum::<u64>(), 100_000);
+        assert!(moments.iter().any(|moment| moment.burst == Some(burst.head.id)));
+        assert_eq!(moments.iter().map(|moment| moment.peak.mappings).max(), Some(2_000));
+    }
+
+    #[test]
+    fn the_thread_ends_when_it_is_told() {
+        let watch = Watch::new();
+        let publication = Arc::new(Publication::new(1));
+        let watcher =
+            Watcher::start(watch.clone(), Clock::start(), Arc::clone(&publication)).unwrap();
+        drop(watcher);
+        assert_eq!(Arc::strong_count(&publication), 1, "the thread has let go");
+    }
+}
