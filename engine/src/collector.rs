@@ -38,6 +38,7 @@ use crate::memory::{Budget, BudgetError, Memory};
 use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
+use crate::roster::Roster;
 use crate::settings::{SHARDS_MAX, Settings};
 use crate::shard::{Balance, Shard, ShardSettings};
 use crate::watch::{Watch, Watcher};
@@ -149,6 +150,7 @@ pub struct Collector {
     http: Option<HttpServer>,
     driver: Driver,
     publication: Arc<Publication>,
+    registry: Arc<Registry>,
     shards: Vec<Address>,
     threads: Vec<JoinHandle<()>>,
     /// Each shard's thread says here that it has ended.
@@ -220,7 +222,7 @@ impl Collector {
             clock,
             data: settings.data.clone(),
             policy: Arc::new(policy),
-            registry,
+            registry: Arc::clone(&registry),
             memory,
             publication: Arc::clone(&publication),
             cpus: cpus_to_pin(shards),
@@ -237,6 +239,7 @@ impl Collector {
             http: None,
             driver,
             publication,
+            registry,
             shards: addresses,
             threads,
             ended,
@@ -257,7 +260,9 @@ impl Collector {
             let publication = Arc::clone(&self.publication);
             let data = self.data.clone();
             let watch = self.watch.clone();
-            let sources = Sources { publication, watch, data, wall: || Clock::start().now().wall };
+            let roster = Roster::new(self.shards.clone(), Arc::clone(&self.registry));
+            let wall = || Clock::start().now().wall;
+            let sources = Sources { publication, watch, roster, data, wall };
             match HttpServer::start(address, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {

@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use storage::mapping::Label;
-use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::Micros;
 
-use crate::query::{self, Answer, Answered, Format, QueryError, Range, Selector, parse_when};
+use crate::query::{
+    self, Answer, Answered, Format, QueryError, Range, Selector, instant, parse_when,
+};
 
 mod doctor;
 
@@ -351,16 +352,6 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
         Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
         Command::Verify { place } => verify(place),
     }
-}
-
-/// An instant that may be asked about. A router's clock may be ahead, and what it says then counts
-/// as of its own time: only beyond that lies the future, for which nobody can vouch.
-fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
-    let at = parse_when(text, now)?;
-    if at.since(now) > CLOCK_AHEAD_MAX_US {
-        return Err(QueryError::Future { at, now });
-    }
-    Ok(at)
 }
 
 fn routers(place: &Place, at: Micros) -> Result<AnswerText, QueryError> {

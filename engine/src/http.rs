@@ -23,9 +23,14 @@ use tuning::tree::Tree;
 
 use crate::io::disk::Room;
 use crate::metrics::{Metric, Publication};
+use crate::roster::Roster;
 use crate::watch::Watch;
 
 pub(crate) mod kernel;
+mod questions;
+pub mod api;
+
+use questions::Questions;
 
 /// Niceness of the HTTP thread; the shards run at 0.
 const HTTP_NICE: i32 = 10;
@@ -37,10 +42,19 @@ pub struct Sources {
     pub publication: Arc<Publication>,
     /// What the watch has seen.
     pub watch: Watch,
+    /// What the shards know of their routers.
+    pub roster: Roster,
     /// The data folder.
     pub data: PathBuf,
     /// Reads the wall clock.
     pub wall: fn() -> Micros,
+}
+
+/// What every page is made with.
+#[derive(Clone, Debug)]
+struct App {
+    sources: Arc<Sources>,
+    questions: Questions,
 }
 
 /// The HTTP side, serving until it is stopped.
@@ -56,18 +70,23 @@ impl HttpServer {
     ///
     /// Errors: the address cannot be bound, or the thread cannot be started.
     pub fn start(address: SocketAddr, sources: Sources) -> io::Result<HttpServer> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(questions::RUNNING_MAX)
+            .thread_name("http-question")
+            .on_thread_start(yield_to_shards)
+            .build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
+        let app = App { sources: Arc::new(sources), questions: Questions::default() };
         let pages = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health_page))
-            .with_state(sources);
+            .merge(api::routes())
+            .with_state(app);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-            // On Linux a priority is the thread's own: whoever scrapes waits for the shards.
-            // Where it may not be lowered, pages are served all the same.
-            let _ = rustix::process::setpriority_process(None, HTTP_NICE);
+            yield_to_shards();
             runtime.block_on(async {
                 // Stopping does not wait for clients: a scrape that is cut is asked again.
                 tokio::select! {
@@ -100,7 +119,13 @@ impl Drop for HttpServer {
     }
 }
 
-async fn metrics_page(State(sources): State<Sources>) -> impl IntoResponse {
+/// On Linux a priority is the thread's own: whoever asks waits for the shards. Where it may not be
+/// lowered, pages are served all the same.
+fn yield_to_shards() {
+    let _ = rustix::process::setpriority_process(None, HTTP_NICE);
+}
+
+async fn metrics_page(State(App { sources, .. }): State<App>) -> impl IntoResponse {
     let mut text = sources.publication.text();
     match tuning::counters::Counters::read() {
         Ok(counters) => kernel::counters(&mut text, &counters),
@@ -111,7 +136,7 @@ async fn metrics_page(State(sources): State<Sources>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-async fn health_page(State(sources): State<Sources>) -> impl IntoResponse {
+async fn health_page(State(App { sources, .. }): State<App>) -> impl IntoResponse {
     let faults = faults(&sources.publication, &sources.data, (sources.wall)());
     if faults.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
@@ -151,7 +176,7 @@ pub fn faults(publication: &Publication, data: &Path, now: Micros) -> Vec<String
 const SHARD_SILENCE_US_MAX: i64 = 10 * MICROS_PER_SECOND;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -160,7 +185,7 @@ mod tests {
 
     const NOW: Micros = Micros(1_800_000_000_000_000);
 
-    fn ask(address: SocketAddr, path: &str) -> String {
+    pub(crate) fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -177,6 +202,7 @@ mod tests {
         let sources = Sources {
             publication: Arc::clone(&publication),
             watch: Watch::new(),
+            roster: Roster::default(),
             data: "/".into(),
             wall: || NOW,
         };

@@ -10,6 +10,7 @@ pub mod settings;
 pub mod policy;
 pub mod metrics;
 pub mod watch;
+pub mod roster;
 pub mod http;
 pub mod collector;
 pub mod query;

@@ -133,6 +133,11 @@ impl Publication {
         let _ = self.driver.set((driver, reason.to_owned()));
     }
 
+    /// Which driver turns the shards, and why.
+    pub fn driver(&self) -> Option<(&'static str, &str)> {
+        self.driver.get().map(|(name, reason)| (*name, reason.as_str()))
+    }
+
     /// Says which budget the shards share; the first word stands.
     pub fn set_memory(&self, memory: Arc<Memory>) {
         let _ = self.memory.set(memory);

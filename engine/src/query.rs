@@ -23,14 +23,17 @@ mod difference;
 
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
-pub use events::{HistoryRow, history, history_sheet};
+pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet};
 pub use network::{
     Answer, RouterRow, RouterStatus, TableRow, Tables, find_router, network, router_answer,
     router_rows, routers_sheet, table_rows, table_sheet, tables,
 };
-pub use paths::{PATHS_MAX, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace};
+pub use paths::{
+    BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer, StepAnswer,
+    TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace,
+};
 pub use sheet::{Cell, Format, Sheet};
-pub use when::{WhenError, parse_length_us, parse_when};
+pub use when::{WhenError, instant, parse_length_us, parse_when};
 
 /// An interval, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

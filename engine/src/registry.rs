@@ -9,12 +9,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use storage::history::network::standing;
 use storage::mapping::RouterId;
 use storage::router::RouterState;
 use storage::row::{Cause, Row};
 
 use crate::io::ConnectionId;
 use crate::policy::Policy;
+use crate::query::RouterRow;
+use crate::roster::{RosterLine, RosterRequest};
 
 /// A connection asks for the state of the router that it speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub enum Message {
     Policy(Arc<Policy>),
     /// Rows of the host itself: what recovery found, kernel samples, configured routers.
     Rows(Vec<Row>),
+    /// Somebody wants to see the routers whose home is the shard.
+    Roster(RosterRequest),
 }
 
 /// What `Registry::claim` found.
@@ -139,6 +144,19 @@ impl Registry {
             Place::Shard(_) => 0,
         });
         bytes.sum()
+    }
+
+    /// Every router that no shard has.
+    pub fn parked(&self) -> Vec<RosterLine> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |place: &Place| match place {
+            Place::Parked(state) => {
+                let row = RouterRow::of(state, standing(state), false);
+                Some(RosterLine { row, shard: None, live: None })
+            }
+            Place::Shard(_) => None,
+        };
+        places.values().filter_map(line).collect()
     }
 
     /// How many routers are known.

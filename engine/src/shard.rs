@@ -40,6 +40,7 @@ mod apply;
 mod commit;
 mod room;
 mod notice;
+mod roster;
 
 use admission::Admission;
 use books::Sums;
@@ -303,6 +304,7 @@ impl Shard {
             }
             Message::Policy(policy) => self.policy = policy,
             Message::Rows(rows) => self.append_rows(&rows, now),
+            Message::Roster(request) => request.answer(self.roster(now)),
         }
     }
 }

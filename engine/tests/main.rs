@@ -16,4 +16,5 @@ mod crash;
 mod storm;
 mod memory;
 mod failure;
+mod http;
 mod full_disk;

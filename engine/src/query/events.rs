@@ -7,11 +7,13 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use storage::history::events::{self, Event, Gap, Question};
 use storage::log::{Filter, read};
 use storage::mapping::{Mapping, RouterId};
 use storage::row::{Change, Flags, Position, Row, SessionEvent, SessionRow};
 use storage::time::Micros;
+use utoipa::ToSchema;
 
 use super::sheet::{Cell, Sheet};
 use super::{Answered, QueryError, Range, Selector, folder};
@@ -60,6 +62,47 @@ impl HistoryRow {
             }
         }
     }
+}
+
+/// One thing that happened, as values for programs: the row of the sheet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryLine {
+    /// What history is ordered by: effective time of a change, beginning of a gap.
+    pub time: String,
+    /// added, altered, withdrawn ...; gap; or a session event.
+    pub event: String,
+    /// Ingress label; -1 = none.
+    pub in_label: Option<i64>,
+    /// Where the label comes from.
+    pub origin: Option<String>,
+    /// The FEC.
+    pub fec: Option<String>,
+    /// push, swap, pop, replicate or none.
+    pub operation: Option<String>,
+    /// Where packets go on: labels, @ next hop, * weight.
+    pub branches: Option<Vec<String>>,
+    /// How it is known: live, snapshot or swept.
+    pub basis: Option<String>,
+    /// It did not change before.
+    pub not_before: Option<String>,
+    /// The router's own time.
+    pub event_time: Option<String>,
+    /// Whose clock gave the event time.
+    pub time_source: Option<String>,
+    /// When the collector read it.
+    pub collection_time: Option<String>,
+    /// What is odd about it.
+    pub flags: Option<Vec<String>>,
+    /// generation/sequence/index.
+    pub position: Option<String>,
+    /// More, in words.
+    pub detail: Option<String>,
+}
+
+/// The rows as values for programs: the sheet's own, typed.
+pub fn history_lines(rows: &[HistoryRow]) -> Result<Vec<HistoryLine>, serde_json::Error> {
+    serde_json::from_value(history_sheet(rows).json())
 }
 
 /// A router's rows in an interval, oldest first.

@@ -11,6 +11,7 @@ use std::path::Path;
 use storage::history::network::{Network, RouterAsOf};
 use storage::history::{Standing, Unknown};
 use storage::mapping::{Key, Label, Mapping, RouterId};
+use storage::router::RouterState;
 use storage::time::Micros;
 
 use super::events::mapping_cells;
@@ -153,34 +154,40 @@ pub fn network(
 
 /// Every router of the network, by id.
 pub fn router_rows(network: &Network) -> Vec<RouterRow> {
-    network.routers().map(|(id, router)| router_row(id, router)).collect()
+    network.routers().map(|(_, router)| router_row(router)).collect()
 }
 
-fn router_row(id: RouterId, router: &RouterAsOf) -> RouterRow {
-    let state = &router.state;
-    let (status, since) = match (&state.session, &state.ended) {
-        (Some(_), _) if router.unwatched => (RouterStatus::Unwatched, state.last_evidence),
-        (Some(session), _) => (RouterStatus::Connected, Some(session.begun)),
-        (None, Some(ended)) => (RouterStatus::Disconnected, Some(ended.time)),
-        (None, None) => (RouterStatus::NeverSeen, None),
-    };
-    let session = state.session.as_ref().filter(|_| status == RouterStatus::Connected);
-    let answer = Answer::of(router.standing());
-    let entries = state.table.len();
-    let doubtful = state.table.unconfirmed_len() + state.key_gaps.len();
-    RouterRow {
-        router: id,
-        name: state.name.to_string(),
-        status,
-        since,
-        peer: session.map(|session| session.peer),
-        mode: session.map(|session| session.mode.name()),
-        generation: state.position.generation,
-        entries,
-        entries_unknown: if answer.is_known() { doubtful } else { entries },
-        complete: state.complete,
-        last_evidence: state.last_evidence,
-        answer,
+fn router_row(router: &RouterAsOf) -> RouterRow {
+    RouterRow::of(&router.state, router.standing(), router.unwatched)
+}
+
+impl RouterRow {
+    /// What a state says of its router. `unwatched`: the collector that had its session is gone.
+    pub fn of(state: &RouterState, standing: Standing, unwatched: bool) -> RouterRow {
+        let (status, since) = match (&state.session, &state.ended) {
+            (Some(_), _) if unwatched => (RouterStatus::Unwatched, state.last_evidence),
+            (Some(session), _) => (RouterStatus::Connected, Some(session.begun)),
+            (None, Some(ended)) => (RouterStatus::Disconnected, Some(ended.time)),
+            (None, None) => (RouterStatus::NeverSeen, None),
+        };
+        let session = state.session.as_ref().filter(|_| status == RouterStatus::Connected);
+        let answer = Answer::of(standing);
+        let entries = state.table.len();
+        let doubtful = state.table.unconfirmed_len() + state.key_gaps.len();
+        RouterRow {
+            router: state.router,
+            name: state.name.to_string(),
+            status,
+            since,
+            peer: session.map(|session| session.peer),
+            mode: session.map(|session| session.mode.name()),
+            generation: state.position.generation,
+            entries,
+            entries_unknown: if answer.is_known() { doubtful } else { entries },
+            complete: state.complete,
+            last_evidence: state.last_evidence,
+            answer,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::{Value, json};
 use storage::history::network::Network;
 use storage::history::walk::{self, Branch, Onward, Start, Step, Verdict, Walk};
 use storage::mapping::{Fec, Label, NextHop, RouterId};
@@ -17,6 +16,12 @@ use storage::time::Micros;
 
 use super::sheet::{Cell, Format, Sheet, pretty};
 use super::{Answered, QueryError, Selector, network, router_text};
+
+mod answer;
+
+pub use answer::{
+    BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PathAnswer, StepAnswer, TraceAnswer,
+};
 
 /// What becomes of a packet; the worse, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +163,10 @@ impl Traces {
 pub fn render_trace(report: &TraceReport, format: Format) -> String {
     match format {
         Format::Table => report.tree(),
-        Format::Json => pretty(&report.json()),
+        Format::Json => {
+            // Plain values with text keys: they are always JSON.
+            pretty(&serde_json::to_value(report.answer(Vec::new())).unwrap_or_default())
+        }
         Format::Csv => report.hops().render(Format::Csv),
     }
 }
@@ -233,60 +241,6 @@ impl TraceReport {
         }
     }
 
-    fn json(&self) -> Value {
-        let walk = &self.walk;
-        json!({
-            "head": self.head.to_string(),
-            "start": walk.start.to_string(),
-            "at": self.at.to_string(),
-            "entered": walk.entered.map(|fec| fec.to_string()),
-            "verdict": self.verdict.name(),
-            "paths_complete": self.paths_complete,
-            "paths": self.paths.iter().map(|path| self.path_json(path)).collect::<Vec<_>>(),
-            "steps": walk.steps.iter().map(|step| self.step_json(step)).collect::<Vec<_>>(),
-        })
-    }
-
-    fn path_json(&self, path: &TracePath) -> Value {
-        let hop = |hop: &TraceHop| {
-            json!({
-                "router": hop.router.to_string(),
-                "name": self.name(hop.router),
-                "labels": hop.labels.iter().map(|label| label.value()).collect::<Vec<_>>(),
-            })
-        };
-        json!({
-            "hops": path.hops.iter().map(hop).collect::<Vec<_>>(),
-            "verdict": path.verdict.name(),
-            "detail": path.detail,
-        })
-    }
-
-    fn step_json(&self, step: &Step) -> Value {
-        let branch = |branch: &Branch| {
-            let onward = match &branch.onward {
-                Onward::Step(index) => json!({ "step": index }),
-                Onward::End(verdict) => verdict_json(verdict),
-            };
-            json!({
-                "branch": branch.nhlfe.to_string(),
-                "labels": branch.stack.iter().map(|label| label.value()).collect::<Vec<_>>(),
-                "router": branch.router.map(|router| router.to_string()),
-                "onward": onward,
-            })
-        };
-        json!({
-            "router": step.router.to_string(),
-            "name": self.name(step.router),
-            "labels": step.stack.iter().map(|label| label.value()).collect::<Vec<_>>(),
-            "entry": step.met.as_ref().map(|met| met.key.to_string()),
-            "operation": step.met.as_ref().map(|met| met.mapping.operation.name()),
-            "active_since": step.met.as_ref().map(|met| met.active_since.to_string()),
-            "end": step.end.as_ref().map(verdict_json),
-            "branches": step.branches.iter().map(branch).collect::<Vec<_>>(),
-        })
-    }
-
     fn hops(&self) -> Sheet {
         let mut sheet =
             Sheet::new(&["path", "hop", "router", "name", "labels", "verdict", "detail"]);
@@ -334,12 +288,4 @@ fn branch_text(branch: &Branch) -> String {
 fn labels(stack: &[Label]) -> String {
     let labels: Vec<String> = stack.iter().map(ToString::to_string).collect();
     format!("[{}]", labels.join(" "))
-}
-
-fn verdict_json(verdict: &Verdict) -> Value {
-    json!({
-        "verdict": TraceVerdict::of(verdict).name(),
-        "router": verdict.here().to_string(),
-        "detail": verdict.to_string(),
-    })
 }

@@ -5,7 +5,10 @@
 //! Law:  nothing here reads a clock.
 //! Not:  RFC 3339 itself (`storage::time`).
 
+use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::Micros;
+
+use super::QueryError;
 
 /// Text that is neither an instant nor so long ago.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +32,16 @@ pub fn parse_when(text: &str, now: Micros) -> Result<Micros, WhenError> {
         return Ok(now.offset(-ago_us));
     }
     text.parse().map_err(|_| error())
+}
+
+/// Reads an instant that may be asked about. A router's clock may be ahead, and what it says then
+/// counts as of its own time: only beyond that lies the future, for which nobody can vouch.
+pub fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
+    let at = parse_when(text, now)?;
+    if at.since(now) > CLOCK_AHEAD_MAX_US {
+        return Err(QueryError::Future { at, now });
+    }
+    Ok(at)
 }
 
 /// Reads a length such as `10ms`, `5m` or `1h30m`, in microseconds; `None` for anything else.

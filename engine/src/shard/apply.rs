@@ -13,6 +13,7 @@ use storage::time::Micros;
 use super::Shard;
 use super::connection::{Connection, Damage, Phase, Session, Snapshot};
 use super::digest::Flow;
+use super::roster::Delay;
 use super::session::unit_mappings;
 use crate::io::Now;
 use crate::metrics::Metric;
@@ -210,6 +211,12 @@ impl Shard {
         self.counters.add(Metric::ClockBackwards, odd.backwards);
         self.counters.add(Metric::ClockFar, odd.far);
         self.counters.add(Metric::ReservedLabels, odd.reserved);
+        if let Some(last) = unit.mappings.last()
+            && basis == Basis::Live
+            && last.time_source == TimeSource::Router
+        {
+            Delay::note(&mut connection.delay, time.since(last.event_time));
+        }
         session.state.position = session.state.position.max(place);
         self.mappings_rejected(connection, session, unit, evidence, time, now)
     }

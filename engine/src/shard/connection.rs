@@ -16,6 +16,7 @@ use super::books::Books;
 use super::commit::AckPlace;
 use super::pressure::Pause;
 use super::reserve::Size;
+use super::roster::Delay;
 use super::storm::Coming;
 use super::stuck::Turn;
 use super::surge::Surge;
@@ -52,6 +53,10 @@ pub(crate) struct Connection {
     pub(crate) favours_wasted: u32,
     /// Not read because of what it holds (`pressure`).
     pub(crate) paused: Option<Pause>,
+    /// The longest time for which it was not read, of those that are over.
+    pub(crate) blocked_longest_us: u64,
+    /// How far its changes came behind their event times.
+    pub(crate) delay: Option<Delay>,
     /// A snapshot that is expected, and whether it is being read (`storm`).
     pub(crate) coming: Option<Coming>,
     /// Read a little although it is to wait (`stuck`).
@@ -169,6 +174,8 @@ impl Connection {
             units: 0,
             favours_wasted: 0,
             paused: None,
+            blocked_longest_us: 0,
+            delay: None,
             coming: None,
             turn: None,
             hungry: false,
@@ -194,6 +201,12 @@ impl Connection {
     /// Whether it is not to be read because other snapshots come before its own.
     pub(crate) fn waits_with_snapshot(&self) -> bool {
         self.coming.is_some_and(|coming| coming.is_waiting())
+    }
+
+    /// Since when it has not been read, for want of memory or of a turn.
+    pub(crate) fn unread_since_us(&self) -> Option<u64> {
+        let waits = self.coming.and_then(Coming::waits_since_us);
+        self.paused.map(|pause| pause.since_us()).into_iter().chain(waits).min()
     }
 
     /// When it was accepted, if it takes the place of older ones: bare connections of a source

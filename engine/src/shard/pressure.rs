@@ -85,6 +85,13 @@ pub(crate) struct Pause {
     since_us: u64,
 }
 
+impl Pause {
+    /// When it began.
+    pub(crate) fn since_us(&self) -> u64 {
+        self.since_us
+    }
+}
+
 impl Pressure {
     /// What the connections of this shard hold.
     pub(crate) fn held_bytes(&self) -> usize {
@@ -209,6 +216,9 @@ impl Shard {
         let waited_us = now.monotonic_us.saturating_sub(pause.since_us);
         self.pressure.longest_us = self.pressure.longest_us.max(waited_us);
         self.counters.observe(Histogram::ReceivePause, waited_us);
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.blocked_longest_us = connection.blocked_longest_us.max(waited_us);
+        }
     }
 
     /// A connection is gone: nobody waits for it.

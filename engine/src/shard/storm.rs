@@ -52,6 +52,14 @@ impl Coming {
     pub(crate) fn is_waiting(self) -> bool {
         matches!(self.stage, Stage::Waiting { .. })
     }
+
+    /// Since when nothing of it is read.
+    pub(crate) fn waits_since_us(self) -> Option<u64> {
+        match self.stage {
+            Stage::Admitted => None,
+            Stage::Waiting { since_us } => Some(since_us),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::verdict::Verdict;
 
@@ -23,7 +24,7 @@ pub(super) const BINS_MAX: usize = 6_000;
 pub(super) const STEPS_MAX: usize = 10_000;
 
 /// What came in so many milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Bin {
     /// Bytes read from sockets.
     pub received_bytes: u64,
@@ -45,7 +46,7 @@ impl Bin {
 }
 
 /// A counter, and by how much it moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Moved {
     /// As the kernel names it, behind the layer that it belongs to.
     pub counter: String,
@@ -54,7 +55,7 @@ pub struct Moved {
 }
 
 /// A counter that moved while a burst ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
     /// When it was seen, microseconds since 1970.
     pub time_us: i64,
@@ -65,7 +66,7 @@ pub struct Step {
 }
 
 /// A burst without its bins: what a list of bursts shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Head {
     /// Its name: when it began, microseconds since 1970.
     pub id: i64,
@@ -103,7 +104,7 @@ pub struct Head {
 }
 
 /// A burst in full.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Burst {
     /// What a list shows.
     #[serde(flatten)]

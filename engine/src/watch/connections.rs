@@ -6,9 +6,10 @@
 //! Not:  what they have to do with a burst (`verdict`).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One connection, as the kernel sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
     /// The router, where it has said which it is.
     pub router: Option<String>,

@@ -7,12 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 use storage::row::Cause;
+use utoipa::ToSchema;
 
 use super::burst::{Bin, Moved};
 use crate::metrics::{Counters, Metric, Publication};
 
 /// What one second was like.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Moment {
     /// When it ended, microseconds since 1970.
     pub time_us: i64,
@@ -39,7 +40,7 @@ pub struct Moment {
 }
 
 /// Counters of all shards together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Totals {
     /// Bytes read from sockets.
     pub received_bytes: u64,
@@ -143,7 +144,7 @@ impl Totals {
 }
 
 /// Memory, and received bytes that wait in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryUse {
     /// What the process may take.
     pub budget_bytes: u64,
@@ -166,7 +167,7 @@ pub struct MemoryUse {
 }
 
 /// Connections, sessions and routers, all shards together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sessions {
     /// Connections that are open.
     pub connections: u64,
@@ -187,7 +188,7 @@ pub struct Sessions {
 }
 
 /// What one shard does of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShardShare {
     /// Bytes read from sockets in this moment.
     pub received_bytes: u64,
@@ -208,7 +209,7 @@ pub struct ShardShare {
 }
 
 /// What the kernel said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Kernel {
     /// Counters that moved in this moment, sorted by name.
     pub moved: Vec<Moved>,

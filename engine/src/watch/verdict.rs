@@ -6,9 +6,10 @@
 //! Not:  gathering the evidence (`thread`, `connections`).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How a burst went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Nobody waited, nothing was sent twice.
@@ -20,7 +21,7 @@ pub enum Outcome {
 }
 
 /// Where it was tight, in the order in which a byte comes by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
     /// The network interface lost packets.
@@ -38,7 +39,7 @@ pub enum Layer {
 }
 
 /// What a burst came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
     /// How it went.
     pub outcome: Outcome,

@@ -162,16 +162,7 @@ impl RouterAsOf {
 
     /// Whether the router as a whole can be vouched for.
     pub fn standing(&self) -> Standing {
-        let state = &self.state;
-        if let Some(gap) = state.gap {
-            let cause = UnknownCause::RouterGap(gap.reason);
-            let since = (gap.reason != Reason::NotRetained).then_some(gap.start);
-            return Standing::Unknown(Unknown { cause, since });
-        }
-        if state.last_evidence.is_none() && state.table.is_empty() {
-            return Standing::Unknown(Unknown { cause: UnknownCause::NeverHeard, since: None });
-        }
-        Standing::Vouched
+        standing(&self.state)
     }
 
     /// Whether what the table says of this key can be vouched for: an entry, or that there is none.
@@ -217,6 +208,19 @@ impl RouterAsOf {
         entries.sort_unstable_by_key(|entry| entry.key);
         entries
     }
+}
+
+/// Whether a router of this state can be vouched for as a whole.
+pub fn standing(state: &RouterState) -> Standing {
+    if let Some(gap) = state.gap {
+        let cause = UnknownCause::RouterGap(gap.reason);
+        let since = (gap.reason != Reason::NotRetained).then_some(gap.start);
+        return Standing::Unknown(Unknown { cause, since });
+    }
+    if state.last_evidence.is_none() && state.table.is_empty() {
+        return Standing::Unknown(Unknown { cause: UnknownCause::NeverHeard, since: None });
+    }
+    Standing::Vouched
 }
 
 fn unconfirmed(entry: &EntryRef<'_>) -> Standing {

@@ -1,0 +1,182 @@
+//! Routers: who is connected, who is in a gap, who waits, who is late.
+//!
+//! In:   the roster of the shards; or the log, for an instant of the past.
+//! Out:  one entry per router, by id.
+//! Law:  of now, the shards answer from memory: a page that is open costs the disk nothing.
+//! Not:  what a router's table says (`past`).
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{ApiError, Fault};
+use crate::http::App;
+use crate::query::{self, Answer, RouterRow, instant};
+use crate::roster::{LiveSession, RosterLine};
+
+/// When.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RoutersQuestion {
+    /// The instant; now if it is left out. Only of now there is `live`.
+    at: Option<String>,
+}
+
+/// Every router.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RoutersAnswer {
+    /// The instant.
+    pub at: String,
+    /// By id.
+    pub routers: Vec<RouterEntry>,
+    /// What stands in the way of a whole answer.
+    pub warnings: Vec<String>,
+}
+
+/// One router.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RouterEntry {
+    /// Its id.
+    pub router: String,
+    /// Its name in the settings, or empty.
+    pub name: String,
+    /// connected, disconnected, unwatched or never-seen.
+    pub status: String,
+    /// Since when.
+    pub since: Option<String>,
+    /// Where its session comes from.
+    pub peer: Option<String>,
+    /// How its bytes are read.
+    pub mode: Option<String>,
+    /// How many sessions it has had.
+    pub generation: u32,
+    /// Entries of its table.
+    pub entries: u64,
+    /// Of these, how many nobody can vouch for.
+    pub entries_unknown: u64,
+    /// When its full table was known last.
+    pub complete: Option<String>,
+    /// Latest sign of life.
+    pub last_evidence: Option<String>,
+    /// Whether the collector vouches for it: known, or unknown because it is in a gap.
+    pub answer: String,
+    /// Since when it is in a gap.
+    pub unknown_since: Option<String>,
+    /// Why it is in a gap.
+    pub cause: Option<String>,
+    /// The shard that its table lives on.
+    pub shard: Option<u64>,
+    /// What the collector knows of its session beyond the log; of now only.
+    pub live: Option<RouterLive>,
+}
+
+/// A session that is under way.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RouterLive {
+    /// Bytes of it that were received and wait in memory.
+    pub waiting_bytes: u64,
+    /// For how long it has not been read now, for want of memory; 0 = it is read.
+    pub blocked_ms: u64,
+    /// The longest time for which it was not read.
+    pub blocked_longest_ms: u64,
+    /// Whether its snapshot waits until those of others have been read.
+    pub snapshot_waits: bool,
+    /// Deferral: how long after its event time its last change came; negative where the router's
+    /// clock is ahead of the collector's.
+    pub deferral_ms: Option<i64>,
+    /// The longest deferral of this session.
+    pub deferral_longest_ms: Option<i64>,
+    /// Frames and mappings of it that were rejected.
+    pub rejected: u64,
+}
+
+/// Every router, as it is now or as it was.
+#[utoipa::path(
+    get,
+    path = "/api/v1/routers",
+    params(RoutersQuestion),
+    responses(
+        (status = 200, description = "Every router, by id.", body = RoutersAnswer),
+        (status = "4XX", description = "The question is wrong.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
+    )
+)]
+pub(super) async fn routers(
+    State(app): State<App>,
+    question: Result<Query<RoutersQuestion>, QueryRejection>,
+) -> Result<Json<RoutersAnswer>, ApiError> {
+    let Query(question) = question?;
+    let now = (app.sources.wall)();
+    let answer = match question.at.as_deref() {
+        None | Some("now") => {
+            let roster = app.sources.roster.clone();
+            let ask =
+                move || roster.lines(now).map_err(|error| ApiError::failed(error.to_string()));
+            let lines = app.questions.ask(ask).await?;
+            let routers = lines.iter().map(RouterEntry::live).collect();
+            RoutersAnswer { at: now.to_string(), routers, warnings: Vec::new() }
+        }
+        Some(at) => {
+            let at = instant(at, now)?;
+            let data = app.sources.data.clone();
+            let ask = move || Ok(query::network(&data, at, None)?);
+            let network = app.questions.ask(ask).await?;
+            let rows = query::router_rows(&network.value);
+            let routers = rows.iter().map(RouterEntry::of).collect();
+            RoutersAnswer { at: at.to_string(), routers, warnings: network.warnings }
+        }
+    };
+    Ok(Json(answer))
+}
+
+impl RouterEntry {
+    fn of(row: &RouterRow) -> RouterEntry {
+        let (unknown_since, cause) = match &row.answer {
+            Answer::Known => (None, None),
+            Answer::Unknown { cause, since } => (*since, Some((*cause).to_owned())),
+        };
+        RouterEntry {
+            router: row.router.to_string(),
+            name: row.name.clone(),
+            status: row.status.name().to_owned(),
+            since: row.since.map(|time| time.to_string()),
+            peer: row.peer.map(|peer| peer.to_string()),
+            mode: row.mode.map(str::to_owned),
+            generation: row.generation,
+            entries: row.entries as u64,
+            entries_unknown: row.entries_unknown as u64,
+            complete: row.complete.map(|time| time.to_string()),
+            last_evidence: row.last_evidence.map(|time| time.to_string()),
+            answer: if row.answer.is_known() { "known" } else { "unknown" }.to_owned(),
+            unknown_since: unknown_since.map(|time| time.to_string()),
+            cause,
+            shard: None,
+            live: None,
+        }
+    }
+
+    fn live(line: &RosterLine) -> RouterEntry {
+        RouterEntry {
+            shard: line.shard.map(|shard| shard as u64),
+            live: line.live.as_ref().map(RouterLive::of),
+            ..RouterEntry::of(&line.row)
+        }
+    }
+}
+
+impl RouterLive {
+    fn of(live: &LiveSession) -> RouterLive {
+        RouterLive {
+            waiting_bytes: live.waiting_bytes,
+            blocked_ms: live.blocked_us / 1_000,
+            blocked_longest_ms: live.blocked_longest_us / 1_000,
+            snapshot_waits: live.snapshot_waits,
+            deferral_ms: live.delay_us.map(|us| us / 1_000),
+            deferral_longest_ms: live.delay_longest_us.map(|us| us / 1_000),
+            rejected: live.rejected,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Every path that is described is asked, and its answer held against the description.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::http::tests::ask;
+use crate::http::{HttpServer, Sources};
+use crate::metrics::Publication;
+use crate::query::sample;
+use crate::roster::Roster;
+use crate::watch::{
+    BIN_US, Bin, Burst, Head, Kernel, Layer, Moment, Moved, Outcome, ShardShare, Step, Verdict,
+    Watch,
+};
+
+fn sources(data: &Path) -> Sources {
+    let publication = Arc::new(Publication::new(1));
+    let (roster, wall) = (Roster::default(), || sample::NOW);
+    publication.set_driver("epoll", "asked for");
+    let watch = seen();
+    Sources { publication, watch, roster, data: data.to_owned(), wall }
+}
+
+fn serve(data: &Path) -> HttpServer {
+    HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources(data)).unwrap()
+}
+
+/// A second and a burst in which everything is there that may be there.
+fn seen() -> Watch {
+    let moved = || vec![Moved { counter: "TcpExt.PruneCalled".to_owned(), by: 3 }];
+    let shard = ShardShare { turned_us: Some(NOW_US), ..ShardShare::default() };
+    let pages = Some(7);
+    let kernel = Kernel { moved: moved(), tcp_pages: pages, tcp_pages_pressure: pages };
+    let watch = Watch::new();
+    for time_us in [NOW_US - 1_000_000, NOW_US] {
+        watch.tell(Moment {
+            time_us,
+            kernel: kernel.clone(),
+            shards: vec![shard],
+            burst: Some(BURST),
+            ..Moment::default()
+        });
+    }
+    let verdict = Verdict {
+        outcome: Outcome::Squeezed,
+        layer: Some(Layer::Digest),
+        reasons: vec!["decoding was behind".to_owned()],
+    };
+    let head = Head { id: BURST, moved: moved(), verdict: Some(verdict), ..Head::default() };
+    let step = Step { time_us: BURST, counter: "TcpExt.PruneCalled".to_owned(), by: 3 };
+    watch.tell_burst(Burst { head, bin_us: BIN_US, bins: vec![Bin::default()], steps: vec![step] });
+    watch
+}
+
+const NOW_US: i64 = sample::NOW.0;
+const BURST: i64 = NOW_US - 3_000_000;
+
+/// Status and JSON of an answer.
+fn json(server: &HttpServer, path: &str) -> (u16, Value) {
+    let answer = ask(server.address(), path);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{path}: {body}")))
+}
+
+/// What is asked of each path so that its answer is full.
+const QUESTIONS: &[(&str, &[&str])] = &[
+    ("/api/v1/now", &[""]),
+    ("/api/v1/moments", &["", "?since=-1s"]),
+    ("/api/v1/bursts", &[""]),
+    ("/api/v1/bursts/{id}", &[""]),
+    ("/api/v1/routers", &["", "?at=-10m", "?at=now"]),
+    (
+        "/api/v1/trace",
+        &[
+            "?router=pe1&fec=vrf:192.0.2.3,65000:2",
+            "?router=192.0.2.1&fec=vrf:192.0.2.3,65000:2&at=2026-11-22T04:10:00.100Z",
+            "?router=p4&fec=label:24&at=-25m",
+        ],
+    ),
+    (
+        "/api/v1/history",
+        &[
+            "?router=pe1",
+            "?router=p2&since=-2h&until=now&limit=3",
+            "?router=pe1&fec=ip:192.0.2.3/32",
+            "?router=p2&label=12",
+        ],
+    ),
+];
+
+#[test]
+fn every_answer_is_as_it_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let server = serve(folder.path());
+    let (status, description) = json(&server, "/api/v1/openapi.json");
+    assert_eq!(status, 200);
+    let paths = description["paths"].as_object().unwrap();
+    let described: Vec<&str> = paths.keys().map(String::as_str).collect();
+    let mut asked: Vec<&str> = QUESTIONS.iter().map(|(path, _)| *path).collect();
+    // It has no end: a test of its own reads it.
+    asked.push("/api/v1/events");
+    asked.sort_unstable();
+    assert_eq!(described, asked);
+    for (path, questions) in QUESTIONS {
+        let answers = &description["paths"][path]["get"]["responses"];
+        let schema = &answers["200"]["content"]["application/json"]["schema"];
+        let path = path.replace("{id}", &BURST.to_string());
+        for question in *questions {
+            let path = format!("{path}{question}");
+            let (status, answer) = json(&server, &path);
+            assert_eq!(status, 200, "{path}: {answer}");
+            check(&description, schema, &answer, &path);
+        }
+        let path = format!("{path}?no_such_name=1");
+        let (status, answer) = json(&server, &path);
+        assert_eq!(status, 400, "{path}: {answer}");
+        let schema = &answers["4XX"]["content"]["application/json"]["schema"];
+        check(&description, schema, &answer, &path);
+    }
+}
+
+/// Holds a value against a schema, as far as this description uses the language of schemas; a word
+/// that it does not know fails. What is not described must not be there.
+fn check(description: &Value, schema: &Value, value: &Value, place: &str) {
+    let known = [
+        "$ref",
+        "type",
+        "properties",
+        "required",
+        "items",
+        "oneOf",
+        "enum",
+        "description",
+        "format",
+        "minimum",
+        "allOf",
+        "additionalProperties",
+        "propertyNames",
+    ];
+    let words = schema.as_object().unwrap_or_else(|| panic!("{place}: no schema: {schema}"));
+    for word in words.keys() {
+        assert!(known.contains(&word.as_str()), "{place}: {word} in {schema}");
+    }
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = description.pointer(name.trim_start_matches('#')).unwrap();
+        return check(description, schema, value, place);
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        return check(description, &together(description, parts), value, place);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fits = |schema: &Value| fits(description, schema, value);
+        let choice = choices.iter().find(|schema| fits(schema));
+        let choice = choice.unwrap_or_else(|| panic!("{place}: {value} fits none of {schema}"));
+        return check(description, choice, value, place);
+    }
+    assert!(fits(description, schema, value), "{place}: {value} is not {schema}");
+    if let Some(values) = schema["enum"].as_array() {
+        assert!(values.contains(value), "{place}: {value} is not in {schema}");
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check(description, &schema["items"], item, &format!("{place}[]"));
+    }
+    let Some(fields) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(fields.contains_key(name.as_str().unwrap()), "{place}: {name} is missing");
+    }
+    for (name, value) in fields {
+        let place = format!("{place}.{name}");
+        let property = schema["properties"].get(name);
+        let property = property.unwrap_or_else(|| panic!("{place} is not described: {value}"));
+        assert!(
+            property["description"].is_string()
+                || property["$ref"].is_string()
+                || property["oneOf"].is_array(),
+            "{place} has no description"
+        );
+        check(description, property, value, &place);
+    }
+}
+
+/// One object of which all these schemas are true.
+fn together(description: &Value, parts: &[Value]) -> Value {
+    let (mut properties, mut required) = (serde_json::Map::new(), Vec::new());
+    for part in parts {
+        let named = part["$ref"].as_str().map(|name| name.trim_start_matches('#'));
+        let part = named.map_or(part, |name| description.pointer(name).unwrap());
+        properties.extend(part["properties"].as_object().unwrap().clone());
+        required.extend(part["required"].as_array().into_iter().flatten().cloned());
+    }
+    serde_json::json!({ "type": "object", "properties": properties, "required": required })
+}
+
+/// Whether a value is of the schema's type; of an object, whether it has what is required.
+fn fits(description: &Value, schema: &Value, value: &Value) -> bool {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = description.pointer(name.trim_start_matches('#')).unwrap();
+        return fits(description, schema, value);
+    }
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_it = |name: &Value| name == found || (name == "number" && found == "integer");
+    let of_type = match &schema["type"] {
+        Value::Array(names) => names.iter().any(is_it),
+        name => is_it(name),
+    };
+    let required = schema["required"].as_array().into_iter().flatten();
+    let mut names = required.filter_map(Value::as_str);
+    of_type && (!value.is_object() || names.all(|name| value.get(name).is_some()))
+}
+
+#[test]
+fn what_the_watch_sees_is_told_as_it_happens() {
+    let watch = seen();
+    let sources = Sources { watch: watch.clone(), ..sources(Path::new("/")) };
+    let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "HTTP/1.1 200 OK");
+    let kind = lines.find(|line| line.starts_with("content-type")).unwrap();
+    assert_eq!(kind, "content-type: text/event-stream");
+    // The head is sent when it listens: what is told from now on comes.
+    lines.find(String::is_empty).unwrap();
+    watch.tell(Moment { time_us: NOW_US + 1, ..Moment::default() });
+    let head = Head { id: 9, is_running: true, ..Head::default() };
+    watch.tell_burst(Burst { head, ..Burst::default() });
+    for (name, part) in
+        [("moment", format!("\"time_us\":{}", NOW_US + 1)), ("burst", "\"id\":9".into())]
+    {
+        assert!(lines.any(|line| line == format!("event: {name}")));
+        let data = lines.next().unwrap();
+        assert!(data.starts_with("data: {") && data.contains(&part), "{data}");
+    }
+}
+
+#[test]
+fn answers_are_those_of_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let server = serve(folder.path());
+    let (_, routers) = json(&server, "/api/v1/routers?at=-1m");
+    let p2 = &routers["routers"][1];
+    assert_eq!((&p2["name"], &p2["status"]), (&"p2".into(), &"disconnected".into()));
+    assert_eq!((&p2["answer"], &p2["cause"]), (&"unknown".into(), &"timed-out".into()));
+    assert_eq!(p2["unknown_since"], sample::LOST.to_string());
+
+    let (_, trace) = json(
+        &server,
+        "/api/v1/trace?router=pe1&fec=vrf:192.0.2.3,65000:2&at=2026-11-22T04:10:00.100Z",
+    );
+    assert_eq!(trace["verdict"], "broken");
+    let detail = trace["paths"][0]["detail"].as_str().unwrap();
+    assert_eq!(detail, "broken at 192.0.2.2: withdrawn at 2026-11-22T04:10:00.050000Z");
+
+    let (_, whole) = json(&server, "/api/v1/history?router=p2&since=-2h");
+    let (_, cut) = json(&server, "/api/v1/history?router=p2&since=-2h&limit=2");
+    let (rows, last) = (whole["rows"].as_array().unwrap(), cut["rows"].as_array().unwrap());
+    assert_eq!(last[..], rows[rows.len() - 2..]);
+    assert_eq!((&whole["cut"], &cut["cut"]), (&false.into(), &true.into()));
+}
+
+#[test]
+fn a_wrong_question_is_told_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let server = serve(folder.path());
+    for (path, status, words) in [
+        ("/api/v1/nothing", 404, "/api/v1/openapi.json"),
+        ("/api/v1/trace?router=pe1", 400, "missing field `fec`"),
+        ("/api/v1/trace?router=pe1&fec=pe3", 400, "write ip:10.0.0.3/32"),
+        ("/api/v1/trace?router=pe9&fec=label:1", 404, "known are pe1, p2, pe3, p4"),
+        ("/api/v1/trace?router=pe1&fec=label:1&at=2031-01-01T00:00:00Z", 400, "in the future"),
+        ("/api/v1/routers?at=yesterday", 400, "write now, -15m"),
+        ("/api/v1/history?router=pe1&limit=0", 400, "write 1 to 10000"),
+        ("/api/v1/history?router=pe1&since=-1m&until=-2m", 400, "before it begins"),
+        ("/api/v1/history?router=pe1&fec=label:1&label=1", 400, "not both"),
+    ] {
+        let (found, answer) = json(&server, path);
+        assert_eq!(found, status, "{path}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(words), "{path}: {answer}");
+    }
+    let nowhere = serve(Path::new("/"));
+    let (status, answer) = json(&nowhere, "/api/v1/trace?router=pe1&fec=label:1");
+    assert_eq!(status, 500);
+    assert!(answer["error"].as_str().unwrap().contains("is no data folder"), "{answer}");
+}
