@@ -25,6 +25,7 @@ mod restart_storm;
 mod trickle;
 mod rotation;
 mod generator;
+mod model;
 mod peers;
 
 use std::path::PathBuf;

@@ -84,6 +84,12 @@ fn what_is_sent_over_sockets_is_durable() {
 }
 
 #[test]
+fn every_change_of_a_failure_is_computed() {
+    let figures = small("model");
+    assert!(figures.len() == 1 && figures[0].1 > 0.0, "{figures:?}");
+}
+
+#[test]
 fn peers_that_are_installed_are_measured() {
     for (figure, program) in [
         ("peers/rsyslog/100", "/usr/sbin/rsyslogd"),

@@ -7,6 +7,7 @@ pub mod topology;
 pub mod model;
 pub mod state;
 pub mod paths;
+pub mod share;
 pub mod network;
 pub mod services;
 pub mod scenario;

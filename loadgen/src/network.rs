@@ -5,8 +5,9 @@
 //! Law:  labels are unique within a router and never change: liberal retention keeps them all.
 //! Not:  the entries of each service (`services`), when they change (`scenario`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -59,6 +60,10 @@ pub struct Network {
     modulus: u32,
     /// For each router its FEC index, if it is a provider edge.
     edge_of: Vec<Option<usize>>,
+    /// For each FEC the VPNs with a site at its edge, ascending.
+    vpns_of: Vec<Vec<usize>>,
+    /// For each FEC the circuits that end at its edge, ascending.
+    circuits_of: Vec<Vec<usize>>,
 }
 
 /// What a router installs in one go.
@@ -134,6 +139,18 @@ impl Network {
         for (fec_index, edge) in topology.edges.iter().enumerate() {
             edge_of[*edge] = Some(fec_index);
         }
+        let of_edges = |of_each: &mut dyn Iterator<Item = (usize, usize)>| {
+            let mut found = vec![Vec::new(); edges];
+            of_each.for_each(|(index, edge)| found[edge].push(index));
+            found
+        };
+        let sites = vpns.iter().enumerate().map(|(index, vpn)| (index, &vpn.sites));
+        let vpns_of = of_edges(
+            &mut sites.flat_map(|(index, sites)| sites.iter().map(move |site| (index, *site))),
+        );
+        let ends = circuits.iter().enumerate();
+        let circuits_of =
+            of_edges(&mut ends.flat_map(|(index, it)| it.ends.map(|end| (index, end))));
         Ok(Network {
             topology,
             services,
@@ -146,6 +163,8 @@ impl Network {
             spaces,
             modulus,
             edge_of,
+            vpns_of,
+            circuits_of,
         })
     }
 
@@ -221,10 +240,11 @@ impl Network {
     /// Circuits that end at this router, with which end it is.
     fn circuits_at(&self, router_index: usize) -> impl Iterator<Item = (usize, &Circuit, usize)> {
         let own = self.edge_of[router_index];
-        self.circuits
-            .iter()
-            .enumerate()
-            .filter_map(move |(index, circuit)| Some((index, circuit, circuit.end_at(own?)?)))
+        let indices = own.into_iter().flat_map(|own| &self.circuits_of[own]).copied();
+        indices.filter_map(move |index| {
+            let circuit = &self.circuits[index];
+            Some((index, circuit, circuit.end_at(own?)?))
+        })
     }
 
     /// The FEC index of a router that is a provider edge.
@@ -288,9 +308,25 @@ impl Network {
         entries
     }
 
+    /// The router's units whose entries may differ between two states, in a fixed order: quick, and
+    /// never without one that changes.
+    pub fn differing(&self, old: &State, new: &State, router_index: usize) -> Vec<Unit> {
+        let passing: BTreeSet<Unit> =
+            old.passing(router_index).chain(new.passing(router_index)).collect();
+        // What tunnels and announced prefixes do to a FEC is not seen in its paths.
+        let by_paths = self.tunnels.is_empty() && Arc::ptr_eq(&old.announced, &new.announced);
+        let moved = by_paths.then(|| old.paths.moved(&new.paths, &self.topology, router_index));
+        let may_differ = |unit: &Unit| match (unit, &moved) {
+            (Unit::Fec(fec), Some(moved)) => moved.may_differ(*fec),
+            _ => true,
+        };
+        let units = self.units(router_index).chain(passing).filter(may_differ);
+        units.filter(|unit| self.differs(old, new, router_index, *unit)).collect()
+    }
+
     /// Whether the unit's entries at this router may differ between two states: quick, and never
     /// wrong about a unit that changes.
-    pub fn differs(&self, old: &State, new: &State, router_index: usize, unit: Unit) -> bool {
+    fn differs(&self, old: &State, new: &State, router_index: usize, unit: Unit) -> bool {
         match unit {
             Unit::Fec(fec) => transport::differs(self, old, new, router_index, fec),
             Unit::Vpn(vpn) => l3vpn::differs(self, old, new, router_index, vpn),
@@ -332,8 +368,8 @@ impl Network {
     /// VPNs that have a site at this router.
     pub fn vpns_at(&self, router_index: usize) -> impl Iterator<Item = (usize, &Vpn)> {
         let own = self.edge_of[router_index];
-        let has = move |vpn: &Vpn| own.is_some_and(|own| vpn.sites.binary_search(&own).is_ok());
-        self.vpns.iter().enumerate().filter(move |(_, vpn)| has(vpn))
+        let indices = own.into_iter().flat_map(|own| &self.vpns_of[own]).copied();
+        indices.map(|index| (index, &self.vpns[index]))
     }
 
     /// VPNs that have a site at this router and another at that FEC's edge.
@@ -375,8 +411,6 @@ fn prime_from(start: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use storage::mapping::{Ingress, Key, NextHop, Origin};
 
     use super::*;

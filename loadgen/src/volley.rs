@@ -19,6 +19,9 @@ use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use storage::mapping::RouterId;
 use storage::time::Micros;
 
@@ -31,8 +34,13 @@ pub use outcome::{Lateness, Outcome};
 const BATCH: usize = 64;
 /// Events taken at once.
 const EVENTS: usize = 1_024;
-/// Longest wait for an event: the deadline and lines that are stuck are looked at as often.
+/// Longest wait for an event, and how long it takes to look at every line once whether it is stuck.
 const LOOK_EVERY_US: i64 = 20_000;
+/// A shorter wait for the next shot is not slept: to fall asleep and to be woken takes as long, and
+/// a virtual CPU that sleeps may be given to others for a millisecond.
+const NAP_US_MIN: i64 = 60;
+/// What events of the alarm carry, where those of lines carry their places.
+const ALARM: u64 = u64::MAX;
 
 /// What all lines have in common.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +86,8 @@ pub struct Volley {
     settings: VolleySettings,
     clock: Clock,
     epoll: OwnedFd,
+    /// Ends a wait to the microsecond: the wait for events itself counts whole milliseconds.
+    alarm: OwnedFd,
     lines: Vec<Line>,
     /// Lines that have a crumb to write, in turn.
     turn: VecDeque<u32>,
@@ -85,7 +95,10 @@ pub struct Volley {
     blocked: usize,
     outcome: Outcome,
     events: Vec<Event>,
+    /// When lines were last looked at, and which is the next: a part of them at a time, so that
+    /// thousands hold no shot up.
     looked: Micros,
+    look_next: usize,
 }
 
 impl Volley {
@@ -97,16 +110,23 @@ impl Volley {
         clock: Clock,
         speakers: impl IntoIterator<Item = Speaker>,
     ) -> io::Result<Volley> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        // Edges: an alarm that has gone off need not be read before it is set anew.
+        let wanted = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &alarm, EventData::new_u64(ALARM), wanted)?;
         Ok(Volley {
             settings,
             clock,
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            epoll,
+            alarm,
             lines: speakers.into_iter().map(Line::new).collect(),
             turn: VecDeque::new(),
             blocked: 0,
             outcome: Outcome::default(),
             events: Vec::with_capacity(EVENTS),
             looked: clock.now(),
+            look_next: 0,
         })
     }
 
@@ -156,7 +176,10 @@ impl Volley {
             let busy = !self.turn.is_empty() || shots.get(next).is_some_and(due);
             let wait_us = match shots.get(next) {
                 _ if busy => 0,
-                Some(shot) => shot.due.since(now).clamp(0, LOOK_EVERY_US),
+                Some(shot) => match shot.due.since(now) {
+                    ..NAP_US_MIN => 0,
+                    wait_us => wait_us.min(LOOK_EVERY_US),
+                },
                 None if self.is_quiet() => break,
                 None => LOOK_EVERY_US,
             };
@@ -272,12 +295,12 @@ impl Volley {
     }
 
     fn serve(&mut self, wait_us: i64, pool: &[Frame]) {
-        let wait = Timespec { tv_sec: 0, tv_nsec: wait_us.clamp(0, LOOK_EVERY_US) * 1_000 };
+        let wait = self.wait(wait_us);
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         // Only a signal interrupts the wait; the caller waits again.
         let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&wait));
-        for event in &events {
+        for event in events.iter().filter(|event| event.data.u64() != ALARM) {
             let place = event.data.u64() as usize;
             let flags = event.flags;
             if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP) {
@@ -303,13 +326,32 @@ impl Volley {
         self.give_up_the_stuck();
     }
 
+    /// How long to wait for events at most; the alarm ends it when it is due.
+    fn wait(&self, wait_us: i64) -> Timespec {
+        let span = |micros: i64| Timespec { tv_sec: 0, tv_nsec: micros * 1_000 };
+        let wait_us = wait_us.clamp(0, LOOK_EVERY_US);
+        if wait_us == 0 {
+            return span(0);
+        }
+        let once = Itimerspec { it_interval: span(0), it_value: span(wait_us) };
+        match timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once) {
+            Ok(_) => span(LOOK_EVERY_US),
+            Err(_) => span(wait_us),
+        }
+    }
+
+    /// Looks at the next lines: at all of them within `LOOK_EVERY_US`.
     fn give_up_the_stuck(&mut self) {
         let now = self.clock.now();
-        if now.since(self.looked) < LOOK_EVERY_US {
+        let elapsed_us = now.since(self.looked).clamp(0, LOOK_EVERY_US) as usize;
+        let count = self.lines.len() * elapsed_us / LOOK_EVERY_US as usize;
+        if count == 0 {
             return;
         }
         self.looked = now;
-        for place in 0..self.lines.len() {
+        for _ in 0..count {
+            let place = self.look_next;
+            self.look_next = (place + 1) % self.lines.len();
             let stuck_us = self.lines[place].stuck_us(now);
             self.outcome.stuck_us_max = self.outcome.stuck_us_max.max(stuck_us);
             if u128::from(stuck_us) >= self.settings.give_up.as_micros() {

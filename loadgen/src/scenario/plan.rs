@@ -403,15 +403,16 @@ impl Planner<'_> {
     }
 }
 
-/// Entries that follow paths which differ.
+/// Entries that follow paths which differ; of many FECs a part stands for all.
 fn changes_between(network: &Network, before: &Paths, after: &Paths) -> usize {
     let topology = &network.topology;
     let of_router = |router_index: usize| -> usize {
+        let moved = before.moved(after, topology, router_index);
         let changed = |fec: &usize| {
-            let old = before.next_links(topology, *fec, router_index);
-            !old.eq(after.next_links(topology, *fec, router_index))
+            let old = || before.next_links(topology, *fec, router_index);
+            moved.may_differ(*fec) && !old().eq(after.next_links(topology, *fec, router_index))
         };
-        let fecs = (0..network.fec_count()).filter(changed);
+        let fecs = before.fecs_weighed().filter(changed);
         fecs.map(|fec| 2 + network.shared_vpns(router_index, fec).count()).sum()
     };
     (0..topology.routers.len()).map(of_router).sum()

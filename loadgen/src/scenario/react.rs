@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::network::{Network, Unit};
+use crate::share::share_out;
 use crate::state::State;
 
 // How a router comes to know and to act, in microseconds.
@@ -62,7 +63,7 @@ pub struct Transition<'a> {
     pub network: &'a Network,
     /// For a router the state that its table is in before: not the same for all, where some were
     /// away.
-    pub before: &'a dyn Fn(usize) -> &'a State,
+    pub before: &'a (dyn Fn(usize) -> &'a State + Sync),
     /// What every router comes to.
     pub after: &'a State,
     /// Routers that see it with their own eyes.
@@ -83,22 +84,13 @@ impl Transition<'_> {
             .iter()
             .map(|seen| (chance.random_range(DETECTION_US), topology.hops_from(*seen, carries)))
             .collect();
+        let mut differing = self.differing();
         let mut reactions = Reactions::new();
         for router_index in 0..topology.routers.len() {
             let per_hop_us = chance.random_range(FLOODING_PER_HOP_US);
             let spf_us = chance.random_range(SPF_US);
             let install_us = INSTALL_US_MIN * INSTALL_SPREAD.powf(chance.random());
-            let concerned = self.only.is_none_or(|only| only.contains(&router_index));
-            if !concerned || self.after.down.routers.contains(&router_index) {
-                continue;
-            }
-            let before = (self.before)(router_index);
-            let differs =
-                |unit: &Unit| self.network.differs(before, self.after, router_index, *unit);
-            let passing: BTreeSet<Unit> =
-                before.passing(router_index).chain(self.after.passing(router_index)).collect();
-            let units = self.network.units(router_index).chain(passing);
-            let mut units: Vec<Unit> = units.filter(differs).collect();
+            let mut units = std::mem::take(&mut differing[router_index]);
             if units.is_empty() {
                 continue;
             }
@@ -113,5 +105,19 @@ impl Transition<'_> {
             reactions.insert(router_index, reaction);
         }
         reactions
+    }
+    /// For each router what it has to change; nothing depends on chance yet, so every core helps.
+    fn differing(&self) -> Vec<Vec<Unit>> {
+        let Transition { network, before, after, only, .. } = *self;
+        let of_router = |router_index: usize| {
+            let concerned = only.is_none_or(|only| only.contains(&router_index));
+            if !concerned || after.down.routers.contains(&router_index) {
+                return Vec::new();
+            }
+            let mut units = network.differing(before(router_index), after, router_index);
+            units.shrink_to_fit();
+            units
+        };
+        share_out(network.topology.routers.len(), of_router)
     }
 }

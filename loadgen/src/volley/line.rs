@@ -224,13 +224,14 @@ impl Line {
     /// One write of the first frames that are queued, headers with their sequences between them.
     fn write_once(&mut self, limit_bytes: usize, pool: &[Frame]) -> std::io::Result<usize> {
         let Some(stream) = self.stream.as_mut() else { return Err(ErrorKind::NotConnected.into()) };
-        let mut headers = [[0; HEADER_BYTES]; FRAMES_AT_ONCE];
+        let next = self.queue.iter().take(FRAMES_AT_ONCE);
+        let number = |queued: &Queued| numbered(&pool[queued.frame as usize], queued.sequence);
+        let headers: SmallVec<[[u8; HEADER_BYTES]; FRAMES_AT_ONCE]> = next.map(number).collect();
         let mut left = limit_bytes.min(WRITE_BYTES_MAX);
         let mut skip = self.written;
         let mut slices: SmallVec<[IoSlice<'_>; 2 * FRAMES_AT_ONCE]> = SmallVec::new();
-        for (queued, header) in self.queue.iter().zip(&mut headers) {
+        for (queued, header) in self.queue.iter().zip(&headers) {
             let frame = &pool[queued.frame as usize];
-            *header = numbered(frame, queued.sequence);
             let head = header.get(skip..).unwrap_or(&[]);
             let body = &frame.bytes[HEADER_BYTES.max(skip)..];
             skip = 0;
