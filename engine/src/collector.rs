@@ -232,7 +232,8 @@ impl Collector {
         let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), Arc::clone(&publication))
             .map_err(StartError::resource("the keeper's thread"))?;
         let watch = Watch::new();
-        let watcher = Watcher::start(watch.clone(), clock, Arc::clone(&publication))
+        let publication_of_watch = Arc::clone(&publication);
+        let watcher = Watcher::start(watch.clone(), &settings.data, clock, publication_of_watch)
             .map_err(StartError::resource("the watch's thread"))?;
         let collector = Collector {
             listen: listeners.address,

@@ -17,6 +17,7 @@ use storage::time::Micros;
 use crate::query::{
     self, Answer, Answered, Format, QueryError, Range, Selector, instant, parse_when,
 };
+use crate::watch::{Burst, Outcome};
 
 mod doctor;
 
@@ -38,6 +39,7 @@ Examples:
   stormdrain table --data /var/lib/stormdrain --router pe1 --at -15m
   stormdrain trace --data /var/lib/stormdrain --router pe1 --fec ip:10.0.0.3/32
   stormdrain history --data /var/lib/stormdrain --router pe1 --label 24 --since -2h
+  stormdrain bursts --data /var/lib/stormdrain --since -24h
   stormdrain verify --data /var/lib/stormdrain
   stormdrain doctor --routers 5000
 
@@ -160,6 +162,39 @@ Example: stormdrain ledger --data D --since -24h --by hour")]
         /// One line per what.
         #[arg(long, value_enum, default_value_t)]
         by: query::LedgerBy,
+    },
+    /// Bursts: when mappings came in heaps, how fast, what it did to the host, and where.
+    #[command(after_help = "\
+A verdict is clean, squeezed (routers waited; nothing was lost) or lost (sessions broke or entries
+were refused: there are gaps), with the layer that was tight: nic, softnet, socket, drain, digest
+or disk. Exit code 1 when a burst was lost.
+
+Example: stormdrain bursts --data D --since -24h")]
+    Bursts {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// The interval.
+        #[command(flatten)]
+        range: Between,
+    },
+    /// The burst microscope: what came every few milliseconds, and what the kernel said then.
+    #[command(after_help = "\
+changes are counted when their bytes were read; mappings and bytes when they were committed;
+received_bytes, digested and surge_bytes as they were seen while a burst ran. Bins in which nothing
+happened are left out.
+
+Example: stormdrain bins --data D --since -15m --until -14m --every 10ms")]
+    Bins {
+        /// Where to read, and how to write.
+        #[command(flatten)]
+        place: Place,
+        /// The interval.
+        #[command(flatten)]
+        range: Between,
+        /// Width of a bin.
+        #[arg(long, value_name = "LENGTH", default_value = "10ms")]
+        every: String,
     },
     /// Re-derives every checksum, count and order of the log. Exit code 1 on any fault.
     #[command(after_help = "Example: stormdrain verify --data D --format json")]
@@ -350,6 +385,8 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
             difference(place, first, second, router.as_deref())
         }
         Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
+        Command::Bursts { place, range } => bursts(place, range.range(now)?),
+        Command::Bins { place, range, every } => bins(place, range.range(now)?, every),
         Command::Verify { place } => verify(place),
     }
 }
@@ -427,6 +464,22 @@ fn ledger(place: &Place, range: Range, by: query::LedgerBy) -> Result<AnswerText
     let text = books.render(place.format);
     warnings.extend(books.imbalances);
     Ok((text, code, warnings))
+}
+
+fn bursts(place: &Place, range: Range) -> Result<AnswerText, QueryError> {
+    let Answered { value: bursts, warnings } = query::bursts(&place.data, range)?;
+    let lost = |burst: &Burst| {
+        burst.head.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Lost)
+    };
+    let code = if bursts.iter().any(lost) { EXIT_NO } else { EXIT_DONE };
+    Ok((query::bursts_sheet(&bursts).render(place.format), code, warnings))
+}
+
+fn bins(place: &Place, range: Range, every: &str) -> Result<AnswerText, QueryError> {
+    let width_us = query::parse_length_us(every).filter(|width_us| *width_us > 0);
+    let width_us = width_us.ok_or_else(|| QueryError::Width { text: every.to_owned() })?;
+    let bins = query::bins(&place.data, range, width_us)?;
+    Ok((query::bins_sheet(&bins.value).render(place.format), EXIT_DONE, bins.warnings))
 }
 
 fn verify(place: &Place) -> Result<AnswerText, QueryError> {

@@ -148,7 +148,7 @@ impl Publication {
         self.memory.get()
     }
 
-    /// Adds to what the keeper counts.
+    /// Adds to what the keeper and the watch count.
     pub fn keep(&self, kept: Kept, count: u64) {
         self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
     }

@@ -18,10 +18,14 @@ mod sheet;
 mod network;
 mod events;
 mod books;
+mod bins;
+mod bursts;
 mod paths;
 mod difference;
 
+pub use bins::{BinRow, bins, bins_sheet};
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
+pub use bursts::{burst, bursts, bursts_sheet};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
 pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet};
 pub use network::{
@@ -112,6 +116,18 @@ pub enum QueryError {
         /// Its end.
         until: Micros,
     },
+    /// More bins than anybody reads.
+    #[error("more than {max} bins: give --since and --until close together, or a wider --every")]
+    Bins {
+        /// The most that are answered.
+        max: i64,
+    },
+    /// A width that is none.
+    #[error("width `{text}`: write --every 10ms, 1s, 5m (units us, ms, s, m, h, d, w), above 0")]
+    Width {
+        /// What was asked for.
+        text: String,
+    },
     /// An instant that nobody can have heard of.
     #[error(
         "{at} is in the future (it is {now} here): nobody can vouch for that; write now, or -15m"
@@ -155,6 +171,7 @@ impl QueryError {
     pub fn is_usage(&self) -> bool {
         match self {
             QueryError::When(_) | QueryError::Interval { .. } | QueryError::Future { .. } => true,
+            QueryError::Bins { .. } | QueryError::Width { .. } => true,
             QueryError::RouterUnknown { .. } => true,
             QueryError::NoFolder { .. } | QueryError::Log(_) => false,
         }

@@ -12,13 +12,16 @@ use tokio::sync::broadcast;
 
 mod burst;
 mod connections;
+mod keep;
 mod moment;
+mod record;
 mod thread;
 mod verdict;
 
 pub use burst::{BIN_US, Bin, Burst, Detector, Head, Level, Moved, Step, Turn};
 pub use connections::Connection;
 pub use moment::{Kernel, MemoryUse, Moment, Sessions, ShardShare, Totals};
+pub use record::Reader;
 pub(crate) use thread::Watcher;
 pub use verdict::{Layer, Outcome, Verdict};
 
@@ -120,6 +123,14 @@ impl Watch {
         drop(moments);
         // Nobody has to listen.
         let _ = self.seen.news.send(News::Moment(moment));
+    }
+
+    /// Bursts that were seen before the start, oldest first.
+    pub(super) fn restore(&self, bursts: Vec<Burst>) {
+        let mut kept = locked(&self.seen.bursts);
+        for burst in bursts.into_iter().rev() {
+            kept.push_front(Arc::new(burst));
+        }
     }
 
     /// A burst runs, or has ended.

@@ -26,8 +26,10 @@ mod recover;
 pub mod state;
 mod verify;
 mod lock;
+mod kernel;
 
 pub use builder::BlockBuilder;
+pub use kernel::{kernel_block, kernel_files, read_kernel, settle_kernel};
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
 pub(crate) use ordered::{PlanRead, Told, read_plan};
@@ -84,9 +86,14 @@ pub struct Corruption {
     pub found: String,
 }
 
-/// Where a shard's rows of one collection hour go: `DATA/log/2026-11-22T04/shard-0.log`.
+/// Where a shard's rows of one collection hour go: `DATA/log/2026-11-22T04/shard-0.log`. Those of
+/// `KERNEL_SHARD` go to `kernel.log` beside it.
 pub fn log_path(data: &Path, hour: Hour, shard: u16) -> PathBuf {
-    data.join(layout::LOG_FOLDER).join(hour.to_string()).join(format!("shard-{shard}.log"))
+    let folder = data.join(layout::LOG_FOLDER).join(hour.to_string());
+    match shard {
+        layout::KERNEL_SHARD => folder.join(layout::KERNEL_FILE),
+        shard => folder.join(format!("shard-{shard}.log")),
+    }
 }
 
 /// One log file of a data folder.
@@ -112,7 +119,8 @@ pub fn log_files(data: &Path) -> Result<Vec<LogFile>, LogError> {
         let Ok(hour) = hour_name.parse::<Hour>() else { continue };
         for (name, path) in entries(&hour_path)? {
             let number = name.strip_prefix("shard-").and_then(|rest| rest.strip_suffix(".log"));
-            if let Some(shard) = number.and_then(|number| number.parse().ok()) {
+            let number = number.and_then(|number| number.parse().ok());
+            if let Some(shard) = number.filter(|shard| *shard != layout::KERNEL_SHARD) {
                 let metadata = path.metadata().map_err(LogError::io("measure", &path))?;
                 files.push(LogFile { hour, shard, path, length: metadata.len() });
             }

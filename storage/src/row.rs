@@ -438,14 +438,15 @@ pub struct LedgerRow {
     pub rejected: Vec<(Cause, u64, u64)>,
 }
 
-/// One counter of the kernel at one moment.
+/// One counter of the kernel, or something of a burst, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRow {
     /// When it was read.
     pub time: Micros,
-    /// Name as the kernel writes it, such as `TcpExt.PruneCalled`.
+    /// Name as the kernel writes it, such as `TcpExt.PruneCalled`; names of bursts are in
+    /// docs/STORAGE-FORMAT.md.
     pub counter: Box<str>,
-    /// Value since boot.
+    /// By how much it moved since it was read before; of other names, what the page says.
     pub value: u64,
 }
 

@@ -7,6 +7,7 @@ pub mod tree;
 pub mod counters;
 pub mod layers;
 pub mod sample;
+pub mod sockets;
 pub mod mounts;
 pub mod memory;
 pub mod host;

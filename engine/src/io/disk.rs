@@ -107,6 +107,22 @@ impl Drop for Disk {
     }
 }
 
+/// Appends on the caller's own thread, for what no shard waits for.
+#[derive(Debug)]
+pub(crate) struct Appender(Writer);
+
+impl Appender {
+    /// For the files of this shard, or of the kernel.
+    pub(crate) fn new(data: &Path, shard: u16) -> Appender {
+        Appender(Writer::new(data, shard))
+    }
+
+    /// Appends to the file of this hour; durable when it returns. What failed leaves nothing.
+    pub(crate) fn append(&mut self, hour: Hour, bytes: &[u8]) -> io::Result<()> {
+        self.0.commit(hour, bytes).map(drop)
+    }
+}
+
 /// Appends and syncs before it returns: for what must be durable before anything else is.
 pub fn append_now(data: &Path, shard: u16, hour: Hour, bytes: &[u8]) -> io::Result<()> {
     Writer::new(data, shard).commit(hour, bytes).map(drop)

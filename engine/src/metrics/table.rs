@@ -219,7 +219,7 @@ pub const HISTOGRAMS: &[HistogramEntry] = &[
     },
 ];
 
-/// What the keeper counts: one value for the process.
+/// What the keeper and the watch count: one value for the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Kept {
@@ -231,10 +231,14 @@ pub enum Kept {
     Bytes,
     /// Rounds that failed.
     Failures,
+    /// Rows of the kernel written.
+    KernelRows,
+    /// Rows of the kernel that found no place.
+    KernelRowsDropped,
 }
 
 /// Name and meaning of each; the index is its discriminant.
-pub const KEPT: [(&str, &str); 4] = [
+pub const KEPT: [(&str, &str); 6] = [
     (
         "stormdrain_state_rounds_total",
         "Times that finished hours of the log were turned into states.",
@@ -244,6 +248,14 @@ pub const KEPT: [(&str, &str); 4] = [
     (
         "stormdrain_state_failures_total",
         "Times that states could not be written; until they can, a restart reads more of the log.",
+    ),
+    (
+        "stormdrain_kernel_rows_total",
+        "Rows written of what the kernel counts and of bursts: what `stormdrain bursts` reads.",
+    ),
+    (
+        "stormdrain_kernel_rows_dropped_total",
+        "Such rows that were not written, because the disk refused for too long.",
     ),
 ];
 

@@ -8,12 +8,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use storage::log::{BlockBuilder, DataLock, lock, log_path};
+use storage::log::layout::KERNEL_SHARD;
+use storage::log::{BlockBuilder, DataLock, kernel_block, lock, log_path};
 use storage::mapping::{
     Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin, TimeSource,
 };
 use storage::router::RouterState;
-use storage::row::{Basis, InputMode, LedgerRow, Reason, SessionEvent};
+use storage::row::{Basis, InputMode, KernelRow, LedgerRow, Reason, SessionEvent};
 use storage::table::{Applied, Arrival};
 use storage::time::{MICROS_PER_SECOND, Micros};
 
@@ -74,11 +75,42 @@ pub(crate) fn write(data: &Path) -> DataLock {
     for shard in &mut shards {
         shard.write(data);
     }
+    write_burst(data);
     lock(data).unwrap()
 }
 
 pub(crate) const CUSTOMER: &str = "vrf:192.0.2.3,65000:2";
 pub(crate) const LOOPBACK: &str = "ip:192.0.2.3/32";
+
+/// Somebody pours 400 mappings into the hole: what the watch would have kept of it.
+fn write_burst(data: &Path) {
+    let (start, end) = (FAILURE.offset(40_000), FAILURE.offset(70_000));
+    let rows = [
+        (FAILURE, "stall.io.some_us", 1_000),
+        (start, "burst.begin", 0),
+        (start, "bin.received_bytes", 30_000),
+        (start, "bin.surge_bytes", 30_000),
+        (start.offset(10_000), "bin.received_bytes", 10_000),
+        (start.offset(10_000), "bin.mappings", 150),
+        (start.offset(10_000), "bin.surge_bytes", 25_000),
+        (start.offset(20_000), "bin.mappings", 250),
+        (start.offset(15_000), "TcpExt.PruneCalled", 3),
+        (start.offset(15_000), "socket.drops", 2),
+        (end, "burst.routers", 2),
+        (end, "burst.gaps", 0),
+        (end, "burst.blocked_longest_ms", 0),
+        (end, "burst.because sockets of the collector dropped 2 segments", 0),
+        (end, "burst.squeezed.socket", 0),
+        (end, "burst.end", 30_000),
+    ];
+    let row = |(time, counter, value): (Micros, &str, u64)| KernelRow {
+        time,
+        counter: counter.into(),
+        value,
+    };
+    let block = kernel_block(&rows.map(row));
+    std::fs::write(log_path(data, START.hour(), KERNEL_SHARD), block).unwrap();
+}
 
 /// `24/144@10.0.0.2`, as `Nhlfe` shows it.
 fn branch(text: &str) -> Nhlfe {

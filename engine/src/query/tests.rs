@@ -170,3 +170,52 @@ fn what_is_unaccounted_for_is_found() {
     let found = imbalances(LedgerRow { confirmed: 0, changes: 1, ..honest }, 7);
     assert!(found[0].ends_with("2 changes in the ledger, 1 change rows in the log"), "{found:?}");
 }
+
+#[test]
+fn a_burst_is_found_by_its_name_and_by_any_interval_that_it_touches() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let start = sample::FAILURE.offset(40_000);
+    let found = |since, until| bursts(folder.path(), Range { since, until }).unwrap().value;
+    let [burst_of_all] = found(Micros::MIN, Micros::MAX).try_into().unwrap();
+    let head = &burst_of_all.head;
+    assert_eq!((head.received_bytes, head.mappings, head.peak_mappings), (40_000, 400, 250));
+    assert_eq!((burst_of_all.bins.len(), burst_of_all.steps.len()), (3, 2));
+    // An interval inside of it, and none beside it: its rows belong together all the same.
+    assert_eq!(
+        found(start.offset(12_000), start.offset(13_000)),
+        std::slice::from_ref(&burst_of_all)
+    );
+    assert_eq!(found(Micros::MIN, start.offset(-1)), []);
+    assert_eq!(found(start.offset(30_001), Micros::MAX), []);
+    assert_eq!(burst(folder.path(), start.0).unwrap().value, Some(burst_of_all));
+    assert_eq!(burst(folder.path(), start.0 + 1).unwrap().value, None);
+}
+
+#[test]
+fn sums_do_not_depend_on_the_split_into_bins() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let range = Range { since: sample::START, until: sample::NOW };
+    let sums = |every_us: i64| {
+        let bins = bins(folder.path(), range, every_us).unwrap().value;
+        let sum = |of: &dyn Fn(&BinRow) -> u64| bins.iter().map(of).sum::<u64>();
+        let prunes = |bin: &BinRow| {
+            let of = |moved: &&crate::watch::Moved| moved.counter == "TcpExt.PruneCalled";
+            bin.moved.iter().find(of).map_or(0, |moved| moved.by)
+        };
+        [
+            sum(&|bin| bin.changes),
+            sum(&|bin| bin.mappings),
+            sum(&|bin| bin.bytes),
+            sum(&|bin| bin.received_bytes),
+            sum(&|bin| bin.digested),
+            sum(&prunes),
+        ]
+    };
+    let books = ledger(folder.path(), range, LedgerBy::Router).unwrap().value.total;
+    let expected = [11, books.mappings_framed, books.bytes_read, 40_000, 400, 3];
+    for every_us in [10_000, 1_000_000, 77_777, 3_600_000_000] {
+        assert_eq!(sums(every_us), expected, "{every_us} us");
+    }
+}

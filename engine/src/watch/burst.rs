@@ -38,8 +38,8 @@ impl Bin {
     /// Both together: amounts add up, a level is the higher of the two.
     pub(super) fn and(self, other: Bin) -> Bin {
         Bin {
-            received_bytes: self.received_bytes + other.received_bytes,
-            mappings: self.mappings + other.mappings,
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+            mappings: self.mappings.saturating_add(other.mappings),
             surge_bytes: self.surge_bytes.max(other.surge_bytes),
         }
     }
@@ -118,13 +118,61 @@ pub struct Burst {
 }
 
 impl Burst {
+    /// Counts a bin of 10 ms, so many of them after the start.
+    pub(super) fn count(&mut self, place: u64, bin: Bin) {
+        let head = &mut self.head;
+        if bin.received_bytes > head.peak_bytes {
+            head.peak_bytes = bin.received_bytes;
+            head.peak_us = head.start_us.saturating_add_unsigned(place * BIN_US);
+        }
+        head.peak_mappings = head.peak_mappings.max(bin.mappings);
+        head.surge_high_bytes = head.surge_high_bytes.max(bin.surge_bytes);
+        head.received_bytes = head.received_bytes.saturating_add(bin.received_bytes);
+        head.mappings = head.mappings.saturating_add(bin.mappings);
+        let slot = |bin_us: u64| usize::try_from(place / (bin_us / BIN_US)).unwrap_or(usize::MAX);
+        while slot(self.bin_us) >= BINS_MAX {
+            self.widen();
+        }
+        let slot = slot(self.bin_us);
+        if self.bins.len() <= slot {
+            self.bins.resize(slot + 1, Bin::default());
+        }
+        self.bins[slot] = self.bins[slot].and(bin);
+    }
+
+    /// Merges bins two by two.
+    fn widen(&mut self) {
+        let sum = |bins: &[Bin]| bins.iter().fold(Bin::default(), |sum, bin| sum.and(*bin));
+        self.bins = self.bins.chunks(2).map(sum).collect();
+        self.bin_us *= 2;
+    }
+
+    /// Ends the burst; what trickled in after the end is not of it.
+    pub(super) fn end_at(&mut self, end_us: i64) {
+        let head = &mut self.head;
+        head.end_us = end_us;
+        head.is_running = false;
+        let lasted_us = u64::try_from(end_us.saturating_sub(head.start_us)).unwrap_or(0);
+        while lasted_us.div_ceil(self.bin_us) > BINS_MAX as u64 {
+            self.widen();
+        }
+        let bins = lasted_us.div_ceil(self.bin_us) as usize;
+        let after = self.bins.iter().skip(bins);
+        let after = after.fold(Bin::default(), |sum, bin| sum.and(*bin));
+        self.bins.resize(bins, Bin::default());
+        let head = &mut self.head;
+        head.received_bytes = head.received_bytes.saturating_sub(after.received_bytes);
+        head.mappings = head.mappings.saturating_sub(after.mappings);
+    }
+
     /// Notes what moved in the kernel up to this time.
     pub(super) fn note(&mut self, time_us: i64, moved: &[Moved]) {
         let known = std::mem::take(&mut self.head.moved);
         let mut sums: BTreeMap<String, u64> =
             known.into_iter().map(|moved| (moved.counter, moved.by)).collect();
         for Moved { counter, by } in moved {
-            *sums.entry(counter.clone()).or_default() += by;
+            let sum = sums.entry(counter.clone()).or_default();
+            *sum = sum.saturating_add(*by);
             if self.steps.len() < STEPS_MAX {
                 self.steps.push(Step { time_us, counter: counter.clone(), by: *by });
             }

@@ -6,6 +6,7 @@
 //! Not:  what is a burst (`burst`), or a moment (`moment`).
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tuning::sample::Sample;
 use tuning::tree::Tree;
 
 use super::burst::{BIN_US, Bin, Burst, Detector, Level, Moved, Turn};
+use super::keep::Log;
 use super::moment::Maker;
 use super::{Kernel, Watch};
 use crate::io::Now;
@@ -40,13 +42,15 @@ impl Watcher {
     /// Starts the thread.
     pub(crate) fn start(
         watch: Watch,
+        data: &Path,
         clock: Clock,
         publication: Arc<Publication>,
     ) -> io::Result<Watcher> {
         let (stop, stopped) = bounded(0);
+        let log = Log::start(data, clock.now(), watch.clone(), Arc::clone(&publication))?;
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            Work::new(watch, clock, publication).run(&stopped);
+            Work::new(watch, log, clock, publication).run(&stopped);
         })?;
         Ok(Watcher { stop: Some(stop), thread: Some(thread) })
     }
@@ -64,6 +68,7 @@ impl Drop for Watcher {
 
 struct Work {
     watch: Watch,
+    log: Log,
     clock: Clock,
     publication: Arc<Publication>,
     tree: Tree,
@@ -79,13 +84,14 @@ struct Work {
 }
 
 impl Work {
-    fn new(watch: Watch, clock: Clock, publication: Arc<Publication>) -> Work {
+    fn new(watch: Watch, log: Log, clock: Clock, publication: Arc<Publication>) -> Work {
         let now = clock.now();
         let tree = Tree::host();
         Work {
             maker: Maker::new(&publication, now.monotonic_us),
             sample: Sample::read(&tree),
             watch,
+            log,
             clock,
             publication,
             tree,
@@ -126,10 +132,13 @@ impl Work {
         });
         match self.detector.look(now, level) {
             Some(Turn::Began) => {
+                if let Some(burst) = self.detector.running() {
+                    self.log.begin(&burst.head);
+                }
                 self.ask_kernel(now);
                 self.tell_running();
             }
-            Some(Turn::Ended(burst)) => self.ended(*burst, now),
+            Some(Turn::Ended(burst, bins)) => self.ended(*burst, &bins),
             None if self.sample_due_us <= now.monotonic_us => self.ask_kernel(now),
             None => {}
         }
@@ -156,13 +165,13 @@ impl Work {
     /// Asks the kernel, and notes what moved.
     fn ask_kernel(&mut self, now: Now) {
         let sample = Sample::read(&self.tree);
-        let moved = sample.moved_since(&self.sample);
-        let moved: Vec<Moved> =
-            moved.into_iter().map(|(counter, by)| Moved { counter, by }).collect();
+        let moved = moved_since(&sample, &self.sample);
         self.sample = sample;
-        self.detector.note(now, &moved);
+        let time_us = self.detector.note(now, &moved);
+        let in_burst = self.detector.running().is_some();
+        self.log.moved(time_us, &moved, in_burst);
         self.moved.extend(moved);
-        let rest_us = if self.detector.running().is_some() { BURST_SAMPLE_US } else { MOMENT_US };
+        let rest_us = if in_burst { BURST_SAMPLE_US } else { MOMENT_US };
         self.sample_due_us = now.monotonic_us + rest_us;
     }
 
@@ -176,6 +185,11 @@ impl Work {
         moment.burst = self.detector.running().map(|burst| burst.head.id);
         self.watch.tell(moment);
         self.tell_running();
+        let bins = self.detector.fresh();
+        if let Some(burst) = self.detector.running() {
+            self.log.bins(burst.head.start_us, &bins);
+        }
+        self.log.flush(now);
         // Whole seconds, unless one was missed.
         self.moment_due_us = (self.moment_due_us + MOMENT_US).max(now.monotonic_us + BIN_US);
     }
@@ -186,20 +200,30 @@ impl Work {
         }
     }
 
-    fn ended(&mut self, mut burst: Burst, now: Now) {
-        let before = self.moved.len();
-        self.ask_kernel(now);
-        let end_us = burst.head.end_us;
-        burst.note(end_us, &self.moved[before..]);
+    fn ended(&mut self, mut burst: Burst, bins: &[(u64, Bin)]) {
+        let sample = Sample::read(&self.tree);
+        let moved = moved_since(&sample, &self.sample);
+        self.sample = sample;
+        burst.note(burst.head.end_us, &moved);
+        self.log.bins(burst.head.start_us, bins);
+        self.log.moved(burst.head.end_us, &moved, true);
+        self.log.end(&burst.head);
+        self.moved.extend(moved);
         self.watch.tell_burst(burst);
     }
 
     /// The last words: what still runs is over.
     fn finish(mut self, now: Now) {
-        if let Some(burst) = self.detector.finish() {
-            self.ended(burst, now);
+        if let Some(Turn::Ended(burst, bins)) = self.detector.finish() {
+            self.ended(*burst, &bins);
         }
+        self.log.finish(now);
     }
+}
+
+fn moved_since(sample: &Sample, earlier: &Sample) -> Vec<Moved> {
+    let moved = sample.moved_since(earlier).into_iter();
+    moved.map(|(counter, by)| Moved { counter, by }).collect()
 }
 
 /// Each counter once.
@@ -211,6 +235,9 @@ fn summed(moved: Vec<Moved>) -> Vec<Moved> {
 
 #[cfg(test)]
 mod tests {
+    use storage::log::read_kernel;
+
+    use super::super::Reader;
     use super::*;
     use crate::metrics::Counters;
 
@@ -219,7 +246,10 @@ mod tests {
         let publication = Arc::new(Publication::new(1));
         let watch = Watch::new();
         let clock = Clock::start();
-        let mut work = Work::new(watch.clone(), clock, Arc::clone(&publication));
+        let data = tempfile::tempdir().unwrap();
+        let log = Log::start(data.path(), clock.now(), Watch::new(), Arc::clone(&publication));
+        let log = log.unwrap();
+        let mut work = Work::new(watch.clone(), log, clock, Arc::clone(&publication));
         let mut counters = Counters::default();
         let wall = clock.now().wall;
         let at = |bin: u64| Now {
@@ -244,14 +274,22 @@ mod tests {
         assert_eq!(moments.iter().map(|moment| moment.gained.mappings).sum::<u64>(), 100_000);
         assert!(moments.iter().any(|moment| moment.burst == Some(burst.head.id)));
         assert_eq!(moments.iter().map(|moment| moment.peak.mappings).max(), Some(2_000));
+        // And so does whoever reads the log.
+        work.finish(at(400));
+        let mut reader = Reader::default();
+        let (since, until) = (wall.offset(-1_000_000), wall.offset(10_000_000));
+        read_kernel(data.path(), since, until, &mut |row| reader.take(&row)).unwrap();
+        assert_eq!(reader.finish(), [Burst::clone(&burst)]);
     }
 
     #[test]
     fn the_thread_ends_when_it_is_told() {
         let watch = Watch::new();
         let publication = Arc::new(Publication::new(1));
-        let watcher =
-            Watcher::start(watch.clone(), Clock::start(), Arc::clone(&publication)).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let started =
+            Watcher::start(watch.clone(), data.path(), Clock::start(), Arc::clone(&publication));
+        let watcher = started.unwrap();
         drop(watcher);
         assert_eq!(Arc::strong_count(&publication), 1, "the thread has let go");
     }

@@ -20,6 +20,20 @@ pub enum Outcome {
     Lost,
 }
 
+impl Outcome {
+    /// Every outcome, the worst last.
+    pub const ALL: [Outcome; 3] = [Outcome::Clean, Outcome::Squeezed, Outcome::Lost];
+
+    /// The word of every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Clean => "clean",
+            Outcome::Squeezed => "squeezed",
+            Outcome::Lost => "lost",
+        }
+    }
+}
+
 /// Where it was tight, in the order in which a byte comes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -36,6 +50,24 @@ pub enum Layer {
     Digest,
     /// The log waited for the disk.
     Disk,
+}
+
+impl Layer {
+    /// Every layer.
+    pub const ALL: [Layer; 6] =
+        [Layer::Nic, Layer::Softnet, Layer::Socket, Layer::Drain, Layer::Digest, Layer::Disk];
+
+    /// The word of every output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layer::Nic => "nic",
+            Layer::Softnet => "softnet",
+            Layer::Socket => "socket",
+            Layer::Drain => "drain",
+            Layer::Digest => "digest",
+            Layer::Disk => "disk",
+        }
+    }
 }
 
 /// What a burst came to.

@@ -10,6 +10,10 @@ use crate::time::Micros;
 
 /// Folder of the log below the data folder.
 pub const LOG_FOLDER: &str = "log";
+/// File of kernel rows in an hour's folder.
+pub const KERNEL_FILE: &str = "kernel.log";
+/// In the place of a shard in its blocks: no shard has that number.
+pub const KERNEL_SHARD: u16 = 65535;
 /// Lock file of the data folder.
 pub const LOCK_FILE: &str = "lock";
 /// Folder of the states below the data folder.

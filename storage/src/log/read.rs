@@ -1,7 +1,8 @@
 //! Reads the rows of a data folder, whether or not a collector is writing to it.
 //!
 //! In:   a data folder and a filter.
-//! Out:  rows, file by file (hour, then shard), within a file block by block as they were written.
+//! Out:  rows, file by file (hour, then shard; then those of the kernel), within a file block by
+//!       block as they were written.
 //! Law:  a torn end ends its file silently; damage in the middle is passed over and reported.
 //! Not:  the order of one router's rows over several files (`ordered`).
 
@@ -13,7 +14,7 @@ use super::decode::decode;
 use super::layout::Header;
 use super::scan::{Piece, Scan};
 use super::varint::Malformed;
-use super::{Corruption, LogError, LogFile, log_files};
+use super::{Corruption, LogError, LogFile, kernel_files, log_files};
 use crate::mapping::RouterId;
 use crate::row::Row;
 use crate::time::Micros;
@@ -141,6 +142,11 @@ pub fn read(
     let mut report = ReadReport::default();
     for file in log_files(data)? {
         read_file(&file, filter, &mut report, on_row)?;
+    }
+    if filter.kernel && filter.wants_unnamed() {
+        for file in kernel_files(data)? {
+            read_file(&file, filter, &mut report, on_row)?;
+        }
     }
     Ok(report)
 }

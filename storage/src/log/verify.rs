@@ -14,7 +14,7 @@ use super::layout::Header;
 use super::read::{Filter, read};
 use super::scan::{Piece, Scan};
 use super::state::is_cut;
-use super::{LogError, LogFile, log_files};
+use super::{LogError, LogFile, kernel_files, log_files};
 use crate::mapping::RouterId;
 use crate::row::{LedgerRow, Position, Reason, Row, SessionEvent, SessionRow};
 
@@ -87,7 +87,8 @@ pub fn verify(data: &Path) -> Result<VerifyReport, LogError> {
     let mut report = VerifyReport::default();
     let mut spans: BTreeMap<RouterId, Vec<Span>> = BTreeMap::new();
     let mut books = Books::default();
-    for file in log_files(data)? {
+    let files = log_files(data)?.into_iter().chain(kernel_files(data)?);
+    for file in files {
         report.files += 1;
         verify_file(&file, &mut report, &mut spans, &mut books)?;
     }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::{BIN_US, BINS_MAX, Bin, Burst, Head, Moved};
+use super::{BIN_US, Bin, Burst, Head, Moved};
 use crate::io::Now;
 
 /// Bins that are judged together: 100 ms.
@@ -55,8 +55,8 @@ pub struct Level {
 pub enum Turn {
     /// A burst began.
     Began,
-    /// A burst is over.
-    Ended(Box<Burst>),
+    /// A burst is over; with it the bins that nobody has asked for yet.
+    Ended(Box<Burst>, Vec<(u64, Bin)>),
 }
 
 /// What is ordinary, per bin.
@@ -99,8 +99,8 @@ struct Running {
     /// 10 ms bins since the start, the quiet ones at the end included.
     bins: u64,
     quiet: u32,
-    /// 10 ms bins of the last bin of the burst that are in it already.
-    filled: u64,
+    /// Bins that nobody has asked for yet, with their places.
+    fresh: Vec<(u64, Bin)>,
     gaps_before: u64,
     spoke_before: u64,
     start_monotonic_us: u64,
@@ -146,18 +146,26 @@ impl Detector {
         self.running.as_ref().map(|running| &running.burst)
     }
 
-    /// Notes what moved in the kernel, if a burst runs.
-    pub fn note(&mut self, now: Now, moved: &[Moved]) {
-        if let Some(running) = &mut self.running {
-            let elapsed_us = now.monotonic_us.saturating_sub(running.start_monotonic_us);
-            let time_us = running.burst.head.start_us.saturating_add_unsigned(elapsed_us);
-            running.burst.note(time_us, moved);
-        }
+    /// Notes what moved in the kernel, if a burst runs. Returns the time by the clock of the burst:
+    /// the wall clock may be set meanwhile.
+    pub fn note(&mut self, now: Now, moved: &[Moved]) -> i64 {
+        let Some(running) = &mut self.running else { return now.wall.0 };
+        let elapsed_us = now.monotonic_us.saturating_sub(running.start_monotonic_us);
+        let time_us = running.burst.head.start_us.saturating_add_unsigned(elapsed_us);
+        running.burst.note(time_us, moved);
+        time_us
+    }
+
+    /// The bins of the burst that runs, with their places, since this was asked last.
+    pub fn fresh(&mut self) -> Vec<(u64, Bin)> {
+        self.running.as_mut().map(|running| std::mem::take(&mut running.fresh)).unwrap_or_default()
     }
 
     /// Ends what runs: the collector stops.
-    pub fn finish(&mut self) -> Option<Burst> {
-        self.running.take().map(Running::ended)
+    pub fn finish(&mut self) -> Option<Turn> {
+        let mut running = self.running.take()?;
+        let fresh = std::mem::take(&mut running.fresh);
+        Some(Turn::Ended(Box::new(running.ended()), fresh))
     }
 
     /// One more bin, which ended at `end_us` of the monotonic clock.
@@ -194,12 +202,13 @@ impl Detector {
                 if running.quiet < QUIET_BINS {
                     return None;
                 }
-                let running = self.running.take()?;
+                let mut running = self.running.take()?;
+                let fresh = std::mem::take(&mut running.fresh);
                 // What was learnt from the burst holds only where the load stays.
                 if !running.before.is_exceeded(window, QUIET_TIMES, 2) {
                     self.ordinary = running.before;
                 }
-                Some(Turn::Ended(Box::new(running.ended())))
+                Some(Turn::Ended(Box::new(running.ended()), fresh))
             }
         }
     }
@@ -221,7 +230,7 @@ impl Detector {
             before: self.ordinary,
             bins: 0,
             quiet: 0,
-            filled: 0,
+            fresh: Vec::new(),
             gaps_before: before.gaps,
             spoke_before: 0,
             start_monotonic_us,
@@ -242,57 +251,18 @@ impl Running {
     }
 
     fn push(&mut self, bin: Bin) {
-        let head = &mut self.burst.head;
-        if bin.received_bytes > head.peak_bytes {
-            head.peak_bytes = bin.received_bytes;
-            let since_us = self.bins * BIN_US;
-            head.peak_us = head.start_us.saturating_add_unsigned(since_us);
-        }
-        head.peak_mappings = head.peak_mappings.max(bin.mappings);
-        head.surge_high_bytes = head.surge_high_bytes.max(bin.surge_bytes);
-        head.received_bytes += bin.received_bytes;
-        head.mappings += bin.mappings;
+        self.burst.count(self.bins, bin);
+        self.fresh.push((self.bins, bin));
         self.bins += 1;
+        let head = &mut self.burst.head;
         head.end_us = head.start_us.saturating_add_unsigned(self.bins * BIN_US);
-        let per_bin = self.burst.bin_us / BIN_US;
-        match self.burst.bins.last_mut().filter(|_| self.filled < per_bin) {
-            Some(last) => {
-                *last = last.and(bin);
-                self.filled += 1;
-            }
-            None => {
-                self.burst.bins.push(bin);
-                self.filled = 1;
-            }
-        }
-        if self.burst.bins.len() > BINS_MAX {
-            self.widen();
-        }
-    }
-
-    /// Merges bins two by two.
-    fn widen(&mut self) {
-        let bins = &self.burst.bins;
-        let per_bin = self.burst.bin_us / BIN_US;
-        self.filled += if bins.len().is_multiple_of(2) { per_bin } else { 0 };
-        let merged =
-            bins.chunks(2).map(|pair| pair.iter().fold(Bin::default(), |sum, bin| sum.and(*bin)));
-        self.burst.bins = merged.collect();
-        self.burst.bin_us *= 2;
     }
 
     /// The burst without the quiet at its end.
     fn ended(mut self) -> Burst {
-        let burst = &mut self.burst;
         let lasted = self.bins.saturating_sub(u64::from(self.quiet)).max(1);
-        burst.head.end_us = burst.head.start_us.saturating_add_unsigned(lasted * BIN_US);
-        burst.head.is_running = false;
-        let bins = lasted.div_ceil(burst.bin_us / BIN_US);
-        let quiet = burst.bins.drain((bins as usize).min(burst.bins.len())..);
-        let quiet = quiet.fold(Bin::default(), |sum, bin| sum.and(bin));
-        // What trickled in after the end is not of the burst.
-        burst.head.received_bytes -= quiet.received_bytes;
-        burst.head.mappings -= quiet.mappings;
+        let end_us = self.burst.head.start_us.saturating_add_unsigned(lasted * BIN_US);
+        self.burst.end_at(end_us);
         self.burst
     }
 }

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::super::layout::LOG_FOLDER;
-use super::super::{LogError, LogFile, entries, log_files};
+use super::super::layout::{KERNEL_FILE, LOG_FOLDER};
+use super::super::{LogError, LogFile, entries, kernel_files, log_files};
 use super::chain::{Chain, States, state_files};
 use super::directory::FileEntry;
 use crate::time::Hour;
@@ -78,7 +78,12 @@ fn fitting(data: &Path, bytes: u64, files: &[LogFile]) -> Result<Option<Hour>, L
     for (_, path) in state_files(data)?.into_values() {
         sum = sum.saturating_add(path.metadata().map_or(0, |metadata| metadata.len()));
     }
+    let mut kernel = kernel_files(data)?;
     let does_not_fit = |file: &&LogFile| {
+        // What the kernel said in that hour and since goes with it.
+        while let Some(of_kernel) = kernel.pop_if(|of_kernel| of_kernel.hour >= file.hour) {
+            sum = sum.saturating_add(of_kernel.length);
+        }
         sum = sum.saturating_add(file.length);
         sum > bytes
     };
@@ -119,7 +124,7 @@ pub(super) fn sweep(data: &Path) -> Result<(), LogError> {
             continue;
         }
         for (name, path) in entries(&folder)? {
-            if name.starts_with("shard-") && name.ends_with(".log") {
+            if name == KERNEL_FILE || name.starts_with("shard-") && name.ends_with(".log") {
                 std::fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
             }
         }

@@ -7,6 +7,7 @@
 
 use storage::time::Micros;
 
+use super::super::BINS_MAX;
 use super::*;
 
 /// Feeds rates to a detector at times that it chooses.
@@ -15,6 +16,7 @@ struct Feed {
     level: Level,
     monotonic_us: u64,
     ended: Vec<Burst>,
+    fresh: Vec<(u64, Bin)>,
     began: usize,
 }
 
@@ -26,6 +28,7 @@ impl Feed {
             level: Level::default(),
             monotonic_us,
             ended: Vec::new(),
+            fresh: Vec::new(),
             began: 0,
         };
         feed.look();
@@ -40,7 +43,10 @@ impl Feed {
     fn look(&mut self) {
         match self.detector.look(self.now(), self.level) {
             Some(Turn::Began) => self.began += 1,
-            Some(Turn::Ended(burst)) => self.ended.push(*burst),
+            Some(Turn::Ended(burst, fresh)) => {
+                self.fresh.extend(fresh);
+                self.ended.push(*burst);
+            }
             None => {}
         }
     }
@@ -83,6 +89,10 @@ fn a_burst_holds_what_came_from_its_first_byte_to_its_last() {
     assert!(!head.is_running);
     let sum = burst.bins.iter().fold(Bin::default(), |sum, bin| sum.and(*bin));
     assert_eq!((sum.received_bytes, sum.mappings), (head.received_bytes, head.mappings));
+    // Whoever keeps it gets the same bins, each once.
+    let places: Vec<u64> = feed.fresh.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, (0..places.len() as u64).collect::<Vec<u64>>());
+    assert_eq!(feed.fresh.iter().map(|(_, bin)| bin.mappings).sum::<u64>(), head.mappings);
 }
 
 #[test]
@@ -172,7 +182,8 @@ fn what_runs_can_be_seen_and_a_stop_ends_it() {
     feed.detector.note(feed.now(), &moved);
     let running = feed.detector.running().unwrap().head.clone();
     assert!(running.is_running && running.mappings >= 38_000, "{running:?}");
-    let burst = feed.detector.finish().unwrap();
+    let Some(Turn::Ended(burst, fresh)) = feed.detector.finish() else { panic!("no burst") };
+    assert_eq!(fresh.iter().map(|(_, bin)| bin.mappings).sum::<u64>(), running.mappings);
     assert_eq!(burst.head.moved, [Moved { counter: "TcpExt.PruneCalled".to_owned(), by: 6 }]);
     assert_eq!((burst.steps.len(), burst.steps[0].by), (2, 3));
     assert!(!burst.head.is_running && feed.detector.running().is_none());

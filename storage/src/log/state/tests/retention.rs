@@ -5,7 +5,9 @@ use super::*;
 use crate::history::events::{Event, Question, Selector, events};
 use crate::history::network::{Network, RouterAsOf};
 use crate::history::{Standing, UnknownCause};
-use crate::row::Reason;
+use crate::log::layout::KERNEL_SHARD;
+use crate::log::{LogFile, kernel_block, kernel_files, log_files, log_path};
+use crate::row::{KernelRow, Reason};
 use crate::time::{Hour, MICROS_PER_HOUR};
 
 /// Two collectors that live through the same: one keeps everything, one what it is told to keep.
@@ -33,8 +35,18 @@ impl Twins {
                     _ => rig.quiet_hour(),
                 }
             }
+            self.keep_kernel();
             self.round();
         }
+    }
+
+    /// What the kernel said lies beside the rows of the hour and goes with them.
+    fn keep_kernel(&self) {
+        let time = self.some.time;
+        let path = log_path(self.some.data(), time.hour(), KERNEL_SHARD);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let row = KernelRow { time, counter: "TcpExt.PruneCalled".into(), value: 1 };
+        std::fs::write(path, kernel_block(&[row])).unwrap();
     }
 
     fn round(&mut self) {
@@ -126,8 +138,9 @@ fn bytes_are_kept_to_their_bound_and_the_open_hour_stays() {
     let bytes = 60_000;
     let mut twins = Twins::new(Retain { before: Hour(0), hours: 0, bytes });
     twins.hours(24 * 8);
+    let (data, length) = (twins.some.data(), |file: &LogFile| file.length);
     let sum: u64 =
-        crate::log::log_files(twins.some.data()).unwrap().iter().map(|it| it.length).sum();
+        log_files(data).unwrap().iter().chain(&kernel_files(data).unwrap()).map(length).sum();
     assert!(sum <= bytes, "{sum} bytes of log");
     assert_eq!(essences(&twins.some.open().0), essences(&twins.all.states));
     // So little that not even one hour fits: states are hurried, what is in none of them stays.
