@@ -23,6 +23,8 @@ mod doctor;
 
 pub use doctor::{DoctorArguments, doctor};
 
+use crate::top::TopArguments;
+
 /// The collector of MPLS label mappings that stays calm when the network reconverges.
 #[derive(Debug, Parser)]
 #[command(name = "stormdrain", version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -42,6 +44,7 @@ Examples:
   stormdrain bursts --data /var/lib/stormdrain --since -24h
   stormdrain verify --data /var/lib/stormdrain
   stormdrain doctor --routers 5000
+  stormdrain top
 
 Times are RFC 3339, now, or -15m (units us ms s m h d w). A router is its id or its name.
 A FEC is ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, or
@@ -212,6 +215,14 @@ Examples:
   stormdrain doctor --config /etc/stormdrain.toml
   stormdrain doctor --routers 5000 --mappings 10000 --fix-script > mend.sh")]
     Doctor(DoctorArguments),
+    /// A running collector, live on the terminal: state, rates, memory, routers, bursts.
+    #[command(after_help = "\
+Keys: q ends, tab and 1 to 3 change the part, arrows move and sort, ? tells the rest.
+With --once, or where the output is no terminal, one page of text; its exit code is 1 while the
+collector is squeezed, has just lost something, or is not well.
+
+Example: stormdrain top --http 127.0.0.1:30311")]
+    Top(TopArguments),
 }
 
 /// Where to read, and how to write.
@@ -368,9 +379,11 @@ type AnswerText = (String, u8, Vec<String>);
 
 fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError> {
     match command {
-        // `main` runs the collector and reads its settings for the doctor; asked here, there is
-        // nothing to answer.
-        Command::Run(_) | Command::Doctor(_) => Ok((String::new(), EXIT_USAGE, Vec::new())),
+        // `main` runs the collector, reads its settings for the doctor, and knows the terminal;
+        // asked here, there is nothing to answer.
+        Command::Run(_) | Command::Doctor(_) | Command::Top(_) => {
+            Ok((String::new(), EXIT_USAGE, Vec::new()))
+        }
         Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
         Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {

@@ -193,6 +193,17 @@ pub(crate) mod tests {
         answer
     }
 
+    /// A collector that has not begun.
+    pub(crate) fn quiet_sources() -> Sources {
+        Sources {
+            publication: Arc::new(Publication::new(1)),
+            watch: Watch::new(),
+            roster: Roster::default(),
+            data: "/".into(),
+            wall: || NOW,
+        }
+    }
+
     #[test]
     fn pages_are_served_until_the_server_is_stopped() {
         let publication = Arc::new(Publication::new(1));

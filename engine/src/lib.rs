@@ -14,6 +14,7 @@ pub mod roster;
 pub mod http;
 pub mod collector;
 pub mod query;
+pub mod top;
 pub mod command;
 #[cfg(test)]
 mod pages;

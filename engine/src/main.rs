@@ -16,6 +16,7 @@ use engine::io::clock::Clock;
 use engine::io::listener;
 use engine::policy::Policy;
 use engine::settings::{LogFormat, SettingError, Settings};
+use engine::top::{Screen, top};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use storage::time::Micros;
@@ -42,6 +43,12 @@ fn main() -> ExitCode {
             }
             Err(error) => error.report(),
         }),
+        Command::Top(arguments) => {
+            // https://no-color.org: whatever it says, unless it is empty.
+            let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let screen = Screen { is_terminal: io::stdout().is_terminal(), colour };
+            ExitCode::from(top(&arguments, screen, &mut io::stdout(), &mut io::stderr()))
+        }
         question => {
             let mut output = io::stdout().lock();
             ExitCode::from(command::answer(&question, wall(), &mut output, &mut io::stderr()))

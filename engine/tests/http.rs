@@ -11,7 +11,7 @@ use crate::process::{Process, Way};
 use crate::sender::{Router, Session, swap};
 
 /// The JSON behind a path.
-fn json(collector: &Process, path: &str) -> Value {
+pub(crate) fn json(collector: &Process, path: &str) -> Value {
     let answer = collector.page(path);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
@@ -26,7 +26,7 @@ fn command(data: &Path, arguments: &[&str]) -> Value {
 }
 
 /// A router with so many entries that it has then changed once; all of it is durable.
-fn connect(collector: &Process, number: u8, entries: u32) -> (Router, Session) {
+pub(crate) fn connect(collector: &Process, number: u8, entries: u32) -> (Router, Session) {
     let mut router = Router::new(number);
     let mut session = router.open(collector.listen, true, true).unwrap();
     let mapping = |router: &mut Router, label| swap(100 + label, 5_000 + label, router.tick());

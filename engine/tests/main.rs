@@ -17,4 +17,5 @@ mod storm;
 mod memory;
 mod failure;
 mod http;
+mod top;
 mod full_disk;

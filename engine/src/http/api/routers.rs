@@ -37,7 +37,7 @@ pub struct RoutersAnswer {
 }
 
 /// One router.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct RouterEntry {
     /// Its id.
     pub router: String,
@@ -74,7 +74,7 @@ pub struct RouterEntry {
 }
 
 /// A session that is under way.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct RouterLive {
     /// Bytes of it that were received and wait in memory.
     pub waiting_bytes: u64,
