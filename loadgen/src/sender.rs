@@ -92,7 +92,7 @@ pub struct Progress {
     pub gone: AtomicU64,
     /// Connection attempts that failed.
     pub connect_failures: AtomicU64,
-    /// Frames that were planned (hello, keepalive and bye apart).
+    /// Frames that were planned (hello and bye apart).
     pub frames_planned: AtomicU64,
     /// Frames that were written to a socket, each sending counted.
     pub frames_sent: AtomicU64,
@@ -190,8 +190,8 @@ enum Command {
     Frames(Vec<(usize, Vec<Frame>)>),
     /// Break sessions of this thread, by their place in it, and let them come back.
     Cut(Vec<(usize, Absence)>),
-    /// Send a keepalive on every session.
-    Keepalive,
+    /// Say on every session that its router is alive.
+    SignOfLife,
     /// Hand over the latencies so far and begin anew.
     Latencies(std::sync::mpsc::Sender<Latencies>),
     /// Send what is left, wait for its acks, say bye, close, end.
@@ -278,9 +278,11 @@ impl Fleet {
         self.threads.iter().zip(commands).try_for_each(|(thread, command)| thread.tell(command))
     }
 
-    /// Sends a keepalive on every session: evidence that its router is alive and unchanged.
-    pub fn keepalive(&self) -> Result<(), SendError> {
-        self.threads.iter().try_for_each(|thread| thread.tell(Command::Keepalive))
+    /// Says on every session that its router is alive and unchanged, in a frame that is
+    /// acknowledged: a keepalive would be no evidence before it is read, and nobody says when.
+    pub fn sign_of_life(&self) -> Result<(), SendError> {
+        Progress::add(&self.progress.frames_planned, self.sessions() as u64);
+        self.threads.iter().try_for_each(|thread| thread.tell(Command::SignOfLife))
     }
 
     /// Latencies since the last call, of all threads together.
@@ -370,7 +372,7 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
         match command {
             Command::Frames(batches) => {
                 for (place, frames) in batches {
-                    sessions[place].add(frames);
+                    sessions[place].add(frames, &thread);
                 }
             }
             Command::Cut(absences) => {
@@ -378,7 +380,9 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
                     sessions[place].cut(absence);
                 }
             }
-            Command::Keepalive => sessions.iter().for_each(|session| session.keep_alive()),
+            Command::SignOfLife => {
+                sessions.iter().for_each(|session| session.sign_of_life(&thread));
+            }
             Command::Latencies(reply) => {
                 // Nobody waits any more: then nobody wants them.
                 let _ = reply.send(thread.take_latencies());

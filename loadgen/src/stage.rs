@@ -79,6 +79,18 @@ pub enum StageError {
     },
 }
 
+impl StageError {
+    fn time_up(act: &'static str, progress: &Progress) -> StageError {
+        StageError::TimeUp {
+            act,
+            planned: Progress::value(&progress.frames_planned),
+            acked: Progress::value(&progress.frames_acked),
+            connected: Progress::value(&progress.connected),
+            failures: Progress::value(&progress.connect_failures),
+        }
+    }
+}
+
 /// The figures of one act.
 #[derive(Clone, Debug)]
 pub struct Act {
@@ -170,8 +182,7 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
     let acts = world.plan.acts.len();
     let (storm, later) = (None, Vec::new());
     let mut performance = Performance { world, clock, cold_start: act, storm, later, fleet };
-    // Evidence of every router from after the act, whatever becomes of its session later.
-    performance.fleet.keepalive()?;
+    stage.hear(&performance.fleet)?;
     for index in 0..acts {
         let act = stage.act(&performance, index, &mut *watch)?;
         match performance.storm {
@@ -184,7 +195,7 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
 
 impl Performance {
     /// The instants to ask about, with their names. At each of them every router that is there
-    /// had been heard after it: by a keepalive, if it had nothing to say.
+    /// had been heard after it, if only that nothing has changed.
     pub fn instants(&self) -> Vec<(String, Micros)> {
         let mut instants = vec![("before".to_owned(), self.cold_start.ended)];
         let acts: Vec<&Act> = self.storm.iter().chain(&self.later).collect();
@@ -257,8 +268,22 @@ impl Stage<'_> {
         fleet.send(frames)?;
         self.finish(&mut act, planned.name, sent, fleet, watch)?;
         world.close(index, act.ended);
-        fleet.keepalive()?;
+        self.hear(fleet)?;
         Ok(act)
+    }
+
+    /// Lets every router be heard, from after the act: whatever becomes of its session later, the
+    /// collector then knows what held when the act ended. It is over when it is acknowledged.
+    fn hear(&self, fleet: &Fleet) -> Result<(), StageError> {
+        fleet.sign_of_life()?;
+        let deadline = crate::clock::instant() + self.settings.act_timeout;
+        while !fleet.is_whole() {
+            if crate::clock::instant() > deadline || !fleet.is_alive() {
+                return Err(StageError::time_up("signs of life", fleet.progress()));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     /// Waits until everything planned is durable and every session that comes back is back, and
@@ -279,13 +304,7 @@ impl Stage<'_> {
         let acked_before = value(&progress.frames_acked);
         while !fleet.is_whole() || self.clock.now() < act.due {
             if crate::clock::instant() > deadline || !fleet.is_alive() {
-                return Err(StageError::TimeUp {
-                    act: name,
-                    planned: value(&progress.frames_planned),
-                    acked: value(&progress.frames_acked),
-                    connected: value(&progress.connected),
-                    failures: value(&progress.connect_failures),
-                });
+                return Err(StageError::time_up(name, progress));
             }
             let done = value(&progress.frames_acked) - acked_before;
             watch(&Look { act: name, done, all: act.frames, progress: Some(progress) });

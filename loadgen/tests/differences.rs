@@ -85,7 +85,8 @@ fn differences(alter: impl Fn(&mut Vec<Mapping>)) -> (u64, Vec<String>) {
         assert!(Instant::now() < deadline);
         std::thread::yield_now();
     }
-    fleet.keepalive().unwrap();
+    fleet.sign_of_life().unwrap();
+    wait_until_whole(&fleet);
     fleet.finish().unwrap();
     collector.stop().unwrap();
     let mut verdict = Verdict::default();

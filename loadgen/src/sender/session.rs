@@ -93,7 +93,7 @@ impl ThreadState {
 pub(super) struct Session {
     plan: SessionPlan,
     state: RefCell<State>,
-    /// Rung when there is something to do: frames, a keepalive, the end, a broken connection.
+    /// Rung when there is something to do: frames, the end, a broken connection.
     bell: Notify,
 }
 
@@ -114,13 +114,14 @@ struct State {
     connections: u64,
     /// The end of a snapshot has been acknowledged.
     snapshot_acked: bool,
-    keepalive: bool,
     finishing: bool,
     broken: bool,
     /// Breaks that are to come, in order.
     cuts: VecDeque<Absence>,
     /// The break that was just made.
     away: Option<Absence>,
+    /// It was made for good.
+    gone: bool,
     /// Frames until the plan's fault strikes.
     fault_after: Option<usize>,
     /// The connection is left as it is, silent.
@@ -129,8 +130,6 @@ struct State {
 
 /// What the writer does next.
 enum Next {
-    /// A keepalive, or an end of session: never sent again.
-    Once(Vec<u8>),
     Counted {
         bytes: Vec<u8>,
         sent: Sent,
@@ -180,19 +179,25 @@ impl Session {
             told_until: Micros::MIN,
             connections: 0,
             snapshot_acked: false,
-            keepalive: false,
             finishing: false,
             broken: false,
             cuts: VecDeque::new(),
             away: None,
+            gone: false,
             fault_after,
             silent: false,
         };
         Session { plan, state: RefCell::new(state), bell: Notify::new() }
     }
 
-    pub(super) fn add(&self, frames: Vec<Frame>) {
-        self.state.borrow_mut().waiting.extend(frames);
+    pub(super) fn add(&self, frames: Vec<Frame>, thread: &ThreadState) {
+        let mut state = self.state.borrow_mut();
+        if state.gone {
+            // Nobody is left to say it.
+            Progress::add(&thread.progress().frames_replaced, frames.len() as u64);
+            return;
+        }
+        state.waiting.extend(frames);
         self.bell.notify_one();
     }
 
@@ -201,9 +206,11 @@ impl Session {
         self.bell.notify_one();
     }
 
-    pub(super) fn keep_alive(&self) {
-        self.state.borrow_mut().keepalive = true;
-        self.bell.notify_one();
+    /// Nothing has changed: behind everything that was planned before.
+    pub(super) fn sign_of_life(&self, thread: &ThreadState) {
+        let (none, now) = (&[], thread.shared.clock.now());
+        let mut encoder = thread.encoder.borrow_mut();
+        self.add(vec![encoder.mappings(None, FrameRole::Change, none, now, Micros::MIN)], thread);
     }
 
     pub(super) fn finish(&self) {
@@ -285,11 +292,6 @@ impl Session {
         }
         if state.fault_after.take_if(|frames| *frames == 0).is_some() {
             return state.strike(self.plan.fault);
-        }
-        if std::mem::take(&mut state.keepalive) {
-            let mut bytes = Vec::new();
-            encode_empty(FrameType::Keepalive, 0, &mut bytes);
-            return Next::Once(bytes);
         }
         if state.resend == state.unacked.len() {
             match state.waiting.front() {
@@ -400,6 +402,14 @@ async fn absent(session: &Session, thread: &ThreadState, absence: Absence) {
     if let Some(back) = absence.back {
         return sleep_until(instant_at(thread, back)).await;
     }
+    {
+        let mut state = session.state.borrow_mut();
+        state.gone = true;
+        let never = state.waiting.len() + state.unacked.len();
+        state.waiting.clear();
+        state.unacked.clear();
+        Progress::add(&thread.progress().frames_replaced, never as u64);
+    }
     Progress::add(&thread.progress().gone, 1);
     while !session.state.borrow().finishing {
         session.bell.notified().await;
@@ -453,11 +463,6 @@ async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<Tc
 async fn write_frames(session: &Session, thread: &ThreadState, stream: &TcpStream) {
     loop {
         match session.next(thread.shared.clock.now()) {
-            Next::Once(bytes) => {
-                if stream.write_all(bytes).await.0.is_err() {
-                    return;
-                }
-            }
             Next::Counted { bytes, sent } => {
                 let (result, bytes) = match session.plan.fault {
                     Some(Fault::Slow) => write_slowly(stream, bytes).await,

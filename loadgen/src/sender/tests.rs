@@ -21,7 +21,6 @@ struct Heard {
     hello: Option<Hello>,
     /// Sequence, snapshot mark, mappings; no mappings = an end of snapshot.
     frames: Vec<(u64, SnapshotMark, Vec<Mapping>)>,
-    keepalives: usize,
     bye: bool,
 }
 
@@ -77,7 +76,6 @@ fn listen(mut stream: TcpStream, frames_max: usize) -> Heard {
         }
         match (unit.kind.clone(), unit.sequence) {
             (UnitKind::Hello(hello), _) => heard.hello = Some(hello),
-            (UnitKind::Keepalive, _) => heard.keepalives += 1,
             (UnitKind::Bye, _) => heard.bye = true,
             (_, sequence) => {
                 let mappings = std::mem::take(&mut unit.mappings);
@@ -144,6 +142,12 @@ fn a_fleet_says_every_table_and_every_change_and_says_bye() {
         let expected = world.key().table(router_index, after);
         assert_eq!(table.into_values().collect::<Vec<_>>(), expected);
         assert!(heard.bye);
+        // Behind each of the two acts: nothing has changed.
+        let signs = heard.frames.iter().filter(|(_, mark, mappings)| {
+            *mark == SnapshotMark::None && mappings.is_empty()
+        });
+        // The end of the snapshot is the third frame without mappings.
+        assert_eq!(signs.count(), 3);
     }
 }
 
