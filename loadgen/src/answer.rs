@@ -13,6 +13,7 @@ use storage::mapping::{Fec, Key, Label, Mapping, Operation, RouterId};
 use storage::time::Micros;
 
 use crate::network::Network;
+use crate::sender::Outage;
 use crate::services::l3vpn::{self, SitePrefix};
 use crate::services::p2mp;
 use crate::state::State;
@@ -27,17 +28,33 @@ pub struct AnswerKey<'a> {
     pub world: &'a World,
     /// Its labelled network.
     pub network: &'a Network,
+    /// Which copy of the sessions is asked about: 0 = the first.
+    pub copy: usize,
+}
+
+/// A change of a router's table, as a collector has to file it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filed {
+    /// What the router says; its event time is what the router's clock said.
+    pub mapping: Mapping,
+    /// When it happened.
+    pub happened: Micros,
+    /// What history is ordered by. Of a clock that is far off: `happened`, and the collector files
+    /// by when it read the change, which is later.
+    pub effective: Micros,
+    /// The clock had been set back behind the key's previous change.
+    pub is_backwards: bool,
 }
 
 /// Whether the collector can know a router's table at an instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
     /// Its session is open, and the router has been heard later too.
     Here,
-    /// Its session is broken: the only right answer is that nobody knows.
-    Gone,
     /// Around the break and until the next snapshot is complete: either answer may be right.
     Unsure,
+    /// Its session is broken: the only right answer is that nobody knows.
+    Gone,
 }
 
 /// Where an LSP leads.
@@ -85,11 +102,34 @@ pub enum Target {
 }
 
 impl AnswerKey<'_> {
-    /// The table that the router has at this instant, sorted by key.
+    /// The table that a collector has to show as of this instant, sorted by key; event times are
+    /// effective times.
     pub fn table(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
-        let World { first, start, .. } = self.world;
-        let mut table = self.network.table(first, router_index, *start);
-        let changed = self.changed(router_index, at);
+        // Nothing that has not happened by then can have a time before: but for clocks set back.
+        if at < self.began(router_index) {
+            return Vec::new();
+        }
+        let until = if self.world.clocks.are_right() { at } else { Micros::MAX };
+        let filed = self.filed(router_index, until).into_iter();
+        self.with_changes(router_index, filed.filter(|filed| filed.effective <= at))
+    }
+
+    /// The table that the router has at this moment, whatever its clock says.
+    pub fn held(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
+        self.with_changes(router_index, self.filed(router_index, at).into_iter())
+    }
+
+    fn with_changes(
+        &self,
+        router_index: usize,
+        filed: impl Iterator<Item = Filed>,
+    ) -> Vec<Mapping> {
+        let World { first, .. } = self.world;
+        let mut table = self.network.table(first, router_index, self.began(router_index));
+        let changed = filed.map(|Filed { mapping, effective, .. }| {
+            (mapping.key(), Mapping { event_time: effective, ..mapping })
+        });
+        let changed: BTreeMap<Key, Mapping> = changed.collect();
         if !changed.is_empty() {
             table.retain(|entry| !changed.contains_key(&entry.key()));
             let there = |entry: &Mapping| entry.operation != Operation::None;
@@ -99,37 +139,84 @@ impl AnswerKey<'_> {
         table
     }
 
-    /// Every entry that has changed since the start, as it is at this instant.
-    fn changed(&self, router_index: usize, at: Micros) -> BTreeMap<Key, Mapping> {
-        let World { first, plan, .. } = self.world;
-        let mut changed = BTreeMap::new();
-        let mut changes = Vec::new();
+    /// Effective time of the router's first entries.
+    fn began(&self, router_index: usize) -> Micros {
+        let World { start, clocks, .. } = self.world;
+        if clocks.of(router_index).is_far { *start } else { self.world.said(router_index, *start) }
+    }
+
+    /// Every first entry of a router's table, as a collector has to file it.
+    pub fn first(&self, router_index: usize) -> impl Iterator<Item = Filed> {
+        let World { first, start, .. } = self.world;
+        let effective = self.began(router_index);
+        let table = self.network.table(first, router_index, self.world.said(router_index, *start));
+        let filed = move |mapping| {
+            let (happened, is_backwards) = (*start, false);
+            Filed { mapping, happened, effective, is_backwards }
+        };
+        table.into_iter().map(filed)
+    }
+
+    /// Every change since the start until this moment, in order, as a collector has to file it.
+    pub fn filed(&self, router_index: usize, until: Micros) -> Vec<Filed> {
+        let World { first, plan, clocks, .. } = self.world;
+        let is_far = clocks.of(router_index).is_far;
+        // Of each key when it was last filed; where clocks are right nobody has to know.
+        let mut filed_last: BTreeMap<Key, Micros> = BTreeMap::new();
+        if !clocks.are_right() {
+            let first = self.first(router_index);
+            filed_last.extend(first.map(|filed| (filed.mapping.key(), filed.effective)));
+        }
+        let (mut filed, mut changes) = (Vec::new(), Vec::new());
         for (index, epoch) in plan.epochs.iter().enumerate() {
-            let Some(began) = self.world.epoch_began(index).filter(|began| *began <= at) else {
+            let Some(began) = self.world.epoch_began(index).filter(|began| *began <= until) else {
                 break;
             };
             let Some(reaction) = epoch.reactions.get(&router_index) else { continue };
             let states = [plan.before(first, index, router_index), &epoch.state];
             for (place, unit) in reaction.units.iter().enumerate() {
-                let time = began.offset(reaction.time_us(place));
-                if time > at {
+                let happened = began.offset(reaction.time_us(place));
+                if happened > until {
                     break;
                 }
-                self.network.changes(states, router_index, *unit, time, &mut changes);
-                changed.extend(changes.drain(..).map(|change| (change.key(), change)));
+                let said = self.world.said(router_index, happened);
+                let own = if is_far { happened } else { said };
+                self.network.changes(states, router_index, *unit, said, &mut changes);
+                for mapping in changes.drain(..) {
+                    let mut effective = own;
+                    if !clocks.are_right() {
+                        let last = filed_last.entry(mapping.key()).or_insert(own);
+                        effective = own.max(*last);
+                        *last = effective;
+                    }
+                    let is_backwards = effective > own;
+                    filed.push(Filed { mapping, happened, effective, is_backwards });
+                }
             }
         }
-        changed
+        filed
+    }
+
+    /// Whether the collector files what this router says by its own clock.
+    pub fn is_far(&self, router_index: usize) -> bool {
+        self.world.clocks.of(router_index).is_far
     }
 
     /// The state that holds at this instant: `None` while some routers have changed, others not.
     pub fn state_at(&self, at: Micros) -> Option<&State> {
-        let World { first, plan, .. } = self.world;
+        let World { first, plan, start, .. } = self.world;
         let spans = plan.epochs.iter().enumerate().map_while(|(index, epoch)| {
             let began = self.world.epoch_began(index)?;
             let (first, last) = epoch.span_us().unwrap_or((epoch.offset_us, epoch.offset_us));
             let time = |micros: i64| began.offset(micros - epoch.offset_us);
-            Some((time(first), time(last), &*epoch.state))
+            let (mut first, mut last) = (time(first), time(last));
+            if !self.world.clocks.are_right() {
+                // A clock set back tells of it before it happened; one that is far off, when read.
+                let ended = self.world.ended(epoch.act).unwrap_or(Micros::MAX);
+                last = last.offset(self.world.ahead_us_max()).max(ended);
+                first = *start;
+            }
+            Some((first, last, &*epoch.state))
         });
         let spans: Vec<(Micros, Micros, &State)> = spans.collect();
         let Some(reached) = spans.iter().rposition(|(first, ..)| *first <= at) else {
@@ -142,8 +229,27 @@ impl AnswerKey<'_> {
     /// Whether the collector can know the router's table at this instant.
     pub fn presence(&self, router_index: usize, at: Micros) -> Presence {
         let mut presence = Presence::Here;
+        let mut heard = self.world.settled();
+        if at < heard {
+            return Presence::Unsure;
+        }
         for (index, act) in self.world.plan.acts.iter().enumerate() {
-            let Some(began) = self.world.began(index).filter(|began| *began <= at) else { break };
+            let Some(began) = self.world.began(index) else { break };
+            let is_cut = act.cuts.iter().any(|cut| cut.routers.contains(&router_index));
+            // The collector vouches up to the last evidence before the break, which is somewhere
+            // behind the end of the act before.
+            if is_cut && (heard.offset(1)..began).contains(&at) && presence == Presence::Here {
+                return Presence::Unsure;
+            }
+            if began > at {
+                break;
+            }
+            let ended = self.world.ended(index).unwrap_or(Micros::MAX);
+            heard = ended;
+            // Filed by when it was read, which nobody else knows.
+            if self.is_far(router_index) && at < ended {
+                return Presence::Unsure;
+            }
             for cut in act.cuts.iter().filter(|cut| cut.routers.contains(&router_index)) {
                 let over = self.world.ended(index).is_some_and(|ended| ended <= at);
                 let back = cut.back_us.is_some_and(|back| at >= began.offset(back));
@@ -154,7 +260,24 @@ impl AnswerKey<'_> {
                 };
             }
         }
-        presence
+        let mut outages = self.outages(router_index);
+        let holds =
+            |outage: &Outage| outage.proved < at && outage.whole.is_none_or(|whole| at < whole);
+        match presence == Presence::Here && outages.any(holds) {
+            true => Presence::Unsure,
+            false => presence,
+        }
+    }
+
+    /// The outages of the router's session, as whoever sent it says.
+    pub fn outages(&self, router_index: usize) -> impl Iterator<Item = &Outage> {
+        let outages = self.world.outages(self.copy).iter();
+        outages.filter(move |outage| outage.router_index == router_index)
+    }
+
+    /// The same of another copy of the sessions.
+    pub fn of_copy(self, copy: usize) -> Self {
+        AnswerKey { copy, ..self }
     }
 
     /// The FEC that a question is about.
@@ -216,222 +339,4 @@ impl AnswerKey<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use storage::mapping::{Ingress, NextHop, Origin};
-
-    use super::*;
-    use crate::topology::Shape;
-
-    const BEGAN: Micros = Micros(1_000_000);
-
-    fn world() -> World {
-        let shape = Shape { routers: 150, edges: 24, seed: 4 };
-        let world = World::generate(&shape.into(), Micros(1_000)).unwrap();
-        world.stage(0, BEGAN);
-        world
-    }
-
-    /// When everybody has changed everything.
-    fn end(world: &World) -> Micros {
-        BEGAN.offset(world.plan.epochs[0].span_us().unwrap().1)
-    }
-
-    #[test]
-    fn a_table_before_and_after_is_that_of_the_network_and_between_it_is_mixed() {
-        let world = world();
-        let key = world.key();
-        let mut mixed = 0;
-        for (router_index, reaction) in &world.plan.epochs[0].reactions {
-            let router_index = *router_index;
-            let sorted = |state: &State| {
-                let mut table = world.network.table(state, router_index, Micros(0));
-                table.sort_unstable_by_key(Mapping::key);
-                table
-            };
-            let timeless = |at: Micros| {
-                let mut table = key.table(router_index, at);
-                table.iter_mut().for_each(|entry| entry.event_time = Micros(0));
-                table
-            };
-            let (old, new) = (sorted(&world.first), sorted(&world.plan.epochs[0].state));
-            assert_eq!(timeless(BEGAN), old);
-            assert_eq!(timeless(end(&world)), new);
-            let first = key.table(router_index, BEGAN.offset(reaction.start_us));
-            let late = first.iter().filter(|entry| entry.event_time != Micros(1_000));
-            mixed += usize::from(late.count() > 0 && reaction.units.len() > 1);
-        }
-        assert!(mixed > 50, "{mixed}");
-    }
-
-    /// Follows the labels through the tables, one branch at a time, as a packet would.
-    /// `None` where a router has no entry for what arrives.
-    fn follow(
-        key: &AnswerKey<'_>,
-        question: &Question,
-        tables: &[BTreeMap<Key, Mapping>],
-        owners: &BTreeMap<IpAddr, usize>,
-    ) -> Option<BTreeSet<Vec<RouterId>>> {
-        let topology = &key.network.topology;
-        let mut found = BTreeSet::new();
-        let own = Key::Ftn(key.fec(question));
-        let entry = match question.target {
-            // The longest match: without an entry of its own a prefix is part of its VRF.
-            Target::Prefix(SitePrefix { vpn_index, site, .. })
-                if !tables[question.head].contains_key(&own) =>
-            {
-                Key::Ftn(key.network.vrf(vpn_index, site))
-            }
-            _ => own,
-        };
-        let mut open = vec![(question.head, entry, vec![], vec![])];
-        while let Some((router, wanted, below, route)) = open.pop() {
-            let here = topology.routers[router].id;
-            let through: Vec<RouterId> = [route.clone(), vec![here]].concat();
-            for branch in &tables[router].get(&wanted)?.branches {
-                let mut stack: Vec<Label> = below.clone();
-                stack.extend(branch.stack.iter().rev().filter(|l| **l != Label::IMPLICIT_NULL));
-                let next = match branch.next_hop {
-                    NextHop::Fec => {
-                        found.insert(through.clone());
-                        continue;
-                    }
-                    NextHop::Recursive => {
-                        let fec = key.network.fec(question.fec_index);
-                        let inner = Key::Service(*stack.last().unwrap(), fec);
-                        open.push((router, inner, stack, route.clone()));
-                        continue;
-                    }
-                    NextHop::Address(address) => owners[&address],
-                };
-                match stack.pop() {
-                    Some(top) => {
-                        let interface = Key::Ilm(top, Origin::Interface(here));
-                        let wanted = match tables[next].contains_key(&interface) {
-                            true => interface,
-                            false => Key::Ilm(top, Origin::Platform),
-                        };
-                        open.push((next, wanted, stack, through.clone()));
-                    }
-                    None => {
-                        found.insert([through.clone(), vec![topology.routers[next].id]].concat());
-                    }
-                }
-            }
-        }
-        Some(found)
-    }
-
-    fn owners(world: &World) -> BTreeMap<IpAddr, usize> {
-        let topology = &world.network.topology;
-        let of_router = |router: usize| {
-            let addresses = topology.interface_addresses(router).into_iter();
-            addresses.map(move |address| (address, router))
-        };
-        (0..topology.routers.len()).flat_map(of_router).collect()
-    }
-
-    /// Asks every question of these instants; returns how many LSPs branch, and how many are lost.
-    fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
-        let (key, owners) = (world.key(), owners(world));
-        let routers = 0..world.network.topology.routers.len();
-        let (mut branched, mut lost) = (0, 0);
-        for at in instants {
-            let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
-            let tables: Vec<_> = routers.clone().map(|r| by_key(key.table(r, *at))).collect();
-            let state = key.state_at(*at).unwrap();
-            let here = |q: &Question| key.presence(q.head, *at) == Presence::Here;
-            for question in key.questions().filter(here) {
-                let followed = follow(&key, &question, &tables, &owners);
-                match key.walk(state, &question).unwrap() {
-                    Way::Lost => {
-                        lost += 1;
-                        assert_eq!(followed, None, "{question:?} at {at}");
-                    }
-                    Way::Delivered(walks) => {
-                        let route = |walk: &Vec<Hop>| walk.iter().map(|hop| hop.router).collect();
-                        let routes: BTreeSet<Vec<RouterId>> = walks.iter().map(route).collect();
-                        branched += usize::from(routes.len() > 1);
-                        assert_eq!(followed, Some(routes), "{question:?} at {at}");
-                    }
-                }
-            }
-        }
-        (branched, lost)
-    }
-
-    #[test]
-    fn following_the_labels_leads_where_the_topology_says() {
-        let world = world();
-        let (branched, lost) = follow_all(&world, &[Micros(2_000), end(&world)]);
-        assert!(branched > 10, "{branched}");
-        assert_eq!(lost, 0);
-        let questions: Vec<Question> = world.key().questions().collect();
-        assert!(questions.iter().any(|question| question.target != Target::Loopback));
-    }
-
-    #[test]
-    fn every_service_leads_where_the_topology_says_before_during_and_after_a_repair() {
-        let shape = Shape { routers: 100, edges: 24, seed: 4 };
-        let script = "[[step]]\nlink-down = {}\n[[step]]\nnode-down = {}";
-        let script = crate::scenario::Script::parse(script).unwrap();
-        let scenario = crate::scenario::Scenario::Script(script.into());
-        for services in ["ldp,rsvp,sr,l3vpn,vpws,p2mp", "sr,vpws", "rsvp,l3vpn", "ldp,p2mp"] {
-            let services = services.parse().unwrap();
-            let scenario = scenario.clone();
-            let model = crate::model::Model { services, scenario, ..shape.into() };
-            let world = World::generate(&model, Micros(1_000)).unwrap();
-            let mut instants = vec![Micros(2_000)];
-            for (act, began) in [BEGAN, Micros(20_000_000)].into_iter().enumerate() {
-                world.stage(act, began);
-                for (_, epoch) in world.plan.epochs_of(act) {
-                    instants.extend(epoch.span_us().map(|(_, last_us)| began.offset(last_us)));
-                }
-            }
-            let (branched, lost) = follow_all(&world, &instants);
-            assert!(branched > 10 || !services.ldp, "{services:?}: {branched}");
-            // No detour leads around a router that is gone; the IGP does.
-            assert_eq!(lost > 0, services.rsvp, "{services:?}");
-        }
-    }
-
-    #[test]
-    fn a_customers_prefix_leads_where_it_is_announced_and_else_with_the_rest_of_its_vrf() {
-        let shape = Shape { routers: 60, edges: 16, seed: 4 };
-        let script = "[[step]]\nvpn-churn = { events = 60, over_ms = 30000 }";
-        let script = crate::scenario::Script::parse(script).unwrap();
-        let scenario = crate::scenario::Scenario::Script(script.into());
-        let model = crate::model::Model { scenario, ..shape.into() };
-        let world = World::generate(&model, Micros(1_000)).unwrap();
-        world.stage(0, BEGAN);
-        let ends = world.plan.epochs.iter().filter_map(|epoch| epoch.span_us());
-        let ends = ends.map(|(_, last_us)| BEGAN.offset(last_us));
-        let settled: Vec<Micros> =
-            ends.filter(|at| world.key().state_at(*at).is_some()).step_by(5).collect();
-        assert!(settled.len() > 2, "{settled:?}");
-        assert_eq!(follow_all(&world, &settled).1, 0);
-        let announced: BTreeSet<usize> =
-            world.plan.epochs.iter().map(|epoch| epoch.state.announced.len()).collect();
-        assert!(announced.len() > 3, "{announced:?}");
-        // A label that was withdrawn is soon another prefix's.
-        let labels = |state: &State| -> BTreeSet<_> {
-            let of = |(route, label): (&SitePrefix, &Label)| (route.site, *label, *route);
-            state.announced.iter().map(of).collect()
-        };
-        let all: BTreeSet<_> =
-            world.plan.epochs.iter().flat_map(|epoch| labels(&epoch.state)).collect();
-        let apart: BTreeSet<_> = all.iter().map(|(site, label, _)| (*site, *label)).collect();
-        assert!(apart.len() < all.len(), "{} of {}", apart.len(), all.len());
-    }
-
-    #[test]
-    fn paths_are_not_vouched_for_while_routers_disagree() {
-        let world = world();
-        let key = world.key();
-        assert!(key.state_at(end(&world).offset(-1)).is_none());
-        assert!(key.state_at(BEGAN).is_some_and(|state| state == &*world.first));
-        let untagged = key.table(0, Micros(2_000));
-        assert!(untagged.iter().any(|entry| entry.ingress == Ingress::UNTAGGED));
-    }
-}
+mod tests;

@@ -24,8 +24,8 @@ use tuning::host::description;
 
 use crate::capacity::rig::RigError;
 use crate::crew::{self, CrewError};
-use crate::demo::{DemoError, DemoSettings, ask, demonstrate};
-use crate::faults::Fault;
+use crate::demo::{DemoError, DemoSettings, demonstrate};
+use crate::faults::{Asked, Fault};
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
 use crate::page;
@@ -37,7 +37,7 @@ use crate::sender::SendError;
 use crate::services::Services;
 use crate::show::Show;
 use crate::stage::{StageError, StageSettings, perform};
-use crate::verdict::Verdict;
+use crate::verdict::{Depth, Verdict, Verify};
 use capacity::CapacityArguments;
 use plan::PlanArguments;
 
@@ -128,15 +128,27 @@ struct ShapeArguments {
     /// trickle, vpn-churn, or a file of steps that ends in .toml (docs/examples/scenario.toml).
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
     scenario: Scenario,
-    /// What goes wrong with sessions, each with one router in eight: reset, torn, half-open, slow.
+    /// What goes wrong on purpose. With one router in eight each: reset, torn, half-open, slow,
+    /// bomb; `torn@changes` or `torn@snapshot` says when. With all: clock-skew, clock-step,
+    /// label-reuse, duplicate.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    faults: Vec<Fault>,
+    faults: Vec<Asked>,
     /// Routers that connect per second in the cold start; 0 = all at once.
     #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
     rate: u32,
+    /// How much of the answers is compared.
+    #[arg(long, value_enum, default_value_t = Depth::Sampled)]
+    verify: Depth,
+    /// How many (router, instant) pairs are drawn, over the whole run and inside gaps.
+    #[arg(long, default_value_t = 200, value_name = "PAIRS")]
+    verify_sample: usize,
 }
 
 impl ShapeArguments {
+    fn verify(&self) -> Verify {
+        Verify { depth: self.verify, sample: self.verify_sample, seed: self.seed }
+    }
+
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
     fn model(&self) -> Result<Model, MapError> {
         let faults = self.faults.clone();
@@ -194,6 +206,12 @@ struct RunArguments {
     /// compared.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// A second collector that every router tells the same: the fault `duplicate`.
+    #[arg(long, value_name = "ADDR")]
+    second_target: Option<SocketAddr>,
+    /// The second collector's data folder: its answers are compared too, and both with each other.
+    #[arg(long, value_name = "DIR", requires_all = ["second_target", "data"])]
+    second_data: Option<PathBuf>,
     /// Process that belongs to the run (the collector, when it is on this host): its CPU is not
     /// counted as that of others. May be given several times.
     #[arg(long, value_name = "PID")]
@@ -255,6 +273,9 @@ pub enum CommandError {
     /// A capacity could not be measured.
     #[error(transparent)]
     Rig(#[from] RigError),
+    /// Nobody is there to be told twice.
+    #[error("faults: duplicate: expected --second-target ADDR, found none")]
+    SecondTarget,
     /// A number that makes no sense where it stands.
     #[error("{name}: expected {expected}, found {found}")]
     Number {
@@ -305,6 +326,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::Start(error)) if error.is_setting() => 2,
             CommandError::Number { .. } | CommandError::Costs { .. } => 2,
+            CommandError::SecondTarget => 2,
             CommandError::Crew(CrewError::Role(_)) => 2,
             CommandError::Query(error) if error.is_usage() => 2,
             CommandError::Replay(ReplayError::Sources { .. } | ReplayError::Line { .. }) => 2,
@@ -346,6 +368,7 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
         routers_per_second: arguments.shape.rate,
         collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
         data: data.unwrap_or_default(),
+        verify: arguments.shape.verify(),
     };
     let mut show = Show::new(arguments.told.quiet);
     let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
@@ -371,8 +394,12 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         source_base: source_base(arguments.source_base, arguments.target, [127, 16, 0, 1]),
         threads: arguments.threads,
         act_timeout: Duration::from_secs(arguments.timeout),
+        second_target: arguments.second_target,
     };
-    if let Some(data) = &arguments.data {
+    if settings.model.has(Fault::Duplicate) && settings.second_target.is_none() {
+        return Err(CommandError::SecondTarget);
+    }
+    for data in arguments.data.iter().chain(&arguments.second_data) {
         // Before minutes of load, not behind them.
         folder(data)?;
     }
@@ -393,10 +420,16 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     if let Some(data) = &arguments.data {
         let mut verdict = Verdict::default();
         let (key, instants) = (performance.world.key(), performance.instants());
-        ask(&mut verdict, &key, data, &instants, &mut |look| show.look(look))?;
+        let verify = arguments.shape.verify();
+        verify.ask(&mut verdict, &key, data, &instants, &mut |look| show.look(look))?;
+        if let Some(second) = &arguments.second_data {
+            let key = key.of_copy(1);
+            verify.ask(&mut verdict, &key, second, &instants, &mut |look| show.look(look))?;
+            verdict.check_copies(&key, [data, second])?;
+        }
         report.verdict = Some(verdict);
     }
-    performance.fleet.finish().map_err(StageError::from)?;
+    performance.finish().map_err(StageError::from)?;
     show.end();
     let data = arguments.data.as_deref().unwrap_or(Path::new("."));
     write_page(arguments.told.report.as_deref(), data, &report, &records)?;

@@ -18,14 +18,13 @@ use storage::time::Micros;
 use tuning::counters::Counters;
 
 use crate::answer::{AnswerKey, Question, Target, Way};
+use crate::faults::Fault;
 use crate::model::Model;
 use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
-use crate::stage::{Look, StageError, StageSettings, Watch, perform};
-use crate::verdict::Verdict;
+use crate::stage::{StageError, StageSettings, Watch, perform};
+use crate::verdict::{Verdict, Verify};
 
-/// LSPs that are traced of each instant, those of VPNs apart.
-const PATHS_ASKED: usize = 20_000;
 /// Source of the first router: the others follow in 127.0.0.0/8.
 const SOURCE_BASE: [u8; 4] = [127, 16, 0, 1];
 
@@ -40,6 +39,8 @@ pub struct DemoSettings {
     pub collector: Settings,
     /// Where the collector writes: an empty folder that the caller removes.
     pub data: PathBuf,
+    /// How much of its answers is compared.
+    pub verify: Verify,
 }
 
 /// Why a demonstration ended early.
@@ -48,6 +49,9 @@ pub enum DemoError {
     /// The collector does not start.
     #[error("collector: {0}")]
     Start(#[from] StartError),
+    /// There is no folder for the second collector.
+    #[error("a temporary folder: {0}")]
+    Folder(std::io::Error),
     /// The collector does not stop in order.
     #[error("collector: {0}")]
     Stop(#[from] StopError),
@@ -78,15 +82,30 @@ impl fmt::Display for Demonstration {
     }
 }
 
+/// A collector that is told the same, in a folder that goes with it.
+struct Second {
+    collector: Collector,
+    data: tempfile::TempDir,
+}
+
+impl Second {
+    fn start(start: impl Fn(&Path) -> Result<Collector, StartError>) -> Result<Second, DemoError> {
+        let data = tempfile::tempdir().map_err(DemoError::Folder)?;
+        Ok(Second { collector: start(data.path())?, data })
+    }
+}
+
 /// Starts a collector, performs, judges, stops. Errors: `DemoError`.
 pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstration, DemoError> {
-    let loopback = ([127, 0, 0, 1], 0).into();
-    let collector = Collector::start(Settings {
-        data: settings.data.clone(),
-        listen: loopback,
-        http: None,
-        ..settings.collector.clone()
-    })?;
+    let start = |data: &Path| {
+        let (data, listen) = (data.to_owned(), ([127, 0, 0, 1], 0).into());
+        Collector::start(Settings { data, listen, http: None, ..settings.collector.clone() })
+    };
+    let collector = start(&settings.data)?;
+    let second = match settings.model.has(Fault::Duplicate) {
+        true => Some(Second::start(start)?),
+        false => None,
+    };
     let counters = Counters::read();
     let stage = StageSettings {
         target: collector.listen_address(),
@@ -95,6 +114,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
         source_base: Some(SOURCE_BASE.into()),
         threads: 1,
         act_timeout: Duration::from_secs(120),
+        second_target: second.as_ref().map(|second| second.collector.listen_address()),
     };
     let mut recorder = Recorder::new(vec![], Some(Arc::clone(collector.publication())));
     let performance = perform(&stage, &mut |look| {
@@ -111,38 +131,35 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     report.judge(&records);
     let mut verdict = Verdict::default();
     let (key, instants) = (performance.world.key(), performance.instants());
-    ask(&mut verdict, &key, &settings.data, &instants, watch)?;
+    settings.verify.ask(&mut verdict, &key, &settings.data, &instants, watch)?;
+    if let Some(second) = &second {
+        let data = second.data.path();
+        settings.verify.ask(&mut verdict, &key.of_copy(1), data, &instants, watch)?;
+        verdict.check_copies(&key, [&settings.data, data])?;
+    }
     let traces = trace_both(&key, &settings.data, &instants)?;
     let publication = Arc::clone(collector.publication());
     // Sessions end first: a router that says bye leaves nothing in a buffer.
-    performance.fleet.finish().map_err(StageError::from)?;
+    let world = Arc::clone(&performance.world);
+    performance.finish().map_err(StageError::from)?;
     collector.stop()?;
-    let (change_rows, log_bytes) = verdict.check_books(&settings.data)?;
+    let (change_rows, log_bytes) = verdict.check_books(&world.key(), &settings.data)?;
+    if let Some(Second { collector, data }) = second {
+        collector.stop()?;
+        verdict.check_books(&world.key().of_copy(1), data.path())?;
+    }
     let received_bytes = publication.total(Metric::ReceivedBytes);
     let connections_per_shard = connections_per_shard(&publication);
-    report.collector =
-        Some(CollectorReport { received_bytes, change_rows, log_bytes, connections_per_shard });
+    report.collector = Some(CollectorReport {
+        received_bytes,
+        change_rows,
+        log_bytes,
+        connections_per_shard,
+        clock_backwards: publication.total(Metric::ClockBackwards),
+        clock_far: publication.total(Metric::ClockFar),
+    });
     report.verdict = Some(verdict);
     Ok(Demonstration { report, records, traces })
-}
-
-/// Asks about every table and many paths as of these instants.
-pub fn ask(
-    verdict: &mut Verdict,
-    key: &AnswerKey<'_>,
-    data: &Path,
-    instants: &[(String, Micros)],
-    watch: Watch<'_>,
-) -> Result<(), QueryError> {
-    let stride = key.questions().count().div_ceil(PATHS_ASKED).max(1);
-    let count = instants.len() as u64;
-    for (place, (name, at)) in (0..).zip(instants) {
-        watch(&Look { act: "verdict", done: place, all: count, progress: None });
-        verdict.check_tables(key, data, *at, name)?;
-        verdict.check_paths(key, data, *at, name, stride)?;
-    }
-    watch(&Look { act: "verdict", done: count, all: count, progress: None });
-    Ok(())
 }
 
 fn connections_per_shard(publication: &Publication) -> Vec<u64> {

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::faults::Fault;
+use crate::faults::{Asked, Fault};
 use crate::map::Map;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Script};
 use crate::services::Services;
 use crate::topology::{Shape, ShapeError, Topology};
 
@@ -23,7 +23,7 @@ pub struct Model {
     /// What happens there.
     pub scenario: Scenario,
     /// What goes wrong with sessions, beside what the scenario says.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Asked>,
     /// Same seed, same network, same storm.
     pub seed: u64,
 }
@@ -56,10 +56,21 @@ impl From<Shape> for Model {
 }
 
 impl Model {
-    /// Everything that goes wrong with sessions, each once.
-    pub fn faults(&self) -> Vec<Fault> {
+    /// Everything that goes wrong on purpose, each once.
+    pub fn faults(&self) -> Vec<Asked> {
         let asked = [&self.faults, &self.scenario.script().faults].map(Clone::clone).concat();
-        Fault::ALL.into_iter().filter(|fault| asked.contains(fault)).collect()
+        let first = |fault| asked.iter().find(|asked| asked.fault == fault).copied();
+        Fault::ALL.into_iter().filter_map(first).collect()
+    }
+
+    /// Whether this goes wrong.
+    pub fn has(&self, fault: Fault) -> bool {
+        self.faults().iter().any(|asked| asked.fault == fault)
+    }
+
+    /// What happens, with everything that goes wrong on purpose.
+    pub fn script(&self) -> Script {
+        Script { faults: self.faults(), ..self.scenario.script() }
     }
 
     /// Routers and links. Errors: `ShapeError` names the number that cannot be.

@@ -105,7 +105,7 @@ impl Network {
         let topology = model.topology()?;
         let fecs = u32::try_from(topology.edges.len()).unwrap_or(u32::MAX);
         let services = model.services;
-        let churns = services.l3vpn && model.scenario.script().churns();
+        let churns = services.l3vpn && model.script().churns();
         let label_min =
             if services.need_ranges() || churns { LDP_LABEL_MIN_ABOVE } else { LDP_LABEL_MIN };
         let fecs_max = match services.sr {

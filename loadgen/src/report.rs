@@ -5,14 +5,17 @@
 //! Law:  every figure names what it counts; a figure that was not taken is absent, never zero.
 //! Not:  taking the figures (`stage`, `verdict`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tuning::counters::{Counters, LOSS_COUNTERS, PRESSURE_COUNTERS};
 
+use crate::faults::Fault;
 use crate::honesty::Honesty;
 use crate::record::ActRecord;
+use crate::sender::Progress;
 use crate::stage::{Act, Performance};
 use crate::verdict::Verdict;
 
@@ -27,12 +30,52 @@ pub struct Report {
     pub storm: Option<StormReport>,
     /// What happened after it, act by act.
     pub later: Vec<StormReport>,
+    /// What went wrong on purpose.
+    pub faults: FaultsReport,
     /// Counters of the host's kernel that moved during the run; absent where they cannot be read.
     pub kernel: Option<KernelReport>,
     /// What the collector has counted; absent when it runs elsewhere.
     pub collector: Option<CollectorReport>,
     /// Whether every answer is exact; absent when the data folder was not asked.
     pub verdict: Option<Verdict>,
+}
+
+/// What the senders did wrong, by their own count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FaultsReport {
+    /// Sessions that were struck, by the name of the fault.
+    pub struck: BTreeMap<&'static str, u64>,
+    /// Pieces that slow routers wrote, each with a pause behind it.
+    pub slow_writes: u64,
+    /// Strangers with bombs that were sent away.
+    pub strangers: u64,
+    /// Sessions that broke, for whatever reason.
+    pub outages: u64,
+}
+
+impl FaultsReport {
+    fn new(progress: &Progress) -> FaultsReport {
+        let struck = Fault::ALL.map(|fault| (fault.name(), progress.struck(fault)));
+        FaultsReport {
+            struck: struck.into_iter().filter(|(_, count)| *count > 0).collect(),
+            slow_writes: Progress::value(&progress.slow_writes),
+            strangers: Progress::value(&progress.strangers),
+            outages: progress.outages().len() as u64,
+        }
+    }
+}
+
+impl fmt::Display for FaultsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FaultsReport { struck, slow_writes, strangers, outages } = self;
+        let struck: Vec<String> =
+            struck.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(f, "\nfaults on purpose")?;
+        writeln!(f, "  sessions struck      {}", struck.join(", "))?;
+        writeln!(f, "  slow writes          {slow_writes}")?;
+        writeln!(f, "  strangers refused    {strangers}")?;
+        writeln!(f, "  sessions broken      {outages}")
+    }
 }
 
 /// The model network.
@@ -134,6 +177,10 @@ pub struct CollectorReport {
     pub log_bytes: u64,
     /// Connections that each shard has accepted, by index.
     pub connections_per_shard: Vec<u64>,
+    /// Changes whose router's clock was behind what it had said before.
+    pub clock_backwards: u64,
+    /// Changes whose router's clock was far off.
+    pub clock_far: u64,
 }
 
 impl Report {
@@ -159,6 +206,7 @@ impl Report {
             cold_start: ActReport::new(cold_start),
             storm: acts.next(),
             later: acts.collect(),
+            faults: FaultsReport::new(performance.fleet.progress()),
             kernel: None,
             collector: None,
             verdict: None,
@@ -275,6 +323,9 @@ impl fmt::Display for Report {
             let percent = share * 100.0;
             writeln!(f, "\n{what}: {percent:.1} % of all mappings")?;
             writeln!(f, "{act}")?;
+        }
+        if self.faults != FaultsReport::default() {
+            self.faults.fmt(f)?;
         }
         if let Some(kernel) = &self.kernel {
             writeln!(f, "\nkernel")?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::faults::Fault;
+use crate::faults::{Asked, Fault};
 
 /// What happens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,9 +142,9 @@ pub enum ScenarioError {
 pub struct Script {
     /// Draws of the scenario; absent: the seed of the network.
     pub seed: Option<u64>,
-    /// What goes wrong with sessions.
+    /// What goes wrong on purpose.
     #[serde(default)]
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Asked>,
     /// The steps.
     #[serde(default)]
     pub step: Vec<Step>,
@@ -153,7 +153,13 @@ pub struct Script {
 impl Script {
     /// Whether customers' prefixes come and go in it.
     pub fn churns(&self) -> bool {
-        self.step.iter().any(|step| matches!(step, Step::VpnChurn(_)))
+        let churns = |step: &Step| matches!(step, Step::VpnChurn(_));
+        self.reuses_labels() || self.step.iter().any(churns)
+    }
+
+    /// Whether labels are given to others as soon as they are released.
+    pub fn reuses_labels(&self) -> bool {
+        self.faults.iter().any(|asked| asked.fault == Fault::LabelReuse)
     }
 
     /// Reads a script. Errors: line, column and what was expected there.

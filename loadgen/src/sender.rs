@@ -10,8 +10,8 @@ mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use storage::time::Micros;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::Clock;
-use crate::faults::Fault;
+use crate::faults::{Fault, Strike};
 use crate::workload::Frame;
 use crate::world::World;
 
@@ -54,7 +54,7 @@ pub enum SendError {
 }
 
 /// One router's session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionPlan {
     /// Index of the router in the world.
     pub router_index: usize,
@@ -63,7 +63,7 @@ pub struct SessionPlan {
     /// Where it connects from; `None` = whatever the host chooses.
     pub source: Option<IpAddr>,
     /// What goes wrong with it.
-    pub fault: Option<Fault>,
+    pub strike: Option<Strike>,
     /// When it connects.
     pub connect_at: Micros,
     /// Its first snapshot.
@@ -110,6 +110,24 @@ pub struct Progress {
     pub ack_faults: AtomicU64,
     /// Routers that have begun to speak at all.
     pub routers_spoke: AtomicU64,
+    /// Sessions that were struck by a fault, by its place in `Fault::ALL`.
+    pub strikes: [AtomicU64; Fault::ALL.len()],
+    /// Pieces that slow routers have written, each with a pause behind it.
+    pub slow_writes: AtomicU64,
+    /// Strangers that the collector has sent away.
+    pub strangers: AtomicU64,
+    outages: Mutex<Vec<Outage>>,
+}
+
+/// A connection that broke, however: what the collector cannot know of its router, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Index of the router in the world.
+    pub router_index: usize,
+    /// The collector has certainly read what was sent up to here.
+    pub proved: Micros,
+    /// When the next snapshot was durable in full; `None` = none has been yet.
+    pub whole: Option<Micros>,
 }
 
 impl Progress {
@@ -120,6 +138,17 @@ impl Progress {
     /// A counter's value now.
     pub fn value(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
+    }
+
+    /// How many sessions a fault has struck.
+    pub fn struck(&self, fault: Fault) -> u64 {
+        Self::value(&self.strikes[fault as usize])
+    }
+
+    /// Every outage so far.
+    pub fn outages(&self) -> MutexGuard<'_, Vec<Outage>> {
+        // A list of values is whole whoever panicked.
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether every planned frame is durable or replaced.
@@ -365,9 +394,9 @@ async fn serve(shared: Shared, plans: Vec<SessionPlan>, mut commands: UnboundedR
     for plan in plans {
         let session = Rc::new(session::Session::new(plan));
         sessions.push(Rc::clone(&session));
-        tasks.push(tokio_uring::spawn(session::run(session, Rc::clone(&thread))));
+        tasks.push(tokio_uring::spawn(session::talk::run(session, Rc::clone(&thread))));
     }
-    let turns = tokio_uring::spawn(session::watch_turns(Rc::clone(&thread)));
+    let turns = tokio_uring::spawn(session::talk::watch_turns(Rc::clone(&thread)));
     while let Some(command) = commands.recv().await {
         match command {
             Command::Frames(batches) => {

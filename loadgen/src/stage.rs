@@ -12,7 +12,6 @@ use std::time::Duration;
 use storage::time::{MICROS_PER_SECOND, Micros};
 
 use crate::clock::Clock;
-use crate::faults::Fault;
 use crate::model::Model;
 use crate::sender::connect::address_after;
 use crate::sender::{Absence, Fleet, Latencies, Progress, SendError, SessionPlan};
@@ -41,6 +40,8 @@ pub struct StageSettings {
     pub threads: usize,
     /// How long one act may take.
     pub act_timeout: Duration,
+    /// A second collector that every router tells the same.
+    pub second_target: Option<SocketAddr>,
 }
 
 /// Why a performance stopped.
@@ -136,6 +137,8 @@ pub struct Performance {
     pub later: Vec<Act>,
     /// The sessions, still open.
     pub fleet: Fleet,
+    /// Those to the second collector.
+    pub second: Option<Fleet>,
 }
 
 /// How far an act is.
@@ -175,14 +178,17 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
         frames.iter_mut().for_each(|frame| frame.intended = connect_at(place));
     }
     let mut act = Act::plan(&frames, began);
-    let plans = plans(settings, &world, frames, connect_at)?;
-    let fleet = Fleet::start(settings.target, settings.threads, &world, clock, plans)?;
-    let stage = Stage { settings, clock, encode_us };
-    stage.finish(&mut act, "cold start", Sent::default(), &fleet, &mut *watch)?;
-    let acts = world.plan.acts.len();
+    let fleets = fleets(settings, &world, clock, frames, connect_at)?;
+    let stage = Stage { settings, clock, encode_us, ahead_us: world.ahead_us_max() };
+    let (fleet, second) = fleets;
+    let cold_start = act.clone();
     let (storm, later) = (None, Vec::new());
-    let mut performance = Performance { world, clock, cold_start: act, storm, later, fleet };
-    stage.hear(&performance.fleet)?;
+    let mut performance = Performance { world, clock, cold_start, storm, later, fleet, second };
+    stage.finish(&mut act, "cold start", Sent::default(), &performance, &mut *watch)?;
+    performance.world.settle(act.ended);
+    performance.cold_start = act;
+    stage.hear(&performance)?;
+    let acts = performance.world.plan.acts.len();
     for index in 0..acts {
         let act = stage.act(&performance, index, &mut *watch)?;
         match performance.storm {
@@ -190,10 +196,24 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
             Some(_) => performance.later.push(act),
         }
     }
+    for (copy, fleet) in performance.fleets().enumerate() {
+        performance.world.tell_outages(copy, fleet.progress().outages().clone());
+    }
     Ok(performance)
 }
 
 impl Performance {
+    /// The fleets, the first first.
+    pub fn fleets(&self) -> impl Iterator<Item = &Fleet> {
+        std::iter::once(&self.fleet).chain(&self.second)
+    }
+
+    /// Ends every session in order.
+    pub fn finish(self) -> Result<(), SendError> {
+        self.fleet.finish()?;
+        self.second.map_or(Ok(()), Fleet::finish)
+    }
+
     /// The instants to ask about, with their names. At each of them every router that is there
     /// had been heard after it, if only that nothing has changed.
     pub fn instants(&self) -> Vec<(String, Micros)> {
@@ -220,6 +240,8 @@ struct Stage<'a> {
     clock: Clock,
     /// How long it took to encode all tables.
     encode_us: i64,
+    /// How far clocks are ahead: what was said is in the past for everybody when it is over.
+    ahead_us: i64,
 }
 
 /// Bytes that were sent when an act began.
@@ -244,7 +266,7 @@ impl Stage<'_> {
         index: usize,
         watch: Watch<'_>,
     ) -> Result<Act, StageError> {
-        let Performance { world, fleet, .. } = performance;
+        let Performance { world, fleet, second, .. } = performance;
         let routers = world.network.topology.routers.len();
         let units = (routers * world.network.fec_count()).max(1);
         let share = world.plan.units_changed(index) as f64 / units as f64;
@@ -264,20 +286,23 @@ impl Stage<'_> {
             cut.routers.iter().map(move |router| (*router, absence))
         });
         let absences: Vec<(usize, Absence)> = absences.collect();
-        fleet.cut(&absences)?;
+        performance.fleets().try_for_each(|fleet| fleet.cut(&absences))?;
+        if let Some(second) = second {
+            second.send(frames.clone())?;
+        }
         fleet.send(frames)?;
-        self.finish(&mut act, planned.name, sent, fleet, watch)?;
+        self.finish(&mut act, planned.name, sent, performance, watch)?;
         world.close(index, act.ended);
-        self.hear(fleet)?;
+        self.hear(performance)?;
         Ok(act)
     }
 
     /// Lets every router be heard, from after the act: whatever becomes of its session later, the
     /// collector then knows what held when the act ended. It is over when it is acknowledged.
-    fn hear(&self, fleet: &Fleet) -> Result<(), StageError> {
-        fleet.sign_of_life()?;
+    fn hear(&self, performance: &Performance) -> Result<(), StageError> {
+        performance.fleets().try_for_each(Fleet::sign_of_life)?;
         let deadline = crate::clock::instant() + self.settings.act_timeout;
-        while !fleet.is_whole() {
+        while let Some(fleet) = performance.fleets().find(|fleet| !fleet.is_whole()) {
             if crate::clock::instant() > deadline || !fleet.is_alive() {
                 return Err(StageError::time_up("signs of life", fleet.progress()));
             }
@@ -293,18 +318,26 @@ impl Stage<'_> {
         act: &mut Act,
         name: &'static str,
         before: Sent,
-        fleet: &Fleet,
+        performance: &Performance,
         watch: Watch<'_>,
     ) -> Result<(), StageError> {
+        let fleet = &performance.fleet;
         let progress = fleet.progress();
         let value = Progress::value;
-        let span_us = u64::try_from(act.due.since(self.clock.now())).unwrap_or(0);
+        let over = act.due.offset(self.ahead_us);
+        let span_us = u64::try_from(over.since(self.clock.now())).unwrap_or(0);
         let time = Duration::from_micros(span_us) + self.settings.act_timeout;
         let deadline = crate::clock::instant() + time;
         let acked_before = value(&progress.frames_acked);
-        while !fleet.is_whole() || self.clock.now() < act.due {
-            if crate::clock::instant() > deadline || !fleet.is_alive() {
-                return Err(StageError::time_up(name, progress));
+        let waits_for = || performance.fleets().find(|fleet| !fleet.is_whole());
+        loop {
+            let waits_for = waits_for();
+            if waits_for.is_none() && self.clock.now() >= over {
+                break;
+            }
+            let slowest = waits_for.unwrap_or(fleet);
+            if crate::clock::instant() > deadline || !slowest.is_alive() {
+                return Err(StageError::time_up(name, slowest.progress()));
             }
             let done = value(&progress.frames_acked) - acked_before;
             watch(&Look { act: name, done, all: act.frames, progress: Some(progress) });
@@ -338,6 +371,20 @@ impl Act {
     }
 }
 
+/// The sessions to each collector, with the same plans.
+fn fleets(
+    settings: &StageSettings,
+    world: &Arc<World>,
+    clock: Clock,
+    frames: Vec<Vec<Frame>>,
+    connect_at: impl Fn(usize) -> Micros,
+) -> Result<(Fleet, Option<Fleet>), StageError> {
+    let plans = plans(settings, world, frames, connect_at)?;
+    let start = |target, plans| Fleet::start(target, settings.threads, world, clock, plans);
+    let second = settings.second_target.map(|target| start(target, plans.clone())).transpose()?;
+    Ok((start(settings.target, plans)?, second))
+}
+
 fn plans(
     settings: &StageSettings,
     world: &World,
@@ -345,7 +392,6 @@ fn plans(
     connect_at: impl Fn(usize) -> Micros,
 ) -> Result<Vec<SessionPlan>, StageError> {
     let routers = frames.len();
-    let faults = settings.model.faults();
     let plan = |(router_index, frames): (usize, Vec<Frame>)| {
         let source = match settings.source_base {
             Some(base) => Some(
@@ -355,8 +401,8 @@ fn plans(
         };
         let router = world.network.topology.routers[router_index].id;
         let connect_at = connect_at(router_index);
-        let fault = Fault::of_router(&faults, router_index);
-        Ok(SessionPlan { router_index, router, source, fault, connect_at, frames })
+        let strike = world.strike(router_index);
+        Ok(SessionPlan { router_index, router, source, strike, connect_at, frames })
     };
     frames.into_iter().enumerate().map(plan).collect()
 }

@@ -128,6 +128,15 @@ impl State {
         State { announced: Arc::new(announced), ..self.clone() }
     }
 
+    /// The same with this prefix announced under this label of its edge, if it is free.
+    pub fn announcing(&self, network: &Network, route: SitePrefix, label: Label) -> State {
+        let edge = network.topology.edges[route.site];
+        let label = self.labels(network).take_this(edge, label);
+        let mut announced = Announced::clone(&self.announced);
+        announced.insert(route, label);
+        State { announced: Arc::new(announced), ..self.clone() }
+    }
+
     /// Units of this router that come and go, each once, in order.
     pub fn passing(&self, router_index: usize) -> impl Iterator<Item = Unit> {
         self.passing.get(&router_index).into_iter().flatten().copied()

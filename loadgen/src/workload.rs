@@ -148,7 +148,8 @@ impl Encoder {
         intended: Micros,
     ) -> Vec<Frame> {
         let router = world.network.topology.routers[router_index].id;
-        let table = world.network.table(&world.first, router_index, world.start);
+        let start = world.said(router_index, world.start);
+        let table = world.network.table(&world.first, router_index, start);
         self.snapshot(router, &table, intended, world.start)
     }
 
@@ -169,7 +170,8 @@ impl Encoder {
                 for place in chunk {
                     until = began.offset(reaction.time_us(*place));
                     let unit = reaction.units[*place];
-                    world.network.changes(states, router_index, unit, until, &mut mappings);
+                    let said = world.said(router_index, until);
+                    world.network.changes(states, router_index, unit, said, &mut mappings);
                 }
                 // A unit may differ in what no entry shows.
                 if mappings.is_empty() {

@@ -10,9 +10,12 @@ use std::sync::{Arc, OnceLock};
 use storage::time::Micros;
 
 use crate::answer::AnswerKey;
+use crate::faults::clocks::{AHEAD_US_MAX, Clocks};
+use crate::faults::{Asked, Fault, Moment, Strike};
 use crate::model::Model;
 use crate::network::Network;
 use crate::scenario::plan::{NothingToHit, Plan};
+use crate::sender::Outage;
 use crate::state::{Down, State};
 use crate::topology::ShapeError;
 
@@ -36,8 +39,16 @@ pub struct World {
     pub first: Arc<State>,
     /// What happens, act by act.
     pub plan: Plan,
-    /// Event time of every first mapping.
+    /// Since when every first mapping holds.
     pub start: Micros,
+    /// What goes wrong on purpose.
+    faults: Vec<Asked>,
+    /// What routers' clocks say.
+    pub clocks: Clocks,
+    /// When every first table was durable.
+    settled: OnceLock<Micros>,
+    /// For each copy of the sessions the outages that it had.
+    outages: [OnceLock<Vec<Outage>>; 2],
     began: Vec<OnceLock<Micros>>,
     ended: Vec<OnceLock<Micros>>,
 }
@@ -47,10 +58,18 @@ impl World {
     pub fn generate(model: &Model, start: Micros) -> Result<World, WorldError> {
         let network = Network::generate(model)?;
         let first = Arc::new(State::settle(&network, Down::default()));
-        let plan = Plan::make(&network, &first, &model.scenario.script(), model.seed)?;
+        let plan = Plan::make(&network, &first, &model.script(), model.seed)?;
+        let routers = network.topology.routers.len();
+        let steps_at: Option<Vec<(usize, i64)>> = model
+            .has(Fault::ClockStep)
+            .then(|| (0..routers).map(|router| plan.middle_of(router)).collect());
+        let skew = model.has(Fault::ClockSkew);
+        let clocks = Clocks::draw(skew, steps_at.as_deref(), routers, model.seed);
         let times = || plan.acts.iter().map(|_| OnceLock::new()).collect();
         let (began, ended) = (times(), times());
-        Ok(World { network, first, plan, start, began, ended })
+        let (settled, outages) = Default::default();
+        let faults = model.faults();
+        Ok(World { network, first, plan, start, faults, clocks, settled, outages, began, ended })
     }
 
     /// Says when an act begins. The first call counts; the time that holds is returned.
@@ -66,6 +85,56 @@ impl World {
     /// Says that everything of an act is durable and every session that it cut is whole again.
     pub fn close(&self, act: usize, ends: Micros) {
         self.ended[act].get_or_init(|| ends);
+    }
+
+    /// Says that every first table is durable.
+    pub fn settle(&self, at: Micros) {
+        self.settled.get_or_init(|| at);
+    }
+
+    /// When every first table was durable: the start, where nobody has said so.
+    pub fn settled(&self) -> Micros {
+        self.settled.get().copied().unwrap_or(self.start)
+    }
+
+    /// Says which outages the sessions of this copy had. The first call counts.
+    pub fn tell_outages(&self, copy: usize, outages: Vec<Outage>) {
+        self.outages[copy].get_or_init(|| outages);
+    }
+
+    /// The outages of a copy's sessions, as far as they were told.
+    pub fn outages(&self, copy: usize) -> &[Outage] {
+        self.outages[copy].get().map_or(&[], |outages| outages)
+    }
+
+    /// What strikes the router's session.
+    pub fn strike(&self, router_index: usize) -> Option<Strike> {
+        Asked::strike(&self.faults, router_index, self.plan.speaks(router_index))
+    }
+
+    /// Whether its session has been struck by this: in changes only if it has said any.
+    pub fn is_struck(&self, router_index: usize, fault: Fault) -> bool {
+        let strike = self.strike(router_index).filter(|strike| strike.fault == fault);
+        let spoke = || {
+            let (act, _) = self.plan.middle_of(router_index);
+            self.plan.speaks(router_index) && self.began(act).is_some()
+        };
+        strike.is_some_and(|strike| strike.at == Moment::Snapshot || spoke())
+    }
+
+    /// What the router's clock says at a moment.
+    pub fn said(&self, router_index: usize, at: Micros) -> Micros {
+        let clock = self.clocks.of(router_index);
+        let step = clock.step.filter(|step| {
+            let began = self.began.get(step.act).and_then(OnceLock::get);
+            began.is_some_and(|began| began.offset(step.offset_us) <= at)
+        });
+        at.offset(clock.skew_us + step.map_or(0, |step| step.by_us))
+    }
+
+    /// How long after a change nobody takes it for one of the future any more.
+    pub fn ahead_us_max(&self) -> i64 {
+        if self.clocks.are_right() { 0 } else { AHEAD_US_MAX }
     }
 
     /// When the act was over, if it is.
@@ -97,7 +166,7 @@ impl World {
 
     /// The answers of this world.
     pub fn key(&self) -> AnswerKey<'_> {
-        AnswerKey { world: self, network: &self.network }
+        AnswerKey { world: self, network: &self.network, copy: 0 }
     }
 }
 

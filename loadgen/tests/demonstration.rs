@@ -3,6 +3,7 @@
 use engine::settings::{IoChoice, Settings};
 use loadgen::demo::{DemoSettings, demonstrate};
 use loadgen::topology::Shape;
+use loadgen::verdict::Verify;
 
 fn exact(io: IoChoice, shards: usize, seed: u64) {
     let data = tempfile::tempdir().unwrap();
@@ -11,6 +12,7 @@ fn exact(io: IoChoice, shards: usize, seed: u64) {
         routers_per_second: 0,
         collector: Settings { io, shards, ..Settings::default() },
         data: data.path().to_owned(),
+        verify: Verify::default(),
     };
     let demonstration = demonstrate(&settings, &mut |_| {}).unwrap();
     let report = &demonstration.report;

@@ -57,7 +57,7 @@ fn differences(alter: impl Fn(&mut Vec<Mapping>)) -> (u64, Vec<String>) {
         router_index,
         router: world.network.topology.routers[router_index].id,
         source: None,
-        fault: None,
+        strike: None,
         connect_at: clock.now(),
         frames: encoder.first_snapshot(&world, router_index, clock.now()),
     });

@@ -13,5 +13,6 @@ mod restart;
 mod scenarios;
 mod program;
 mod differences;
+mod faults;
 mod kernel;
 mod maps;

@@ -10,6 +10,7 @@ use loadgen::model::{Graph, Model};
 use loadgen::scenario::Scenario;
 use loadgen::services::Services;
 use loadgen::topology::Topology;
+use loadgen::verdict::Verify;
 
 /// Maps that lie in the folder that STORMDRAIN_TOPOLOGIES names; without it a map that is made up,
 /// which is said aloud.
@@ -74,6 +75,7 @@ fn a_storm_over_a_map_is_answered_exactly() {
         routers_per_second: 0,
         collector: Settings { shards: 2, ..Settings::default() },
         data: data.path().to_owned(),
+        verify: Verify::default(),
     };
     let report = demonstrate(&settings, &mut |_| {}).unwrap().report;
     let verdict = report.verdict.as_ref().unwrap();

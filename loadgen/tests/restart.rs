@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use engine::collector::Collector;
 use engine::settings::Settings;
-use loadgen::demo::ask;
 use loadgen::sender::Progress;
 use loadgen::stage::{StageSettings, perform};
 use loadgen::topology::Shape;
-use loadgen::verdict::Verdict;
+use loadgen::verdict::{Verdict, Verify};
 
 /// Restarts the collector once, when half of this act's frames are durable.
 fn exact_after_restart_during(act: &'static str) {
@@ -30,6 +29,7 @@ fn exact_after_restart_during(act: &'static str) {
         source_base: "127.30.0.1".parse().ok(),
         threads: 1,
         act_timeout: Duration::from_secs(60),
+        second_target: None,
     };
     let performance = perform(&settings, &mut |look| {
         if look.act != act || restarted || look.done * 2 < look.all {
@@ -55,10 +55,10 @@ fn exact_after_restart_during(act: &'static str) {
     let mut instants = performance.instants();
     instants.retain(|(name, _)| name != "in the middle");
     let key = performance.world.key();
-    ask(&mut verdict, &key, data.path(), &instants, &mut |_| {}).unwrap();
+    Verify::default().ask(&mut verdict, &key, data.path(), &instants, &mut |_| {}).unwrap();
     performance.fleet.finish().unwrap();
     running.take().unwrap().stop().unwrap();
-    verdict.check_books(data.path()).unwrap();
+    verdict.check_books(&key, data.path()).unwrap();
     assert!(verdict.is_exact(), "{verdict}");
     assert!(reconnects > 0);
 }

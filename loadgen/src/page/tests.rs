@@ -38,6 +38,7 @@ fn report(late_ms: f64) -> Report {
         cold_start: act(1.0),
         storm: Some(StormReport { what, share: 0.2, act: act(late_ms) }),
         later: vec![],
+        faults: Default::default(),
         kernel: Some(KernelReport { lost: vec![], pressed: vec![] }),
         collector: None,
         verdict: Some(Verdict::default()),

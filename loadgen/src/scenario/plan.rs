@@ -5,18 +5,19 @@
 //! Law:  the same network, script and seed have the same plan; no router does two things at once.
 //! Not:  when an act is staged (`world`), how long it then takes (`stage`).
 
+mod steps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::react::{Reaction, Reactions, Transition};
-use super::{Break, Flap, Maintenance, Restart, Script, Step, Trickle, VpnChurn};
+use super::{Script, Step};
+use crate::faults::Fault;
 use crate::network::Network;
 use crate::paths::Paths;
-use crate::services::l3vpn::{self, SitePrefix};
 use crate::state::{Down, State};
 use crate::topology::Role;
 
@@ -25,9 +26,6 @@ const CANDIDATES_MAX: usize = 16;
 /// When heads signal anew after a failure: told by the router that repaired (RFC 4090, section
 /// 6.5.2), they wait until the IGP has settled.
 const SIGNAL_AFTER_US: i64 = 1_500_000;
-/// How long a link of a trickle is down, as a part of the pause to the next event.
-const TRICKLE_DOWN_SHARE: f64 = 0.4;
-
 /// Everything that will happen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -100,7 +98,7 @@ impl Plan {
         let (free_us, signal_us) = (BTreeMap::new(), None);
         let mut planner = Planner { network, first, chance, paths, plan, free_us, signal_us };
         for step in &script.step {
-            planner.step(step).ok_or(NothingToHit { step: step.name() })?;
+            planner.step(step, script.reuses_labels())?;
         }
         Ok(planner.plan)
     }
@@ -119,6 +117,22 @@ impl Plan {
         states.find(was_there).unwrap_or(first)
     }
 
+    /// In which act and when this router is in the middle of what it first has to change; the very
+    /// beginning, where it never has anything.
+    pub fn middle_of(&self, router_index: usize) -> (usize, i64) {
+        let middle = |epoch: &Epoch| {
+            let reaction = epoch.reactions.get(&router_index)?;
+            let offset_us = epoch.offset_us + reaction.time_us(reaction.units.len() / 2);
+            Some((epoch.act, offset_us))
+        };
+        self.epochs.iter().find_map(middle).unwrap_or_default()
+    }
+
+    /// Whether this router ever has anything to change.
+    pub fn speaks(&self, router_index: usize) -> bool {
+        self.epochs.iter().any(|epoch| epoch.reactions.contains_key(&router_index))
+    }
+
     /// Units that change in an act, over all routers.
     pub fn units_changed(&self, act: usize) -> usize {
         let reactions = self.epochs_of(act).flat_map(|(_, epoch)| epoch.reactions.values());
@@ -128,7 +142,10 @@ impl Plan {
 
 /// A step that finds nothing in this network that it could hit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("scenario {step}: expected a link or router of the core that carries traffic, found none")]
+#[error(
+    "scenario {step}: expected a link or router of the core that carries traffic, or a VPN where \
+     its prefixes are meant, found none"
+)]
 pub struct NothingToHit {
     /// Its name.
     pub step: &'static str,
@@ -148,12 +165,23 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn step(&mut self, step: &Step) -> Option<()> {
+    fn step(&mut self, step: &Step, reuses_labels: bool) -> Result<(), NothingToHit> {
         self.free_us.clear();
         let what = String::new();
         let name = step.name();
         self.plan.acts.push(PlannedAct { name, what, cuts: Vec::new(), length_us: 0 });
-        let what = match step {
+        let mut what = self.hit(step).ok_or(NothingToHit { step: name })?;
+        if reuses_labels {
+            let reuse = self.reuse_labels();
+            what += &reuse.ok_or(NothingToHit { step: Fault::LabelReuse.name() })?;
+        }
+        self.signal_until(i64::MAX);
+        self.act().what = what;
+        Ok(())
+    }
+
+    fn hit(&mut self, step: &Step) -> Option<String> {
+        Some(match step {
             Step::LinkDown(step) => self.links_down(step, None)?,
             Step::Srlg(step) => {
                 let [first, ..] = self.trunks()[..] else { return None };
@@ -165,10 +193,7 @@ impl Planner<'_> {
             Step::CollectorRestart(step) => self.restart(step),
             Step::Trickle(step) => self.trickle(step)?,
             Step::VpnChurn(step) => self.churn(step)?,
-        };
-        self.signal_until(i64::MAX);
-        self.act().what = what;
-        Some(())
+        })
     }
 
     fn act(&mut self) -> &mut PlannedAct {
@@ -269,132 +294,6 @@ impl Planner<'_> {
         let mut cores: Vec<usize> = (0..topology.routers.len()).filter(is_core).collect();
         cores.sort_by_key(|router| (std::cmp::Reverse(load(router)), *router));
         cores
-    }
-
-    /// `around`: only links that share an end with this one, as in one conduit out of a place.
-    fn links_down(&mut self, step: &Break, around: Option<usize>) -> Option<String> {
-        let topology = &self.network.topology;
-        let shares = |link: &usize| {
-            around.is_none_or(|around| {
-                let ends = topology.links[around].ends;
-                topology.links[*link].ends.iter().any(|end| ends[0] == *end)
-            })
-        };
-        let links: Vec<usize> =
-            self.trunks().into_iter().filter(shares).take(step.count.0.into()).collect();
-        let named: Vec<String> = links.iter().map(|link| self.link_name(*link)).collect();
-        (!links.is_empty()).then_some(())?;
-        self.epoch(0, |down| down.links.extend(&links));
-        let mut what = format!("link {} down", named.join(" and "));
-        if let Some(after) = step.restore_after_ms {
-            self.epoch(after.micros(), |down| {
-                down.links.retain(|link| !links.contains(link));
-            });
-            what += " and up again";
-        }
-        Some(what)
-    }
-
-    fn nodes_down(&mut self, step: &Break) -> Option<String> {
-        let mut routers = self.cores();
-        routers.truncate(step.count.0.into());
-        (!routers.is_empty()).then_some(())?;
-        let named: Vec<String> =
-            routers.iter().map(|router| self.network.topology.name(*router)).collect();
-        self.epoch(0, |down| down.routers.extend(&routers));
-        let back_us = step.restore_after_ms.map(super::Millis::micros);
-        let cut = Cut { routers: routers.iter().copied().collect(), at_us: 0, back_us };
-        self.act().cuts.push(cut);
-        let mut what = format!("router {} down", named.join(" and "));
-        if let Some(back_us) = back_us {
-            self.epoch(back_us, |down| down.routers.retain(|router| !routers.contains(router)));
-            what += " and up again";
-        }
-        Some(what)
-    }
-
-    fn flap(&mut self, step: &Flap) -> Option<String> {
-        let link = *self.trunks().first()?;
-        let (mut offset_us, mut up_us) = (0, step.up_ms.micros());
-        for _ in 0..step.times.0 {
-            self.epoch(offset_us, |down| {
-                down.links.insert(link);
-            });
-            offset_us += step.down_ms.micros();
-            self.epoch(offset_us, |down| {
-                down.links.remove(&link);
-            });
-            offset_us += up_us;
-            up_us = (up_us * 2).min(step.up_ms_max.micros());
-        }
-        Some(format!("link {} flaps {} times", self.link_name(link), step.times.0))
-    }
-
-    fn maintain(&mut self, step: &Maintenance) -> Option<String> {
-        let mut routers = self.cores();
-        routers.truncate(step.routers.0.into());
-        (!routers.is_empty()).then_some(())?;
-        let mut offset_us = 0;
-        for router in &routers {
-            self.epoch(offset_us, |down| {
-                down.drained.insert(*router);
-            });
-            offset_us += step.each_ms.micros();
-            self.epoch(offset_us, |down| {
-                down.drained.remove(router);
-            });
-            offset_us += step.each_ms.micros();
-        }
-        Some(format!("{} routers drained and restored, one after the other", routers.len()))
-    }
-
-    fn restart(&mut self, step: &Restart) -> String {
-        let gone = self.state().down.routers.clone();
-        let all = (0..self.network.topology.routers.len()).filter(|router| !gone.contains(router));
-        let back_us = step.away_ms.micros();
-        let cut = Cut { routers: all.collect(), at_us: 0, back_us: Some(back_us) };
-        self.act().length_us = back_us;
-        self.act().cuts.push(cut);
-        "every session breaks, and every router comes back at once".to_owned()
-    }
-
-    fn trickle(&mut self, step: &Trickle) -> Option<String> {
-        let works = |link: &usize| self.state().paths.carries(*link);
-        let links: Vec<usize> = (0..self.network.topology.links.len()).filter(works).collect();
-        let events = i64::from(step.events.0);
-        let pause_us = (step.over_ms.micros() / events).max(2);
-        for event in 0..events {
-            let link = *links.choose(&mut self.chance)?;
-            // Anywhere in the first half of its slot, back before the slot ends.
-            let offset_us = event * pause_us + self.chance.random_range(0..=pause_us / 2);
-            self.epoch(offset_us, |down| {
-                down.links.insert(link);
-            });
-            let down_us = (pause_us as f64 * TRICKLE_DOWN_SHARE) as i64;
-            self.epoch(offset_us + down_us, |down| {
-                down.links.remove(&link);
-            });
-        }
-        Some(format!("{events} links fail and come back, one at a time"))
-    }
-
-    fn churn(&mut self, step: &VpnChurn) -> Option<String> {
-        let routes: Vec<SitePrefix> = l3vpn::routes(&self.network.vpns).collect();
-        (self.network.churns && !routes.is_empty()).then_some(())?;
-        let events = i64::from(step.events.0);
-        let pause_us = (step.over_ms.micros() / events).max(1);
-        for event in 0..events {
-            let route = *routes.choose(&mut self.chance)?;
-            let offset_us = event * pause_us + self.chance.random_range(0..pause_us);
-            self.signal_until(offset_us);
-            let state = self.state().toggled(self.network, route);
-            let edges = &self.network.topology.edges;
-            let sites = self.network.vpns[route.vpn_index].sites.iter();
-            let only = sites.map(|site| edges[*site]).collect();
-            let witness = BTreeSet::from([edges[route.site]]);
-            self.reach(offset_us, state, witness, Some(&only));
-        }
-        Some(format!("{events} times a prefix of a VPN is announced or withdrawn"))
     }
 
     fn link_name(&self, link_index: usize) -> String {

@@ -101,6 +101,7 @@ fn settings(target: SocketAddr) -> StageSettings {
         source_base: "127.20.0.1".parse().ok(),
         threads: 2,
         act_timeout: Duration::from_secs(60),
+        second_target: None,
     }
 }
 
@@ -143,9 +144,10 @@ fn a_fleet_says_every_table_and_every_change_and_says_bye() {
         assert_eq!(table.into_values().collect::<Vec<_>>(), expected);
         assert!(heard.bye);
         // Behind each of the two acts: nothing has changed.
-        let signs = heard.frames.iter().filter(|(_, mark, mappings)| {
-            *mark == SnapshotMark::None && mappings.is_empty()
-        });
+        let signs = heard
+            .frames
+            .iter()
+            .filter(|(_, mark, mappings)| *mark == SnapshotMark::None && mappings.is_empty());
         // The end of the snapshot is the third frame without mappings.
         assert_eq!(signs.count(), 3);
     }

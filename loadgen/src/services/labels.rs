@@ -29,6 +29,14 @@ impl Labels {
         Labels { used }
     }
 
+    /// Takes this label of the router's, or, where it is in use, the lowest that is not.
+    pub(crate) fn take_this(&mut self, router_index: usize, label: Label) -> Label {
+        match self.used.entry(router_index).or_default().insert(label.value()) {
+            true => label,
+            false => self.take(router_index),
+        }
+    }
+
     /// Takes the router's lowest label that is not in use.
     pub(crate) fn take(&mut self, router_index: usize) -> Label {
         let used = self.used.entry(router_index).or_default();

@@ -1,0 +1,219 @@
+//! Tables and ways of the key agree with each other, and with following labels by hand.
+
+use std::net::IpAddr;
+
+use storage::mapping::{Ingress, NextHop, Origin};
+
+use super::*;
+use crate::topology::Shape;
+
+const BEGAN: Micros = Micros(1_000_000);
+
+fn world() -> World {
+    let shape = Shape { routers: 150, edges: 24, seed: 4 };
+    let world = World::generate(&shape.into(), Micros(1_000)).unwrap();
+    world.stage(0, BEGAN);
+    world
+}
+
+/// When everybody has changed everything.
+fn end(world: &World) -> Micros {
+    BEGAN.offset(world.plan.epochs[0].span_us().unwrap().1)
+}
+
+#[test]
+fn a_table_before_and_after_is_that_of_the_network_and_between_it_is_mixed() {
+    let world = world();
+    let key = world.key();
+    let mut mixed = 0;
+    for (router_index, reaction) in &world.plan.epochs[0].reactions {
+        let router_index = *router_index;
+        let sorted = |state: &State| {
+            let mut table = world.network.table(state, router_index, Micros(0));
+            table.sort_unstable_by_key(Mapping::key);
+            table
+        };
+        let timeless = |at: Micros| {
+            let mut table = key.table(router_index, at);
+            table.iter_mut().for_each(|entry| entry.event_time = Micros(0));
+            table
+        };
+        let (old, new) = (sorted(&world.first), sorted(&world.plan.epochs[0].state));
+        assert_eq!(timeless(BEGAN), old);
+        assert_eq!(timeless(end(&world)), new);
+        let first = key.table(router_index, BEGAN.offset(reaction.start_us));
+        let late = first.iter().filter(|entry| entry.event_time != Micros(1_000));
+        mixed += usize::from(late.count() > 0 && reaction.units.len() > 1);
+    }
+    assert!(mixed > 50, "{mixed}");
+}
+
+/// Follows the labels through the tables, one branch at a time, as a packet would.
+/// `None` where a router has no entry for what arrives.
+fn follow(
+    key: &AnswerKey<'_>,
+    question: &Question,
+    tables: &[BTreeMap<Key, Mapping>],
+    owners: &BTreeMap<IpAddr, usize>,
+) -> Option<BTreeSet<Vec<RouterId>>> {
+    let topology = &key.network.topology;
+    let mut found = BTreeSet::new();
+    let own = Key::Ftn(key.fec(question));
+    let entry = match question.target {
+        // The longest match: without an entry of its own a prefix is part of its VRF.
+        Target::Prefix(SitePrefix { vpn_index, site, .. })
+            if !tables[question.head].contains_key(&own) =>
+        {
+            Key::Ftn(key.network.vrf(vpn_index, site))
+        }
+        _ => own,
+    };
+    let mut open = vec![(question.head, entry, vec![], vec![])];
+    while let Some((router, wanted, below, route)) = open.pop() {
+        let here = topology.routers[router].id;
+        let through: Vec<RouterId> = [route.clone(), vec![here]].concat();
+        for branch in &tables[router].get(&wanted)?.branches {
+            let mut stack: Vec<Label> = below.clone();
+            stack.extend(branch.stack.iter().rev().filter(|l| **l != Label::IMPLICIT_NULL));
+            let next = match branch.next_hop {
+                NextHop::Fec => {
+                    found.insert(through.clone());
+                    continue;
+                }
+                NextHop::Recursive => {
+                    let fec = key.network.fec(question.fec_index);
+                    let inner = Key::Service(*stack.last().unwrap(), fec);
+                    open.push((router, inner, stack, route.clone()));
+                    continue;
+                }
+                NextHop::Address(address) => owners[&address],
+            };
+            match stack.pop() {
+                Some(top) => {
+                    let interface = Key::Ilm(top, Origin::Interface(here));
+                    let wanted = match tables[next].contains_key(&interface) {
+                        true => interface,
+                        false => Key::Ilm(top, Origin::Platform),
+                    };
+                    open.push((next, wanted, stack, through.clone()));
+                }
+                None => {
+                    found.insert([through.clone(), vec![topology.routers[next].id]].concat());
+                }
+            }
+        }
+    }
+    Some(found)
+}
+
+fn owners(world: &World) -> BTreeMap<IpAddr, usize> {
+    let topology = &world.network.topology;
+    let of_router = |router: usize| {
+        let addresses = topology.interface_addresses(router).into_iter();
+        addresses.map(move |address| (address, router))
+    };
+    (0..topology.routers.len()).flat_map(of_router).collect()
+}
+
+/// Asks every question of these instants; returns how many LSPs branch, and how many are lost.
+fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
+    let (key, owners) = (world.key(), owners(world));
+    let routers = 0..world.network.topology.routers.len();
+    let (mut branched, mut lost) = (0, 0);
+    for at in instants {
+        let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
+        let tables: Vec<_> = routers.clone().map(|r| by_key(key.table(r, *at))).collect();
+        let state = key.state_at(*at).unwrap();
+        let here = |q: &Question| key.presence(q.head, *at) == Presence::Here;
+        for question in key.questions().filter(here) {
+            let followed = follow(&key, &question, &tables, &owners);
+            match key.walk(state, &question).unwrap() {
+                Way::Lost => {
+                    lost += 1;
+                    assert_eq!(followed, None, "{question:?} at {at}");
+                }
+                Way::Delivered(walks) => {
+                    let route = |walk: &Vec<Hop>| walk.iter().map(|hop| hop.router).collect();
+                    let routes: BTreeSet<Vec<RouterId>> = walks.iter().map(route).collect();
+                    branched += usize::from(routes.len() > 1);
+                    assert_eq!(followed, Some(routes), "{question:?} at {at}");
+                }
+            }
+        }
+    }
+    (branched, lost)
+}
+
+#[test]
+fn following_the_labels_leads_where_the_topology_says() {
+    let world = world();
+    let (branched, lost) = follow_all(&world, &[Micros(2_000), end(&world)]);
+    assert!(branched > 10, "{branched}");
+    assert_eq!(lost, 0);
+    let questions: Vec<Question> = world.key().questions().collect();
+    assert!(questions.iter().any(|question| question.target != Target::Loopback));
+}
+
+#[test]
+fn every_service_leads_where_the_topology_says_before_during_and_after_a_repair() {
+    let shape = Shape { routers: 100, edges: 24, seed: 4 };
+    let script = "[[step]]\nlink-down = {}\n[[step]]\nnode-down = {}";
+    let script = crate::scenario::Script::parse(script).unwrap();
+    let scenario = crate::scenario::Scenario::Script(script.into());
+    for services in ["ldp,rsvp,sr,l3vpn,vpws,p2mp", "sr,vpws", "rsvp,l3vpn", "ldp,p2mp"] {
+        let services = services.parse().unwrap();
+        let scenario = scenario.clone();
+        let model = crate::model::Model { services, scenario, ..shape.into() };
+        let world = World::generate(&model, Micros(1_000)).unwrap();
+        let mut instants = vec![Micros(2_000)];
+        for (act, began) in [BEGAN, Micros(20_000_000)].into_iter().enumerate() {
+            world.stage(act, began);
+            for (_, epoch) in world.plan.epochs_of(act) {
+                instants.extend(epoch.span_us().map(|(_, last_us)| began.offset(last_us)));
+            }
+        }
+        let (branched, lost) = follow_all(&world, &instants);
+        assert!(branched > 10 || !services.ldp, "{services:?}: {branched}");
+        // No detour leads around a router that is gone; the IGP does.
+        assert_eq!(lost > 0, services.rsvp, "{services:?}");
+    }
+}
+
+#[test]
+fn a_customers_prefix_leads_where_it_is_announced_and_else_with_the_rest_of_its_vrf() {
+    let shape = Shape { routers: 60, edges: 16, seed: 4 };
+    let script = "[[step]]\nvpn-churn = { events = 60, over_ms = 30000 }";
+    let script = crate::scenario::Script::parse(script).unwrap();
+    let scenario = crate::scenario::Scenario::Script(script.into());
+    let model = crate::model::Model { scenario, ..shape.into() };
+    let world = World::generate(&model, Micros(1_000)).unwrap();
+    world.stage(0, BEGAN);
+    let ends = world.plan.epochs.iter().filter_map(|epoch| epoch.span_us());
+    let ends = ends.map(|(_, last_us)| BEGAN.offset(last_us));
+    let settled: Vec<Micros> =
+        ends.filter(|at| world.key().state_at(*at).is_some()).step_by(5).collect();
+    assert!(settled.len() > 2, "{settled:?}");
+    assert_eq!(follow_all(&world, &settled).1, 0);
+    let announced: BTreeSet<usize> =
+        world.plan.epochs.iter().map(|epoch| epoch.state.announced.len()).collect();
+    assert!(announced.len() > 3, "{announced:?}");
+    // A label that was withdrawn is soon another prefix's.
+    let labels = |state: &State| -> BTreeSet<_> {
+        let of = |(route, label): (&SitePrefix, &Label)| (route.site, *label, *route);
+        state.announced.iter().map(of).collect()
+    };
+    let all: BTreeSet<_> =
+        world.plan.epochs.iter().flat_map(|epoch| labels(&epoch.state)).collect();
+    let apart: BTreeSet<_> = all.iter().map(|(site, label, _)| (*site, *label)).collect();
+    assert!(apart.len() < all.len(), "{} of {}", apart.len(), all.len());
+}
+
+#[test]
+fn paths_are_not_vouched_for_while_routers_disagree() {
+    let world = world();
+    let key = world.key();
+    assert!(key.state_at(end(&world).offset(-1)).is_none());
+    assert!(key.state_at(BEGAN).is_some_and(|state| state == &*world.first));
+    let untagged = key.table(0, Micros(2_000));
+    assert!(untagged.iter().any(|entry| entry.ingress == Ingress::UNTAGGED));
+}
