@@ -331,21 +331,24 @@ impl Stage<'_> {
         let acked_before = value(&progress.frames_acked);
         let waits_for = || performance.fleets().find(|fleet| !fleet.is_whole());
         loop {
-            let waits_for = waits_for();
-            if waits_for.is_none() && self.clock.now() >= over {
-                break;
-            }
-            let slowest = waits_for.unwrap_or(fleet);
+            let slowest = waits_for();
+            let is_over = slowest.is_none() && self.clock.now() >= over;
+            let slowest = slowest.unwrap_or(fleet);
             if crate::clock::instant() > deadline || !slowest.is_alive() {
                 return Err(StageError::time_up(name, slowest.progress()));
             }
-            let done = value(&progress.frames_acked) - acked_before;
+            let done = match is_over {
+                true => act.frames,
+                false => value(&progress.frames_acked) - acked_before,
+            };
             watch(&Look { act: name, done, all: act.frames, progress: Some(progress) });
+            // Whoever watches may have broken what was whole: then it goes on.
+            if is_over && waits_for().is_none() {
+                break;
+            }
             std::thread::sleep(LOOK_EVERY);
         }
         act.ended = self.clock.now();
-        let (done, all) = (act.frames, act.frames);
-        watch(&Look { act: name, done, all, progress: Some(progress) });
         act.latencies = fleet.take_latencies()?;
         let after = Sent::now(progress);
         act.bytes = after.bytes - before.bytes;

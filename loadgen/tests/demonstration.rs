@@ -18,8 +18,9 @@ fn exact(io: IoChoice, shards: usize, seed: u64) {
     let report = &demonstration.report;
     let verdict = report.verdict.as_ref().unwrap();
     assert!(verdict.is_exact(), "{verdict}");
-    // Before, in the middle and after; paths before and after; ledger; verify.
-    assert_eq!(verdict.checks.len(), 7, "{verdict}");
+    // Before, in the middle and after; paths before and after; drawn pairs and paths; rows; ledger;
+    // verify.
+    assert_eq!(verdict.checks.len(), 10, "{verdict}");
     let collector = report.collector.as_ref().unwrap();
     let storm = report.storm.as_ref().unwrap();
     assert_eq!(collector.change_rows, report.cold_start.mappings + storm.act.mappings);

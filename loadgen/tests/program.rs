@@ -60,7 +60,7 @@ fn a_run_elsewhere_reports_json_and_judges_the_folder_it_is_given() {
         assert!(act["honesty"]["labels"].is_array(), "{act}");
     }
     assert_eq!(report["verdict"]["told"], serde_json::json!([]));
-    assert_eq!(report["verdict"]["checks"].as_array().map(Vec::len), Some(5));
+    assert_eq!(report["verdict"]["checks"].as_array().map(Vec::len), Some(8));
     // Another network in the same folder: its answers are not all there, and that is said.
     let other = [&fixed[..], &size, &["--seed", "2", "--scenario", "cold-start"]].concat();
     let again = stormgen(&other);
