@@ -216,6 +216,7 @@ impl Collector {
         if let Some(error) = &listeners.unpinned {
             tracing::warn!(%error, "sources are not pinned to shards: tables will move more often");
         }
+        let of_watch = (listeners.address, Arc::clone(&registry));
         let start = Start {
             driver,
             capacity: capacity_of(&settings, driver, descriptors, shards),
@@ -233,8 +234,9 @@ impl Collector {
             .map_err(StartError::resource("the keeper's thread"))?;
         let watch = Watch::new();
         let publication_of_watch = Arc::clone(&publication);
-        let watcher = Watcher::start(watch.clone(), &settings.data, clock, publication_of_watch)
-            .map_err(StartError::resource("the watch's thread"))?;
+        let watcher =
+            Watcher::start(watch.clone(), &settings.data, clock, publication_of_watch, of_watch)
+                .map_err(StartError::resource("the watch's thread"))?;
         let collector = Collector {
             listen: listeners.address,
             http: None,

@@ -13,6 +13,7 @@ use storage::row::Cause;
 use storage::time::{Hour, Micros};
 
 use crate::memory::Memory;
+use crate::watch::{Layer, Outcome, Verdict};
 
 mod table;
 
@@ -90,6 +91,8 @@ pub struct Publication {
     driver: OnceLock<(&'static str, String)>,
     memory: OnceLock<Arc<Memory>>,
     kept: [AtomicU64; KEPT.len()],
+    /// Bursts by outcome, and by layer, the first of which is none.
+    bursts: [[AtomicU64; 1 + Layer::ALL.len()]; Outcome::ALL.len()],
     /// The first hour of the log that can be asked about.
     horizon: AtomicI64,
 }
@@ -113,6 +116,7 @@ impl Publication {
             driver: OnceLock::new(),
             memory: OnceLock::new(),
             kept: std::array::from_fn(|_| AtomicU64::new(0)),
+            bursts: Default::default(),
             horizon: AtomicI64::new(0),
         }
     }
@@ -153,6 +157,12 @@ impl Publication {
         self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Counts a burst that was judged.
+    pub fn judged(&self, verdict: &Verdict) {
+        let layer = verdict.layer.map_or(0, |layer| 1 + layer as usize);
+        self.bursts[verdict.outcome as usize][layer].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Says from which hour on the log is kept; the hour 0 = all of it.
     pub fn set_horizon(&self, horizon: Hour) {
         self.horizon.store(horizon.0, Ordering::Relaxed);
@@ -183,6 +193,19 @@ impl Publication {
     /// The sum over all shards of one metric.
     pub fn total(&self, metric: Metric) -> u64 {
         let load = |cells: &Cells| cells.values[metric as usize].load(Ordering::Relaxed);
+        self.shards.iter().map(load).fold(0, u64::wrapping_add)
+    }
+
+    /// The value of one metric of one shard.
+    pub fn value(&self, shard: usize, metric: Metric) -> u64 {
+        let load = |cells: &Cells| cells.values[metric as usize].load(Ordering::Relaxed);
+        self.shards.get(shard).map_or(0, load)
+    }
+
+    /// Mappings that were refused because tables had no room for them.
+    pub fn refused_for_room(&self) -> u64 {
+        let place = CAUSES_FIRST + Cause::TableFull as usize * CAUSE_VALUES + 2;
+        let load = |cells: &Cells| cells.values[place].load(Ordering::Relaxed);
         self.shards.iter().map(load).fold(0, u64::wrapping_add)
     }
 
@@ -228,12 +251,28 @@ impl Publication {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name} {}", value.load(Ordering::Relaxed));
         }
+        self.judgements(&mut text);
         let (name, help) = table::HORIZON;
         let seconds = Hour(self.horizon.load(Ordering::Relaxed)).start().0 / 1_000_000;
         head(&mut text, name, "gauge", help);
         let _ = writeln!(text, "{name} {seconds}");
         self.about(&mut text);
         text
+    }
+
+    fn judgements(&self, text: &mut String) {
+        let (name, _, help) = table::BURSTS;
+        head(text, name, "counter", help);
+        for (outcome, layers) in Outcome::ALL.iter().zip(&self.bursts) {
+            let names = std::iter::once("none").chain(Layer::ALL.map(Layer::name));
+            for (place, (layer, count)) in names.zip(layers).enumerate() {
+                // What is clean is so in every layer.
+                if *outcome != Outcome::Clean || place == 0 {
+                    let labels = format!("verdict=\"{}\",layer=\"{layer}\"", outcome.name());
+                    line(text, name, &labels, count.load(Ordering::Relaxed));
+                }
+            }
+        }
     }
 
     fn budget(&self, text: &mut String) {

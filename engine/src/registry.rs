@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use storage::history::network::standing;
 use storage::mapping::RouterId;
@@ -97,13 +97,15 @@ enum Place {
 #[derive(Debug, Default)]
 pub struct Registry {
     places: Mutex<BTreeMap<RouterId, Place>>,
+    /// Who is at the other end of a connection.
+    peers: Mutex<BTreeMap<SocketAddr, RouterId>>,
 }
 
 impl Registry {
     /// A registry in which `parked` wait for their routers to come back.
     pub fn new(parked: BTreeMap<RouterId, Box<RouterState>>) -> Registry {
         let places = parked.into_iter().map(|(router, state)| (router, Place::Parked(state)));
-        Registry { places: Mutex::new(places.collect()) }
+        Registry { places: Mutex::new(places.collect()), peers: Mutex::default() }
     }
 
     /// The state of `router`, or who has it. A router never seen gets an empty state.
@@ -119,6 +121,25 @@ impl Registry {
                 Found::At(home)
             }
         }
+    }
+
+    /// A connection has said for which router it speaks.
+    pub fn named(&self, peer: SocketAddr, router: RouterId) {
+        self.peers().insert(canonical(peer), router);
+    }
+
+    /// The session of a connection is over.
+    pub fn gone(&self, peer: SocketAddr) {
+        self.peers().remove(&canonical(peer));
+    }
+
+    /// The router at the other end of a connection, while it has a session.
+    pub fn router_at(&self, peer: SocketAddr) -> Option<RouterId> {
+        self.peers().get(&canonical(peer)).copied()
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, RouterId>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state of `router` has been sent to `shard`.
@@ -163,6 +184,11 @@ impl Registry {
     pub fn routers(&self) -> usize {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
+}
+
+/// An IPv4 address is the same on a socket of either family.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 #[cfg(test)]

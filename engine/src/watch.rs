@@ -15,6 +15,8 @@ mod connections;
 mod keep;
 mod moment;
 mod record;
+mod strain;
+mod survey;
 mod thread;
 mod verdict;
 
@@ -23,7 +25,7 @@ pub use connections::Connection;
 pub use moment::{Kernel, MemoryUse, Moment, Sessions, ShardShare, Totals};
 pub use record::Reader;
 pub(crate) use thread::Watcher;
-pub use verdict::{Layer, Outcome, Verdict};
+pub use verdict::{Evidence, Layer, Outcome, SocketEvidence, Verdict, Worst, judge};
 
 /// A quarter of an hour of seconds.
 const MOMENTS_MAX: usize = 900;
@@ -123,6 +125,11 @@ impl Watch {
         drop(moments);
         // Nobody has to listen.
         let _ = self.seen.news.send(News::Moment(moment));
+    }
+
+    /// The kernel was asked about every connection.
+    pub(super) fn tell_connections(&self, connections: Vec<Connection>) {
+        *locked(&self.seen.connections) = Arc::new(connections);
     }
 
     /// Bursts that were seen before the start, oldest first.

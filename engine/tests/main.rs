@@ -14,6 +14,7 @@ mod upgrade;
 mod bad_input;
 mod crash;
 mod storm;
+mod verdicts;
 mod memory;
 mod failure;
 mod http;

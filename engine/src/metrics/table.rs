@@ -85,6 +85,8 @@ metrics! {
         "Sessions whose router is known (initiation rows).";
     SessionsEnded Counter "sessions_ended_total"
         "Sessions that are over (termination rows); begun minus ended are live.";
+    SessionsBroken Counter "sessions_broken_total"
+        "Sessions that ended although the router meant to stay: each left a gap.";
     SessionsSuperseded Counter "sessions_superseded_total"
         "Sessions that ended because their router opened a newer one.";
     TablesReceived Counter "tables_received_total"
@@ -259,6 +261,14 @@ pub const KEPT: [(&str, &str); 6] = [
     ),
 ];
 
+/// Bursts that were judged: name, labels, meaning.
+pub(super) const BURSTS: (&str, &str, &str) = (
+    "stormdrain_bursts_total",
+    "`verdict`, `layer`",
+    "Bursts by verdict (clean, squeezed, lost) and by the layer that was tight; `stormdrain bursts` \
+     lists them.",
+);
+
 /// How far back the log goes.
 pub(super) const HORIZON: (&str, &str) = (
     "stormdrain_log_horizon_seconds",
@@ -292,6 +302,8 @@ pub fn page() -> String {
     for (name, help) in KEPT {
         let _ = writeln!(page, "| `{name}` | counter | | {help} |");
     }
+    let (name, labels, help) = BURSTS;
+    let _ = writeln!(page, "| `{name}` | counter | {labels} | {help} |");
     let (name, help) = HORIZON;
     let _ = writeln!(page, "| `{name}` | gauge | | {help} |");
     for (name, labels, help) in ABOUT {

@@ -46,6 +46,7 @@ impl Shard {
         let row = state.session_row(time, initiation(&connection, mode, permanent, hello));
         self.commit.session(&row);
         self.counters.add(Metric::SessionsBegun, 1);
+        self.registry.named(connection.peer, router);
         let mut session = Session {
             router,
             generation: row.position.generation,
@@ -230,8 +231,12 @@ impl Shard {
         self.commit.session(&row);
         if !clean {
             self.open_gap(&mut session, start, reason, time);
+            if !matches!(reason, Reason::CollectorStopped | Reason::Superseded) {
+                self.counters.add(Metric::SessionsBroken, 1);
+            }
         }
         self.counters.add(Metric::SessionsEnded, 1);
+        self.registry.gone(connection.peer);
         if reason == Reason::Superseded {
             self.counters.add(Metric::SessionsSuperseded, 1);
         }

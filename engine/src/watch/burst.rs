@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::verdict::Verdict;
+use super::verdict::{Verdict, Worst};
 
 mod detector;
 
@@ -99,6 +99,8 @@ pub struct Head {
     pub look_longest_us: u64,
     /// Counters of the kernel that moved, and by how much, sorted by name.
     pub moved: Vec<Moved>,
+    /// Connections that had the hardest time, worst first.
+    pub worst: Vec<Worst>,
     /// What it came to; none while it runs.
     pub verdict: Option<Verdict>,
 }

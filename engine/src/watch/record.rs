@@ -10,7 +10,7 @@ use storage::row::KernelRow;
 use storage::time::Micros;
 
 use super::burst::{BIN_US, Bin, Burst, Head, Moved};
-use super::verdict::{Layer, Outcome, Verdict};
+use super::verdict::{Layer, Outcome, Verdict, Worst};
 
 const BEGIN: &str = "burst.begin";
 const END: &str = "burst.end";
@@ -22,6 +22,7 @@ const GAPS: &str = "burst.gaps";
 const BLOCKED: &str = "burst.blocked_longest_ms";
 const LOOK: &str = "burst.look_longest_us";
 const BECAUSE: &str = "burst.because ";
+const WORST: &str = "burst.worst ";
 /// Before what is said of a burst, and of its bins: everything else is a counter.
 const BURST_PREFIX: &str = "burst.";
 const BIN_PREFIX: &str = "bin.";
@@ -62,6 +63,10 @@ pub(super) fn end(rows: &mut Vec<KernelRow>, head: &Head) {
         (LOOK, head.look_longest_us),
     ];
     rows.extend(facts.map(|(counter, value)| row(head.end_us, counter, value)));
+    for Worst { peer, router, drops } in &head.worst {
+        let router = router.as_deref().unwrap_or("-");
+        rows.push(row(head.end_us, format!("{WORST}{peer} {router}"), *drops));
+    }
     if let Some(verdict) = &head.verdict {
         let because = |reason: &String| row(head.end_us, format!("{BECAUSE}{reason}"), 0);
         rows.extend(verdict.reasons.iter().map(because));
@@ -99,6 +104,11 @@ impl Reader {
             take_bin(burst, row);
         } else if let Some(reason) = row.counter.strip_prefix(BECAUSE) {
             self.reasons.push(reason.to_owned());
+        } else if let Some(names) = row.counter.strip_prefix(WORST) {
+            let (peer, router) = names.split_once(' ').unwrap_or((names, "-"));
+            let router = (router != "-").then(|| router.to_owned());
+            let worst = Worst { peer: peer.to_owned(), router, drops: row.value };
+            burst.head.worst.push(worst);
         } else if &*row.counter == END {
             burst.end_at(row.time.0);
             self.cut();
@@ -192,6 +202,9 @@ mod tests {
         burst.head.gaps = 1;
         burst.head.blocked_longest_ms = 250;
         burst.head.look_longest_us = 10_100;
+        burst.head.worst = [Some("192.0.2.1".to_owned()), None]
+            .map(|router| Worst { peer: "[2001:db8::1]:179".to_owned(), router, drops: 4 })
+            .to_vec();
         burst.head.verdict = Some(Verdict {
             outcome: Outcome::Squeezed,
             layer: Some(Layer::Disk),

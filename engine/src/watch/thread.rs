@@ -6,6 +6,7 @@
 //! Not:  what is a burst (`burst`), or a moment (`moment`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,16 +19,22 @@ use tuning::tree::Tree;
 use super::burst::{BIN_US, Bin, Burst, Detector, Level, Moved, Turn};
 use super::keep::Log;
 use super::moment::Maker;
+use super::strain::Strain;
+use super::survey::Survey;
+use super::verdict::{Evidence, judge};
 use super::{Kernel, Watch};
 use crate::io::Now;
 use crate::io::clock::Clock;
 use crate::io::links::AbortOnPanic;
 use crate::metrics::{Metric, Publication};
+use crate::registry::Registry;
 
 /// Below the shards, above the keeper: a late look makes bins coarse.
 const NICE: i32 = 5;
 /// A moment is a second.
 const MOMENT_US: u64 = 1_000_000;
+/// A verdict waits so long for the kernel's answers about every connection.
+const JUDGED_AFTER_US: u64 = 2_000_000;
 /// How often the kernel is asked while a burst runs: 20 Hz.
 const BURST_SAMPLE_US: u64 = 50_000;
 
@@ -45,12 +52,15 @@ impl Watcher {
         data: &Path,
         clock: Clock,
         publication: Arc<Publication>,
+        (listen, registry): (SocketAddr, Arc<Registry>),
     ) -> io::Result<Watcher> {
         let (stop, stopped) = bounded(0);
-        let log = Log::start(data, clock.now(), watch.clone(), Arc::clone(&publication))?;
+        let now = clock.now();
+        let log = Log::start(data, now, watch.clone(), Arc::clone(&publication))?;
+        let survey = Survey::new(listen, registry, now);
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            Work::new(watch, log, clock, publication).run(&stopped);
+            Work::new(watch, log, survey, clock, publication).run(&stopped);
         })?;
         Ok(Watcher { stop: Some(stop), thread: Some(thread) })
     }
@@ -69,6 +79,10 @@ impl Drop for Watcher {
 struct Work {
     watch: Watch,
     log: Log,
+    survey: Survey,
+    strain: Strain,
+    /// A burst that is over, and since when its verdict is looked for.
+    judged_next: Option<(Burst, u64)>,
     clock: Clock,
     publication: Arc<Publication>,
     tree: Tree,
@@ -84,7 +98,13 @@ struct Work {
 }
 
 impl Work {
-    fn new(watch: Watch, log: Log, clock: Clock, publication: Arc<Publication>) -> Work {
+    fn new(
+        watch: Watch,
+        log: Log,
+        survey: Survey,
+        clock: Clock,
+        publication: Arc<Publication>,
+    ) -> Work {
         let now = clock.now();
         let tree = Tree::host();
         Work {
@@ -92,6 +112,9 @@ impl Work {
             sample: Sample::read(&tree),
             watch,
             log,
+            survey,
+            strain: Strain::default(),
+            judged_next: None,
             clock,
             publication,
             tree,
@@ -130,21 +153,27 @@ impl Work {
             mappings: level.mappings.saturating_sub(before.1),
             surge_bytes: level.surge_bytes,
         });
-        match self.detector.look(now, level) {
-            Some(Turn::Began) => {
-                if let Some(burst) = self.detector.running() {
-                    self.log.begin(&burst.head);
-                }
-                self.ask_kernel(now);
-                self.tell_running();
-            }
-            Some(Turn::Ended(burst, bins)) => self.ended(*burst, &bins),
+        self.strain.look(&self.publication, now);
+        let turn = self.detector.look(now, level);
+        match turn {
+            Some(Turn::Began) => self.began(now),
+            Some(Turn::Ended(burst, bins)) => self.ended(*burst, &bins, now),
             None if self.sample_due_us <= now.monotonic_us => self.ask_kernel(now),
             None => {}
         }
+        if self.survey.work(now, self.is_busy()) {
+            self.watch.tell_connections(self.survey.connections());
+            self.detector.count_routers(self.survey.spoke());
+        }
+        self.judge_when_seen(now);
         if self.moment_due_us <= now.monotonic_us {
             self.moment(now);
         }
+    }
+
+    /// Whether a burst runs, or its verdict is looked for.
+    fn is_busy(&self) -> bool {
+        self.detector.running().is_some() || self.judged_next.is_some()
     }
 
     fn level(&self) -> Level {
@@ -155,7 +184,6 @@ impl Work {
             received_bytes: total(Metric::ReceivedBytes),
             mappings: total(Metric::MappingsFramed),
             gaps: total(Metric::Gaps),
-            spoke: 0,
             surge_bytes: total(Metric::SurgePushedBytes).saturating_sub(popped),
             is_blocked: total(Metric::ReceivePaused) + total(Metric::LogFailed) > 0,
             blocked_ms: highest(Metric::ReceivePauseNowMs),
@@ -165,13 +193,20 @@ impl Work {
     /// Asks the kernel, and notes what moved.
     fn ask_kernel(&mut self, now: Now) {
         let sample = Sample::read(&self.tree);
-        let moved = moved_since(&sample, &self.sample);
+        let mut moved = moved_since(&sample, &self.sample);
+        for (counter, by) in self.survey.fresh().into_iter().filter(|(_, by)| *by > 0) {
+            moved.push(Moved { counter: counter.to_owned(), by });
+        }
         self.sample = sample;
-        let time_us = self.detector.note(now, &moved);
-        let in_burst = self.detector.running().is_some();
-        self.log.moved(time_us, &moved, in_burst);
+        let mut time_us = self.detector.note(now, &moved);
+        if let Some((burst, _)) = &mut self.judged_next {
+            time_us = burst.head.end_us;
+            burst.note(time_us, &moved);
+        }
+        let is_busy = self.is_busy();
+        self.log.moved(time_us, &moved, is_busy);
         self.moved.extend(moved);
-        let rest_us = if in_burst { BURST_SAMPLE_US } else { MOMENT_US };
+        let rest_us = if is_busy { BURST_SAMPLE_US } else { MOMENT_US };
         self.sample_due_us = now.monotonic_us + rest_us;
     }
 
@@ -185,6 +220,9 @@ impl Work {
         moment.burst = self.detector.running().map(|burst| burst.head.id);
         self.watch.tell(moment);
         self.tell_running();
+        if !self.is_busy() {
+            self.mark();
+        }
         let bins = self.detector.fresh();
         if let Some(burst) = self.detector.running() {
             self.log.bins(burst.head.start_us, &bins);
@@ -200,23 +238,67 @@ impl Work {
         }
     }
 
-    fn ended(&mut self, mut burst: Burst, bins: &[(u64, Bin)]) {
-        let sample = Sample::read(&self.tree);
-        let moved = moved_since(&sample, &self.sample);
-        self.sample = sample;
-        burst.note(burst.head.end_us, &moved);
+    fn began(&mut self, now: Now) {
+        // The one before is judged by what is known.
+        self.judge(now);
+        if let Some(burst) = self.detector.running() {
+            self.log.begin(&burst.head);
+        }
+        self.ask_kernel(now);
+        self.tell_running();
+    }
+
+    /// What it came to is known when every connection has been asked once more.
+    fn ended(&mut self, mut burst: Burst, bins: &[(u64, Bin)], now: Now) {
         self.log.bins(burst.head.start_us, bins);
-        self.log.moved(burst.head.end_us, &moved, true);
+        burst.head.is_running = false;
+        self.judged_next = Some((burst, now.monotonic_us));
+        self.ask_kernel(now);
+    }
+
+    fn judge_when_seen(&mut self, now: Now) {
+        let Some((_, since_us)) = &self.judged_next else { return };
+        let waited_us = now.monotonic_us.saturating_sub(*since_us);
+        if self.survey.has_seen(*since_us) || waited_us >= JUDGED_AFTER_US {
+            self.judge(now);
+        }
+    }
+
+    fn judge(&mut self, now: Now) {
+        if self.judged_next.is_none() {
+            return;
+        }
+        self.ask_kernel(now);
+        let Some((mut burst, _)) = self.judged_next.take() else { return };
+        let evidence = Evidence {
+            blocked_longest_ms: burst.head.blocked_longest_ms,
+            sockets: self.survey.evidence(),
+            moved: burst.head.moved.clone(),
+            ..self.strain.evidence()
+        };
+        burst.head.routers = self.survey.spoke();
+        burst.head.worst = self.survey.worst();
+        let verdict = judge(&evidence);
+        self.publication.judged(&verdict);
+        burst.head.verdict = Some(verdict);
         self.log.end(&burst.head);
-        self.moved.extend(moved);
         self.watch.tell_burst(burst);
+        // Nothing of this burst belongs to the next.
+        self.mark();
+        self.mark();
+    }
+
+    fn mark(&mut self) {
+        self.survey.mark();
+        self.strain.mark();
     }
 
     /// The last words: what still runs is over.
     fn finish(mut self, now: Now) {
         if let Some(Turn::Ended(burst, bins)) = self.detector.finish() {
-            self.ended(*burst, &bins);
+            self.ended(*burst, &bins, now);
         }
+        self.judge(now);
         self.log.finish(now);
     }
 }
@@ -237,9 +319,14 @@ fn summed(moved: Vec<Moved>) -> Vec<Moved> {
 mod tests {
     use storage::log::read_kernel;
 
-    use super::super::Reader;
+    use super::super::{Outcome, Reader};
     use super::*;
     use crate::metrics::Counters;
+
+    /// Where nobody listens.
+    fn nobody() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 1))
+    }
 
     #[test]
     fn the_watch_sees_a_burst_from_its_first_byte_to_its_last() {
@@ -249,7 +336,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let log = Log::start(data.path(), clock.now(), Watch::new(), Arc::clone(&publication));
         let log = log.unwrap();
-        let mut work = Work::new(watch.clone(), log, clock, Arc::clone(&publication));
+        let survey = Survey::new(nobody(), Arc::new(Registry::default()), clock.now());
+        let mut work = Work::new(watch.clone(), log, survey, clock, Arc::clone(&publication));
         let mut counters = Counters::default();
         let wall = clock.now().wall;
         let at = |bin: u64| Now {
@@ -274,6 +362,10 @@ mod tests {
         assert_eq!(moments.iter().map(|moment| moment.gained.mappings).sum::<u64>(), 100_000);
         assert!(moments.iter().any(|moment| moment.burst == Some(burst.head.id)));
         assert_eq!(moments.iter().map(|moment| moment.peak.mappings).max(), Some(2_000));
+        let verdict = burst.head.verdict.clone();
+        assert_eq!(verdict.map(|verdict| verdict.outcome), Some(Outcome::Clean));
+        let counted = "stormdrain_bursts_total{verdict=\"clean\",layer=\"none\"} 1\n";
+        assert!(publication.text().contains(counted));
         // And so does whoever reads the log.
         work.finish(at(400));
         let mut reader = Reader::default();
@@ -287,8 +379,9 @@ mod tests {
         let watch = Watch::new();
         let publication = Arc::new(Publication::new(1));
         let data = tempfile::tempdir().unwrap();
-        let started =
-            Watcher::start(watch.clone(), data.path(), Clock::start(), Arc::clone(&publication));
+        let listen = (nobody(), Arc::new(Registry::default()));
+        let counters = Arc::clone(&publication);
+        let started = Watcher::start(watch.clone(), data.path(), Clock::start(), counters, listen);
         let watcher = started.unwrap();
         drop(watcher);
         assert_eq!(Arc::strong_count(&publication), 1, "the thread has let go");

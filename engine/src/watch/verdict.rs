@@ -3,10 +3,13 @@
 //! In:   evidence that the collector and the kernel left while the burst ran.
 //! Out:  `Verdict`: clean, squeezed or lost; the layer; and why, in words.
 //! Law:  the collector's own sockets decide; counters of the whole host are told as such.
-//! Not:  gathering the evidence (`thread`, `connections`).
+//! Not:  gathering the evidence (`strain`, `survey`).
 
 use serde::{Deserialize, Serialize};
+use tuning::counters::LOSS_COUNTERS;
 use utoipa::ToSchema;
+
+use super::burst::Moved;
 
 /// How a burst went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -79,4 +82,371 @@ pub struct Verdict {
     pub layer: Option<Layer>,
     /// Why, a sentence each.
     pub reasons: Vec<String>,
+}
+
+/// A connection that had a hard time in a burst.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Worst {
+    /// The other end: address and port.
+    pub peer: String,
+    /// The router, where it has said which it is.
+    pub router: Option<String>,
+    /// Segments that the kernel dropped on its socket.
+    pub drops: u64,
+}
+
+/// What the collector's own sockets went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketEvidence {
+    /// Segments dropped.
+    pub drops: u64,
+    /// Segments that we sent again.
+    pub retransmits: u64,
+    /// Segments that came out of order: one before them was lost or overtaken.
+    pub out_of_order: u64,
+    /// Connections that found the listen queue full.
+    pub listener_drops: u64,
+    /// How often a receive queue was seen full.
+    pub full: u64,
+    /// How often a window was seen closed.
+    pub closed: u64,
+    /// Most connections that were seen waiting in a listen queue.
+    pub listen_waiting: u64,
+    /// Connections that were asked about.
+    pub connections: u64,
+}
+
+/// What a burst left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Sessions that broke.
+    pub broken: u64,
+    /// Mappings that were refused because there was no room for them.
+    pub refused: u64,
+    /// Longest time for which a session was not read for want of memory, milliseconds.
+    pub blocked_longest_ms: u64,
+    /// Whether the log waited for room on the disk.
+    pub log_failed: bool,
+    /// Longest time that rows waited to become durable, milliseconds.
+    pub commit_longest_ms: u64,
+    /// Longest time that the collector, or a shard with work to do, did not run, milliseconds.
+    pub stalled_longest_ms: u64,
+    /// Our own sockets; `None` where the kernel does not tell of them.
+    pub sockets: Option<SocketEvidence>,
+    /// Counters of the host that moved.
+    pub moved: Vec<Moved>,
+}
+
+impl Evidence {
+    /// By how much the counters with this beginning moved.
+    fn moved(&self, prefix: &str, suffix: &str) -> u64 {
+        let is_it =
+            |moved: &&Moved| moved.counter.starts_with(prefix) && moved.counter.ends_with(suffix);
+        self.moved.iter().filter(is_it).fold(0, |sum, moved| sum.saturating_add(moved.by))
+    }
+
+    /// Counters of these that moved, in words.
+    fn words(&self, counters: &[&str]) -> Vec<String> {
+        let is_it = |moved: &&Moved| counters.contains(&moved.counter.as_str());
+        let words = |moved: &Moved| format!("{} +{}", moved.counter, moved.by);
+        self.moved.iter().filter(is_it).map(words).collect()
+    }
+}
+
+/// The kernel had to make room in receive queues.
+const QUEUES_SQUEEZED: [&str; 6] = [
+    "TcpExt.PruneCalled",
+    "TcpExt.RcvPruned",
+    "TcpExt.OfoPruned",
+    "TcpExt.TCPRcvCollapsed",
+    "TcpExt.TCPRcvQDrop",
+    "TcpExt.TCPBacklogDrop",
+];
+/// Shorter pauses do not show among the round trips of a wide network.
+const BLOCKED_MS: u64 = 100;
+/// An acknowledgement that comes later is late for whoever waits for it.
+const COMMIT_MS: u64 = 1_000;
+/// A collector that did not run for so long explains queues that filled meanwhile.
+const STALLED_MS: u64 = 200;
+/// So long is felt even where no queue filled.
+const STALLED_LONG_MS: u64 = 1_000;
+
+/// Judges a burst. The order of the questions is that of causes: a slow disk holds up digesting,
+/// digesting holds up reading, and what is not read fills the kernel's queues.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let mut reasons = Vec::new();
+    let tight = [disk, digest, queues, softnet, nic];
+    let layers = tight.map(|layer| layer(evidence, &mut reasons));
+    let layer = layers.into_iter().flatten().next();
+    let mut outcome = if layer.is_some() { Outcome::Squeezed } else { Outcome::Clean };
+    if evidence.broken > 0 {
+        reasons.insert(0, format!("{} sessions broke: each is a gap", evidence.broken));
+    }
+    if evidence.refused > 0 {
+        let refused = evidence.refused;
+        reasons.insert(0, format!("{refused} mappings were refused for want of memory"));
+    }
+    if evidence.broken + evidence.refused > 0 {
+        outcome = Outcome::Lost;
+        if layer.is_none() {
+            reasons.push("nothing was tight here: look at the routers and at the way".to_owned());
+        }
+    }
+    if layer.is_none() {
+        host_only(evidence, &mut reasons);
+    }
+    Verdict { outcome, layer, reasons }
+}
+
+fn disk(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
+    if evidence.log_failed {
+        reasons.push("the log waited for room on the disk, and reading with it".to_owned());
+        return Some(Layer::Disk);
+    }
+    let longest_ms = evidence.commit_longest_ms;
+    (longest_ms >= COMMIT_MS).then(|| {
+        reasons.push(format!("rows waited {longest_ms} ms for the disk, and their acks with them"));
+        Layer::Disk
+    })
+}
+
+fn digest(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
+    let longest_ms = evidence.blocked_longest_ms;
+    (longest_ms >= BLOCKED_MS).then(|| {
+        reasons.push(format!(
+            "a router was not read for {longest_ms} ms, because what waited to be digested had \
+             spent memory_bytes; it waited at its window, and nothing was lost"
+        ));
+        Layer::Digest
+    })
+}
+
+/// Queues of our own sockets; who is to blame depends on whether the collector was there to read.
+fn queues(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
+    let stalled_ms = evidence.stalled_longest_ms;
+    let before = reasons.len();
+    let squeezed = evidence.words(&QUEUES_SQUEEZED).join(", ");
+    match &evidence.sockets {
+        Some(sockets) => own_queues(&squeezed, sockets, reasons),
+        None if !squeezed.is_empty() => reasons.push(format!(
+            "counters of the host moved ({squeezed}); the kernel does not tell whether on our \
+             sockets"
+        )),
+        None => {}
+    }
+    if reasons.len() > before && stalled_ms < STALLED_MS {
+        return Some(Layer::Socket);
+    }
+    (reasons.len() > before || stalled_ms >= STALLED_LONG_MS).then(|| {
+        reasons.push(format!("the collector did not run for {stalled_ms} ms"));
+        Layer::Drain
+    })
+}
+
+/// What a socket dropped says little alone: a probe of a closed window is dropped too, and a window
+/// closes whenever the sender is faster than the reader. Together with what the kernel says that
+/// it pruned, it says whose queues those were.
+fn own_queues(squeezed: &str, sockets: &SocketEvidence, reasons: &mut Vec<String>) {
+    let SocketEvidence { drops, full, closed, listener_drops, .. } = sockets;
+    if *listener_drops > 0 {
+        reasons.push(format!(
+            "{listener_drops} connections found our listen queue full: their routers ask again"
+        ));
+    }
+    if !squeezed.is_empty() && drops + full + closed > 0 {
+        reasons.push(format!(
+            "the kernel squeezed receive queues of ours ({squeezed}; {drops} segments dropped on \
+             our sockets): on TCP that is delay, not loss, for routers send again what was dropped"
+        ));
+    }
+}
+
+fn softnet(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
+    let dropped = evidence.moved("softnet.", ".dropped");
+    let disordered = evidence.sockets.map_or(0, |sockets| sockets.out_of_order);
+    (dropped > 0 && disordered > 0).then(|| {
+        reasons.push(format!(
+            "processors dropped {dropped} packets at their backlog, and {disordered} segments \
+             came out of order on our connections"
+        ));
+        Layer::Softnet
+    })
+}
+
+fn nic(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
+    let lost = evidence.moved("interface.", "");
+    let disordered = evidence.sockets.map_or(0, |sockets| sockets.out_of_order);
+    (lost > 0 && disordered > 0).then(|| {
+        reasons.push(format!(
+            "interfaces lost {lost} packets, and {disordered} segments came out of order on our \
+             connections"
+        ));
+        Layer::Nic
+    })
+}
+
+/// What moved on the host and not on our sockets is somebody else's, and said.
+fn host_only(evidence: &Evidence, reasons: &mut Vec<String>) {
+    let mut words = evidence.words(&LOSS_COUNTERS);
+    for (prefix, suffix) in [("softnet.", ".dropped"), ("interface.", "")] {
+        let by = evidence.moved(prefix, suffix);
+        if by > 0 {
+            words.push(format!("{prefix}*{suffix} +{by}"));
+        }
+    }
+    if !words.is_empty() {
+        reasons.push(format!(
+            "counters of the host moved ({}), but not on the collector's sockets",
+            words.join(", ")
+        ));
+    }
+    let disordered = evidence.sockets.map_or(0, |sockets| sockets.out_of_order);
+    if disordered > 0 {
+        reasons.push(format!(
+            "{disordered} segments came out of order: lost or overtaken on their way here"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(counter: &str, by: u64) -> Vec<Moved> {
+        vec![Moved { counter: counter.to_owned(), by }]
+    }
+
+    fn sockets(change: fn(&mut SocketEvidence)) -> Option<SocketEvidence> {
+        let mut sockets = SocketEvidence { connections: 10, ..SocketEvidence::default() };
+        change(&mut sockets);
+        Some(sockets)
+    }
+
+    /// Evidence, outcome, layer, and a word of the reason.
+    type Case = (Evidence, Outcome, Option<Layer>, &'static str);
+
+    fn cases() -> Vec<Case> {
+        let calm = Evidence { sockets: sockets(|_| {}), ..Evidence::default() };
+        let with = |change: &dyn Fn(&mut Evidence)| {
+            let mut evidence = calm.clone();
+            change(&mut evidence);
+            evidence
+        };
+        let (clean, squeezed, lost) = (Outcome::Clean, Outcome::Squeezed, Outcome::Lost);
+        vec![
+            (calm.clone(), clean, None, ""),
+            (with(&|it| it.blocked_longest_ms = 99), clean, None, ""),
+            (with(&|it| it.blocked_longest_ms = 100), squeezed, Some(Layer::Digest), "100 ms"),
+            (with(&|it| it.commit_longest_ms = 1_000), squeezed, Some(Layer::Disk), "1000 ms"),
+            (with(&|it| it.log_failed = true), squeezed, Some(Layer::Disk), "room on the disk"),
+            // A disk that is slow holds up digesting: the cause is named, not what follows.
+            (
+                with(&|it| (it.blocked_longest_ms, it.commit_longest_ms) = (5_000, 2_000)),
+                squeezed,
+                Some(Layer::Disk),
+                "5000 ms",
+            ),
+            // Probes of a window that is closed are dropped: slower than the sender, and no more.
+            (with(&|it| it.sockets = sockets(|own| own.drops = 3)), clean, None, ""),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.drops = 3);
+                    it.moved = moved("TcpExt.TCPRcvQDrop", 3);
+                }),
+                squeezed,
+                Some(Layer::Socket),
+                "delay, not loss",
+            ),
+            (
+                with(&|it| it.sockets = sockets(|own| own.listener_drops = 7)),
+                squeezed,
+                Some(Layer::Socket),
+                "7 connections",
+            ),
+            // Pruned on our sockets, by the only sign that a socket leaves of it: it was full.
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.full = 2);
+                    it.moved = moved("TcpExt.PruneCalled", 9);
+                }),
+                squeezed,
+                Some(Layer::Socket),
+                "PruneCalled +9",
+            ),
+            // A full queue alone says that the sender is faster than the reader.
+            (with(&|it| it.sockets = sockets(|own| own.full = 2)), clean, None, ""),
+            (
+                with(&|it| it.moved = moved("TcpExt.PruneCalled", 9)),
+                clean,
+                None,
+                "not on the collector's sockets",
+            ),
+            (
+                with(&|it| {
+                    it.sockets = None;
+                    it.moved = moved("TcpExt.PruneCalled", 9);
+                }),
+                squeezed,
+                Some(Layer::Socket),
+                "does not tell",
+            ),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.drops = 3);
+                    it.moved = moved("TcpExt.PruneCalled", 3);
+                    it.stalled_longest_ms = 200;
+                }),
+                squeezed,
+                Some(Layer::Drain),
+                "did not run for 200 ms",
+            ),
+            (with(&|it| it.stalled_longest_ms = 999), clean, None, ""),
+            (with(&|it| it.stalled_longest_ms = 1_000), squeezed, Some(Layer::Drain), "1000 ms"),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.out_of_order = 5);
+                    it.moved = moved("softnet.1.dropped", 4);
+                }),
+                squeezed,
+                Some(Layer::Softnet),
+                "dropped 4",
+            ),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.out_of_order = 5);
+                    it.moved = moved("interface.eth0.rx_missed_errors", 4);
+                }),
+                squeezed,
+                Some(Layer::Nic),
+                "lost 4",
+            ),
+            (with(&|it| it.moved = moved("softnet.1.dropped", 4)), clean, None, "not on"),
+            (with(&|it| it.moved = moved("softnet.1.squeezed", 4)), clean, None, ""),
+            (
+                with(&|it| it.sockets = sockets(|own| own.out_of_order = 5)),
+                clean,
+                None,
+                "on their way here",
+            ),
+            (with(&|it| it.broken = 2), lost, None, "look at the routers"),
+            (with(&|it| it.refused = 2), lost, None, "refused"),
+            (
+                with(&|it| (it.broken, it.blocked_longest_ms) = (2, 20_000)),
+                lost,
+                Some(Layer::Digest),
+                "2 sessions broke",
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_verdict_follows_from_its_evidence() {
+        for (evidence, outcome, layer, word) in cases() {
+            let verdict = judge(&evidence);
+            assert_eq!((verdict.outcome, verdict.layer), (outcome, layer), "{evidence:?}");
+            let said = verdict.reasons.join("; ");
+            assert!(said.contains(word), "{word}: {said}");
+            assert!(!word.is_empty() || said.is_empty(), "nothing is to be said: {said}");
+        }
+    }
 }

@@ -15,10 +15,11 @@ use crate::io::Now;
 const WINDOW_BINS: usize = 10;
 /// A second of quiet windows ends a burst.
 const QUIET_BINS: u32 = 100;
-/// Fewer bytes in a window are no burst, however calm it was before: 320 kB/s.
-const WINDOW_BYTES_MIN: u64 = 32 << 10;
-/// Fewer mappings in a window are none either: 5,000 per second.
-const WINDOW_MAPPINGS_MIN: u64 = 500;
+/// Fewer bytes in a window are no burst, however calm it was before: 80 kB/s.
+const WINDOW_BYTES_MIN: u64 = 8 << 10;
+/// Fewer mappings in a window are none either: 1,000 per second, what a network of some dozens of
+/// routers says when one link fails.
+const WINDOW_MAPPINGS_MIN: u64 = 100;
 /// So many times what is ordinary is a burst; less than half as much is quiet again.
 const BURST_TIMES: u64 = 4;
 const QUIET_TIMES: u64 = 2;
@@ -40,8 +41,6 @@ pub struct Level {
     pub mappings: u64,
     /// Gaps opened, in all.
     pub gaps: u64,
-    /// Sessions that spoke, counted anew each time that they are marked.
-    pub spoke: u64,
     /// Bytes that wait to be digested.
     pub surge_bytes: u64,
     /// Whether sessions are not read, for want of memory or of a disk.
@@ -102,7 +101,6 @@ struct Running {
     /// Bins that nobody has asked for yet, with their places.
     fresh: Vec<(u64, Bin)>,
     gaps_before: u64,
-    spoke_before: u64,
     start_monotonic_us: u64,
 }
 
@@ -154,6 +152,13 @@ impl Detector {
         let time_us = running.burst.head.start_us.saturating_add_unsigned(elapsed_us);
         running.burst.note(time_us, moved);
         time_us
+    }
+
+    /// So many routers spoke in the burst that runs.
+    pub fn count_routers(&mut self, routers: u64) {
+        if let Some(running) = &mut self.running {
+            running.burst.head.routers = routers;
+        }
     }
 
     /// The bins of the burst that runs, with their places, since this was asked last.
@@ -232,7 +237,6 @@ impl Detector {
             quiet: 0,
             fresh: Vec::new(),
             gaps_before: before.gaps,
-            spoke_before: 0,
             start_monotonic_us,
         };
         running.level(level, 0);
@@ -247,7 +251,6 @@ impl Running {
         head.blocked_longest_ms = head.blocked_longest_ms.max(level.blocked_ms);
         head.look_longest_us = head.look_longest_us.max(looked_us);
         head.gaps = level.gaps.saturating_sub(self.gaps_before);
-        head.routers = level.spoke.saturating_sub(self.spoke_before);
     }
 
     fn push(&mut self, bin: Bin) {
