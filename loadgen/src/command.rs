@@ -125,7 +125,8 @@ struct ShapeArguments {
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
-    /// trickle, vpn-churn, or a file of steps that ends in .toml (docs/examples/scenario.toml).
+    /// trickle, vpn-churn, frr-failover, or a file of steps that ends in .toml
+    /// (docs/examples/scenario.toml, docs/examples/trace.toml).
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
     scenario: Scenario,
     /// What goes wrong on purpose. With one router in eight each: reset, torn, half-open, slow,
@@ -136,6 +137,10 @@ struct ShapeArguments {
     /// Routers that connect per second in the cold start; 0 = all at once.
     #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
     rate: u32,
+    /// How many times as fast as they are quiet times pass: 1 = `trickle` takes its real week.
+    /// Default: in ten seconds, or as long as a script says.
+    #[arg(long, value_name = "TIMES")]
+    speed: Option<f64>,
     /// How much of the answers is compared.
     #[arg(long, value_enum, default_value_t = Depth::Sampled)]
     verify: Depth,
@@ -150,20 +155,26 @@ impl ShapeArguments {
     }
 
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
-    fn model(&self) -> Result<Model, MapError> {
+    fn model(&self) -> Result<Model, CommandError> {
         let faults = self.faults.clone();
+        let scenario = match self.speed {
+            None => self.scenario.clone(),
+            Some(speed) if speed.is_finite() && speed > 0.0 => self.scenario.at_speed(speed),
+            Some(found) => {
+                let (name, expected) = ("--speed", "a number above 0");
+                return Err(CommandError::Number { name, expected, found });
+            }
+        };
         if let Some(path) = &self.topology {
             let map = Map::read(path)?;
             for note in &map.notes {
                 eprintln!("map {}: {note}", path.display());
             }
             let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
-            let scenario = self.scenario.clone();
             return Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed });
         }
         let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
         let graph = Graph::Generated { routers: self.routers, edges };
-        let scenario = self.scenario.clone();
         Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed })
     }
 }

@@ -5,13 +5,15 @@
 //! Law:  the collector is the real one, over real sockets; it is judged after it has stopped.
 //! Not:  the acts (`stage`), the comparisons (`verdict`).
 
+mod owned;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::collector::{Collector, StartError, StopError};
-use engine::metrics::{Metric, Publication};
+use engine::collector::{StartError, StopError};
+use engine::metrics::Metric;
 use engine::query::{Format, QueryError, Selector, Traces, render_trace};
 use engine::settings::Settings;
 use storage::time::Micros;
@@ -24,6 +26,7 @@ use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
 use crate::stage::{StageError, StageSettings, Watch, perform};
 use crate::verdict::{Verdict, Verify};
+use owned::Owned;
 
 /// Source of the first router: the others follow in 127.0.0.0/8.
 const SOURCE_BASE: [u8; 4] = [127, 16, 0, 1];
@@ -84,43 +87,48 @@ impl fmt::Display for Demonstration {
 
 /// A collector that is told the same, in a folder that goes with it.
 struct Second {
-    collector: Collector,
+    collector: Owned,
     data: tempfile::TempDir,
 }
 
 impl Second {
-    fn start(start: impl Fn(&Path) -> Result<Collector, StartError>) -> Result<Second, DemoError> {
+    fn start(settings: &Settings) -> Result<Second, DemoError> {
         let data = tempfile::tempdir().map_err(DemoError::Folder)?;
-        Ok(Second { collector: start(data.path())?, data })
+        Ok(Second { collector: Owned::start(settings, data.path())?, data })
     }
 }
 
 /// Starts a collector, performs, judges, stops. Errors: `DemoError`.
 pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstration, DemoError> {
-    let start = |data: &Path| {
-        let (data, listen) = (data.to_owned(), ([127, 0, 0, 1], 0).into());
-        Collector::start(Settings { data, listen, http: None, ..settings.collector.clone() })
-    };
-    let collector = start(&settings.data)?;
-    let second = match settings.model.has(Fault::Duplicate) {
-        true => Some(Second::start(start)?),
+    let mut collector = Owned::start(&settings.collector, &settings.data)?;
+    let mut second = match settings.model.has(Fault::Duplicate) {
+        true => Some(Second::start(&settings.collector)?),
         false => None,
     };
     let counters = Counters::read();
     let stage = StageSettings {
-        target: collector.listen_address(),
+        target: collector.address(),
         model: settings.model.clone(),
         routers_per_second: settings.routers_per_second,
         source_base: Some(SOURCE_BASE.into()),
         threads: 1,
         act_timeout: Duration::from_secs(120),
-        second_target: second.as_ref().map(|second| second.collector.listen_address()),
+        second_target: second.as_ref().map(|second| second.collector.address()),
     };
-    let mut recorder = Recorder::new(vec![], Some(Arc::clone(collector.publication())));
-    let performance = perform(&stage, &mut |look| {
+    let mut recorder = Recorder::new(vec![], Some(collector.publication()));
+    let performed = perform(&stage, &mut |look| {
         recorder.look(look);
         watch(look);
-    })?;
+        collector.look(look, Some(&mut recorder));
+        if let Some(second) = &mut second {
+            second.collector.look(look, None);
+        }
+    });
+    // Without a collector nothing could be performed to its end: that is why.
+    if let Some(error) = collector.failure() {
+        return Err(error);
+    }
+    let performance = performed?;
     let records = recorder.into_acts();
     let kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
@@ -138,33 +146,26 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
         verdict.check_copies(&key, [&settings.data, data])?;
     }
     let traces = trace_both(&key, &settings.data, &instants)?;
-    let publication = Arc::clone(collector.publication());
     // Sessions end first: a router that says bye leaves nothing in a buffer.
     let world = Arc::clone(&performance.world);
     performance.finish().map_err(StageError::from)?;
-    collector.stop()?;
+    let lives = collector.stop()?;
     let (change_rows, log_bytes) = verdict.check_books(&world.key(), &settings.data)?;
     if let Some(Second { collector, data }) = second {
         collector.stop()?;
         verdict.check_books(&world.key().of_copy(1), data.path())?;
     }
-    let received_bytes = publication.total(Metric::ReceivedBytes);
-    let connections_per_shard = connections_per_shard(&publication);
+    let total = |metric| owned::total(&lives, metric);
     report.collector = Some(CollectorReport {
-        received_bytes,
+        received_bytes: total(Metric::ReceivedBytes),
         change_rows,
         log_bytes,
-        connections_per_shard,
-        clock_backwards: publication.total(Metric::ClockBackwards),
-        clock_far: publication.total(Metric::ClockFar),
+        connections_per_shard: owned::connections_per_shard(&lives),
+        clock_backwards: total(Metric::ClockBackwards),
+        clock_far: total(Metric::ClockFar),
     });
     report.verdict = Some(verdict);
     Ok(Demonstration { report, records, traces })
-}
-
-fn connections_per_shard(publication: &Publication) -> Vec<u64> {
-    let accepted = |shard| publication.counters(shard).get(Metric::ConnectionsAccepted);
-    (0..publication.shards()).map(accepted).collect()
 }
 
 /// Traces one LSP that the failure moved, as of the first and the last of the instants: a VPN's,

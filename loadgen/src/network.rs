@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use storage::mapping::{Branches, Fec, Label, Mapping, Operation};
+use storage::mapping::{Branches, Fec, Key, Label, Mapping, Operation};
 use storage::time::Micros;
 
 use crate::model::Model;
@@ -32,6 +32,8 @@ const LDP_LABEL_MIN_ABOVE: u32 = 400_000;
 const SEGMENT_LABEL_MIN: u32 = 16_000;
 /// First VPN label. Every PE begins close to it, so that PEs often choose alike, as real ones do.
 const VPN_LABEL_MIN: u32 = 100;
+/// Entries of a unit from which on they are looked up by key.
+const INDEXED_FROM: usize = 32;
 /// PEs begin up to this many labels further on.
 const VPN_LABEL_SPREAD: u32 = 8;
 
@@ -129,7 +131,11 @@ impl Network {
         let circuits = vpws::draw(edges, &mut chance);
         let tunnels = rsvp::draw(edges, &mut chance);
         let trees = p2mp::draw(edges, &mut chance);
-        let vpns = if services.l3vpn { vpns } else { Vec::new() };
+        let mut vpns = if services.l3vpn { vpns } else { Vec::new() };
+        if let (Some(routers), Some(vpn)) = (model.script().trace_routers(), vpns.first_mut()) {
+            vpn.sites.truncate(routers);
+            vpn.prefixes = l3vpn::PREFIXES_OF_TRACE;
+        }
         let circuits = if services.vpws { circuits } else { Vec::new() };
         let tunnels = if services.rsvp { tunnels } else { Vec::new() };
         let trees = if services.p2mp { trees } else { Vec::new() };
@@ -351,6 +357,17 @@ impl Network {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         self.entries(old, router_index, unit, event_time, &mut before);
         self.entries(new, router_index, unit, event_time, &mut after);
+        // Most units have two entries; a VPN may have thousands.
+        if before.len() > INDEXED_FROM {
+            let mut before: BTreeMap<Key, Mapping> =
+                before.into_iter().map(|entry| (entry.key(), entry)).collect();
+            changes.extend(
+                after
+                    .into_iter()
+                    .filter(|entry| before.remove(&entry.key()).as_ref() != Some(entry)),
+            );
+            return changes.extend(before.into_values().map(withdrawn));
+        }
         for entry in after {
             let key = entry.key();
             let was = before.iter().position(|old| old.key() == key);
@@ -358,11 +375,7 @@ impl Network {
                 changes.push(entry);
             }
         }
-        changes.extend(before.into_iter().map(|entry| Mapping {
-            operation: Operation::None,
-            branches: Branches::new(),
-            ..entry
-        }));
+        changes.extend(before.into_iter().map(withdrawn));
     }
 
     /// VPNs that have a site at this router.
@@ -382,6 +395,11 @@ impl Network {
         let has = move |vpn: &Vpn| other && vpn.sites.binary_search(&fec_index).is_ok();
         self.vpns_at(router_index).filter(move |(_, vpn)| has(vpn))
     }
+}
+
+/// What is said of an entry that is no more.
+fn withdrawn(entry: Mapping) -> Mapping {
+    Mapping { operation: Operation::None, branches: Branches::new(), ..entry }
 }
 
 impl LabelSpace {

@@ -99,6 +99,11 @@ impl Recorder {
         Recorder { others, publication, acts: Vec::new(), open: None, last: (0, 0) }
     }
 
+    /// The collector has been started anew: what it has counted begins at nothing.
+    pub fn follow(&mut self, publication: Arc<Publication>) {
+        self.publication = Some(publication);
+    }
+
     /// Takes a look at an act; those without progress end the one before and are not recorded.
     pub fn look(&mut self, look: &Look<'_>) {
         let Some(progress) = look.progress else {

@@ -5,6 +5,7 @@
 //! Law:  a file that is wrong is refused with line and column; every number has a range.
 //! Not:  which links and routers it hits (`scenario/plan`), how they react (`scenario/react`).
 
+pub mod pace;
 pub mod plan;
 pub mod react;
 
@@ -14,9 +15,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::faults::{Asked, Fault};
+use pace::{Draw, Pace};
 
 /// What happens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Scenario {
     /// Every router connects and sends its table.
     ColdStart,
@@ -37,13 +39,15 @@ pub enum Scenario {
     Trickle,
     /// Customers of VPNs announce and withdraw prefixes.
     VpnChurn,
+    /// What six real routers did when a link between them failed: 16,562 messages in 0.65 s.
+    FrrFailover,
     /// What a file says.
     Script(Arc<Script>),
 }
 
 impl Scenario {
     /// Every scenario that has a name.
-    pub const NAMED: [Scenario; 9] = [
+    pub const NAMED: [Scenario; 10] = [
         Scenario::ColdStart,
         Scenario::LinkDown,
         Scenario::NodeDown,
@@ -53,6 +57,7 @@ impl Scenario {
         Scenario::CollectorRestart,
         Scenario::Trickle,
         Scenario::VpnChurn,
+        Scenario::FrrFailover,
     ];
 
     /// The word on the command line; a script's is its file.
@@ -67,6 +72,7 @@ impl Scenario {
             Scenario::CollectorRestart => "collector-restart",
             Scenario::Trickle => "trickle",
             Scenario::VpnChurn => "vpn-churn",
+            Scenario::FrrFailover => "frr-failover",
             Scenario::Script(_) => "FILE.toml",
         }
     }
@@ -90,6 +96,20 @@ impl Scenario {
         Ok(Scenario::Script(Arc::new(script)))
     }
 
+    /// The same with quiet times passed through so many times as fast as they are: the week of
+    /// `trickle`, or what a script's own trickles take.
+    pub fn at_speed(&self, speed: f64) -> Scenario {
+        let mut script = self.script();
+        for step in &mut script.step {
+            if let Step::Trickle(trickle) = step {
+                let real_ms = if *self == Scenario::Trickle { WEEK_MS } else { trickle.over_ms.0 };
+                let over_ms = (f64::from(real_ms) / speed).clamp(1.0, f64::from(MILLIS_MAX));
+                trickle.over_ms = Millis(over_ms as u32);
+            }
+        }
+        Scenario::Script(Arc::new(script))
+    }
+
     /// The steps that follow the cold start.
     pub fn script(&self) -> Script {
         let one = |step| Script { step: vec![step], ..Script::default() };
@@ -104,6 +124,7 @@ impl Scenario {
             Scenario::CollectorRestart => one(Step::CollectorRestart(Restart::default())),
             Scenario::Trickle => one(Step::Trickle(Trickle::default())),
             Scenario::VpnChurn => one(Step::VpnChurn(VpnChurn::default())),
+            Scenario::FrrFailover => one(Step::Trace(Trace::default())),
             Scenario::Script(script) => Script::clone(script),
         }
     }
@@ -115,7 +136,7 @@ pub enum ScenarioError {
     /// No such name.
     #[error(
         "scenario: expected cold-start, link-down, node-down, srlg, flap, maintenance, \
-         collector-restart, trickle, vpn-churn or a file that ends in .toml, found {0}"
+         collector-restart, trickle, vpn-churn, frr-failover or a file that ends in .toml, found {0}"
     )]
     Name(String),
     /// The file cannot be had.
@@ -137,7 +158,7 @@ pub enum ScenarioError {
 }
 
 /// Steps, one after the other: each begins when everything of the one before is durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
     /// Draws of the scenario; absent: the seed of the network.
@@ -145,6 +166,9 @@ pub struct Script {
     /// What goes wrong on purpose.
     #[serde(default)]
     pub faults: Vec<Asked>,
+    /// At which pace routers speak.
+    #[serde(default)]
+    pub pace: Pace,
     /// The steps.
     #[serde(default)]
     pub step: Vec<Step>,
@@ -153,13 +177,21 @@ pub struct Script {
 impl Script {
     /// Whether customers' prefixes come and go in it.
     pub fn churns(&self) -> bool {
-        let churns = |step: &Step| matches!(step, Step::VpnChurn(_));
+        let churns = |step: &Step| matches!(step, Step::VpnChurn(_) | Step::Trace(_));
         self.reuses_labels() || self.step.iter().any(churns)
     }
 
     /// Whether labels are given to others as soon as they are released.
     pub fn reuses_labels(&self) -> bool {
         self.faults.iter().any(|asked| asked.fault == Fault::LabelReuse)
+    }
+
+    /// How many routers its traces have, where it has any: the first counts.
+    pub fn trace_routers(&self) -> Option<usize> {
+        self.step.iter().find_map(|step| match step {
+            Step::Trace(trace) => Some(trace.routers.0.into()),
+            _ => None,
+        })
     }
 
     /// Reads a script. Errors: line, column and what was expected there.
@@ -169,7 +201,7 @@ impl Script {
 }
 
 /// One thing that happens.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// The trunks whose loss changes the most fail, all at once.
@@ -188,6 +220,8 @@ pub enum Step {
     Trickle(Trickle),
     /// Customers of VPNs announce and withdraw prefixes.
     VpnChurn(VpnChurn),
+    /// Some routers say as much as recorded ones did, in batches and with pauses like theirs.
+    Trace(Trace),
 }
 
 impl Step {
@@ -202,6 +236,7 @@ impl Step {
             Step::CollectorRestart(_) => "collector restart",
             Step::Trickle(_) => "trickle",
             Step::VpnChurn(_) => "vpn churn",
+            Step::Trace(_) => "trace",
         }
     }
 }
@@ -220,6 +255,11 @@ impl TryFrom<u64> for Count {
     }
 }
 
+/// The longest span.
+const MILLIS_MAX: u32 = 35 * 86_400_000;
+/// What a trickle stands for.
+const WEEK_MS: u32 = 7 * 86_400_000;
+
 /// A span: 1 ms to 35 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u64")]
@@ -236,7 +276,6 @@ impl TryFrom<u64> for Millis {
     type Error = String;
 
     fn try_from(millis: u64) -> Result<Millis, String> {
-        const MILLIS_MAX: u32 = 35 * 86_400_000;
         let small = u32::try_from(millis).ok().filter(|millis| (1..=MILLIS_MAX).contains(millis));
         small.map(Millis).ok_or_else(|| format!("expected 1 to {MILLIS_MAX} ms, found {millis}"))
     }
@@ -341,6 +380,53 @@ impl Default for VpnChurn {
     }
 }
 
+/// How many mappings: 1 to 10,000,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Messages(pub u32);
+
+impl TryFrom<u64> for Messages {
+    type Error = String;
+
+    fn try_from(count: u64) -> Result<Messages, String> {
+        let small = u32::try_from(count).ok().filter(|count| (1..=10_000_000).contains(count));
+        small.map(Messages).ok_or_else(|| format!("expected 1 to 10000000, found {count}"))
+    }
+}
+
+/// A storm like a recorded one. The default is that of six FRR routers with 2,507 LSPs each when
+/// a link failed: 86 bursts, told apart by a millisecond of silence, over all six.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trace {
+    /// How many routers speak.
+    pub routers: Count,
+    /// How many mappings they say together, at least.
+    pub messages: Messages,
+    /// In which time; absent: as long as the pauses that are drawn take.
+    pub over_ms: Option<Millis>,
+    /// Mappings of one batch.
+    pub batch: Draw,
+    /// From the end of a batch to the beginning of the router's next, microseconds.
+    pub pause_us: Draw,
+}
+
+impl Default for Trace {
+    fn default() -> Trace {
+        let batch = [[0.0, 1.0], [0.1, 1.0], [0.25, 6.0], [0.5, 46.0], [0.75, 202.0]];
+        let batch_end = [[0.9, 425.0], [1.0, 1_254.0]];
+        let pause = [[0.0, 1_040.0], [0.1, 1_690.0], [0.25, 3_510.0], [0.5, 6_730.0]];
+        let pause_end = [[0.75, 17_860.0], [0.9, 40_120.0], [1.0, 310_090.0]];
+        Trace {
+            routers: Count(6),
+            messages: Messages(16_562),
+            over_ms: Some(Millis(650)),
+            batch: Draw::Quantiles([&batch[..], &batch_end[..]].concat()),
+            pause_us: Draw::Quantiles([&pause[..], &pause_end[..]].concat()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,11 +454,33 @@ mod tests {
             ("seed = \"x\"\n", "line 1, column 8", "expected u64"),
             ("[[step]]\ntrickle = { over_ms = 9999999999 }\n", "line 2", "ms, found 9999999999"),
             ("[[step]\n", "line 1", "]"),
+            ("[pace]\nchanges_per_second = [5, 2]\n", "line 2", "expected [slow, fast]"),
+            ("faults = [\"flood\"]\n", "line 1, column 11", "found flood"),
+            ("faults = [{ fault = \"slow\", at = \"changes\" }]\n", "line 1", "strikes at none"),
+            (
+                "[[step]]\ntrace = { pause_us = { pareto = { least = 3, shape = 0, most = 9 } } }\n",
+                "line 2",
+                "expected positive numbers",
+            ),
         ];
         for (text, place, word) in cases {
             let fault = Script::parse(text).unwrap_err().to_string();
             assert!(fault.contains(place) && fault.contains(word), "{text}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_quiet_week_is_passed_through_at_any_speed() {
+        let over_us = |scenario: &Scenario| match &scenario.script().step[..] {
+            [Step::Trickle(trickle)] => trickle.over_ms.micros(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(over_us(&Scenario::Trickle.at_speed(1.0)), 7 * 86_400 * 1_000_000);
+        assert_eq!(over_us(&Scenario::Trickle.at_speed(60_480.0)), over_us(&Scenario::Trickle));
+        let script = Script::parse("[[step]]\ntrickle = { over_ms = 5000 }").unwrap();
+        let script = Scenario::Script(Arc::new(script));
+        assert_eq!(over_us(&script.at_speed(2.0)), 2_500_000);
+        assert_eq!(Scenario::LinkDown.at_speed(9.0).script(), Scenario::LinkDown.script());
     }
 
     #[test]

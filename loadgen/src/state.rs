@@ -137,6 +137,16 @@ impl State {
         State { announced: Arc::new(announced), ..self.clone() }
     }
 
+    /// The same with a new label for each of these prefixes, all of one edge.
+    pub fn relabelled(&self, network: &Network, routes: &[SitePrefix]) -> State {
+        let mut labels = self.labels(network);
+        let mut announced = Announced::clone(&self.announced);
+        for route in routes {
+            announced.insert(*route, labels.take(network.topology.edges[route.site]));
+        }
+        State { announced: Arc::new(announced), ..self.clone() }
+    }
+
     /// Units of this router that come and go, each once, in order.
     pub fn passing(&self, router_index: usize) -> impl Iterator<Item = Unit> {
         self.passing.get(&router_index).into_iter().flatten().copied()

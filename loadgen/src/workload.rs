@@ -159,6 +159,8 @@ impl Encoder {
         let delay_us = report_delay_us(router_index);
         let mut frames = Vec::new();
         let mut mappings = Vec::new();
+        // Nothing is sent before what was said before it.
+        let mut sent = Micros::MIN;
         for (index, epoch) in world.plan.epochs_of(act) {
             let Some(began) = world.epoch_began(index) else { continue };
             let Some(reaction) = epoch.reactions.get(&router_index) else { continue };
@@ -177,7 +179,12 @@ impl Encoder {
                 if mappings.is_empty() {
                     continue;
                 }
-                let intended = until.offset(delay_us);
+                let report = match reaction.deferred_us {
+                    Some(late_us) => began.offset(reaction.end_us() + late_us),
+                    None => until.offset(delay_us),
+                };
+                let intended = report.max(sent);
+                sent = intended;
                 let role = FrameRole::Change;
                 frames.push(self.mappings(Some(router), role, &mappings, intended, until));
             }

@@ -6,6 +6,7 @@
 //! Not:  when an act is staged (`world`), how long it then takes (`stage`).
 
 mod steps;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::pace::Pace;
 use super::react::{Reaction, Reactions, Transition};
 use super::{Script, Step};
 use crate::faults::Fault;
@@ -96,7 +98,8 @@ impl Plan {
         let paths = BTreeMap::from([(first.down.clone(), Arc::clone(&first.paths))]);
         let plan = Plan::default();
         let (free_us, signal_us) = (BTreeMap::new(), None);
-        let mut planner = Planner { network, first, chance, paths, plan, free_us, signal_us };
+        let pace = &script.pace;
+        let mut planner = Planner { network, first, pace, chance, paths, plan, free_us, signal_us };
         for step in &script.step {
             planner.step(step, script.reuses_labels())?;
         }
@@ -154,6 +157,7 @@ pub struct NothingToHit {
 struct Planner<'a> {
     network: &'a Network,
     first: &'a Arc<State>,
+    pace: &'a Pace,
     chance: ChaCha8Rng,
     /// Paths that were computed before, so that a link that comes back costs nothing.
     paths: BTreeMap<Down, Arc<Paths>>,
@@ -193,6 +197,7 @@ impl Planner<'_> {
             Step::CollectorRestart(step) => self.restart(step),
             Step::Trickle(step) => self.trickle(step)?,
             Step::VpnChurn(step) => self.churn(step)?,
+            Step::Trace(step) => self.trace(step)?,
         })
     }
 
@@ -251,6 +256,7 @@ impl Planner<'_> {
             witnesses: witnesses.into_iter().collect(),
             only,
             free_us: &|router| free_us.get(&router).map_or(i64::MIN, |free| free - offset_us),
+            pace: self.pace,
         };
         let reactions = transition.react(&mut self.chance);
         for (router_index, reaction) in &reactions {

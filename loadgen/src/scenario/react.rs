@@ -11,6 +11,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::pace::Pace;
 use crate::network::{Network, Unit};
 use crate::share::share_out;
 use crate::state::State;
@@ -19,16 +20,14 @@ use crate::state::State;
 //
 // Detection: BFD, three times 10 to 50 ms apart at most (RFC 5880 section 6.8.4, RFC 5882).
 // Flooding: a few milliseconds per hop. SPF: the first delay of RFC 8405 (50 ms, section 5.1 and
-// its default for INITIAL_SPF_DELAY) and the computation itself. Install: from 2,000 to 80,000
-// changes a second, which is what separates small routers from large ones; a unit is two entries
-// and more.
+// its default for INITIAL_SPF_DELAY) and the computation itself. Install: at the router's pace, by
+// default from 2,000 to 80,000 changes a second, which is what separates small routers from large
+// ones; a unit is two entries and more.
 const DETECTION_US: std::ops::Range<i64> = 10_000..50_000;
 const FLOODING_PER_HOP_US: std::ops::Range<i64> = 2_000..6_000;
 const SPF_US: std::ops::Range<i64> = 55_000..75_000;
-/// 2 entries per unit / 80,000 changes/s = 25 us.
-const INSTALL_US_MIN: f64 = 25.0;
-/// 2 entries per unit / 2,000 changes/s = 1 ms: forty times as long.
-const INSTALL_SPREAD: f64 = 40.0;
+/// What a unit changes, as a rule.
+const UNIT_CHANGES: f64 = 2.0;
 
 /// Reactions of those routers that have any, by their index.
 pub type Reactions = BTreeMap<usize, Reaction>;
@@ -42,6 +41,8 @@ pub struct Reaction {
     pub install_us: i64,
     /// What it installs, in order.
     pub units: Vec<Unit>,
+    /// How long after its last unit it reports; `None` = all the while.
+    pub deferred_us: Option<i64>,
 }
 
 impl Reaction {
@@ -72,6 +73,8 @@ pub struct Transition<'a> {
     pub only: Option<&'a BTreeSet<usize>>,
     /// For a router the time from which on it is free, in microseconds after the event.
     pub free_us: &'a dyn Fn(usize) -> i64,
+    /// At which pace routers install and report.
+    pub pace: &'a Pace,
 }
 
 impl Transition<'_> {
@@ -86,10 +89,13 @@ impl Transition<'_> {
             .collect();
         let mut differing = self.differing();
         let mut reactions = Reactions::new();
+        let [slow, fast] = self.pace.changes_per_second.0.map(f64::from);
+        let (install_us_min, spread) = (UNIT_CHANGES * 1e6 / fast, fast / slow);
+        let deferred_percent = self.pace.deferred_percent.0;
         for router_index in 0..topology.routers.len() {
             let per_hop_us = chance.random_range(FLOODING_PER_HOP_US);
             let spf_us = chance.random_range(SPF_US);
-            let install_us = INSTALL_US_MIN * INSTALL_SPREAD.powf(chance.random());
+            let install_us = (install_us_min * spread.powf(chance.random())).max(1.0);
             let mut units = std::mem::take(&mut differing[router_index]);
             if units.is_empty() {
                 continue;
@@ -101,7 +107,12 @@ impl Transition<'_> {
             // Cut off from every witness: by then its own neighbours have timed out as well.
             let heard_us = heard_us.min().unwrap_or(DETECTION_US.end);
             let start_us = (heard_us + spf_us).max((self.free_us)(router_index));
-            let reaction = Reaction { start_us, install_us: install_us as i64, units };
+            let is_deferred =
+                deferred_percent > 0 && chance.random_range(0..100) < deferred_percent;
+            let deferred_us =
+                is_deferred.then(|| chance.random_range(0..=self.pace.deferred_ms.micros()));
+            let install_us = install_us as i64;
+            let reaction = Reaction { start_us, install_us, units, deferred_us };
             reactions.insert(router_index, reaction);
         }
         reactions

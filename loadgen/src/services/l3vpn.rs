@@ -35,6 +35,8 @@ pub struct Vpn {
     pub rd: RouteDistinguisher,
     /// FEC indices of the provider edges that it is attached to, ascending.
     pub sites: Vec<usize>,
+    /// Prefixes that each site announces with labels of their own, where they come and go.
+    pub prefixes: u16,
 }
 
 pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
@@ -48,7 +50,7 @@ pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
         order.shuffle(chance);
         let mut sites = order[..edges.min(VPN_SITES_MAX)].to_vec();
         sites.sort_unstable();
-        Vpn { rd: RouteDistinguisher(rd), sites }
+        Vpn { rd: RouteDistinguisher(rd), sites, prefixes: PREFIXES_PER_SITE }
     };
     let count = (edges / EDGES_PER_VPN).clamp(1, VPNS_MAX);
     (1..=u32::try_from(count).expect("VPNS_MAX is far below 2^32")).map(vpn).collect()
@@ -57,6 +59,10 @@ pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
 /// Prefixes that a site announces with a label of their own, in a network where they come and go.
 pub const PREFIXES_PER_SITE: u16 = 4;
 
+/// The same in the VPN of a recorded storm: with those of five other sites some 2,500 labels in
+/// each table, as in the routers that were recorded.
+pub const PREFIXES_OF_TRACE: u16 = 420;
+
 /// A prefix that a site may announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SitePrefix {
@@ -64,13 +70,19 @@ pub struct SitePrefix {
     pub vpn_index: usize,
     /// FEC index of the site's provider edge.
     pub site: usize,
-    /// Which of the site's prefixes, below `PREFIXES_PER_SITE`.
+    /// Which of the site's prefixes, below the VPN's `prefixes`.
     pub number: u16,
 }
 
 impl SitePrefix {
-    /// The customer's prefix: a /28 of 10.0.0.0/8, no two sites' alike.
+    /// The customer's prefix: a /28 of 10.0.0.0/8, no two sites' alike; where a site has many,
+    /// the rest are hosts of 100.64.0.0/10.
     pub fn prefix(self) -> IpNet {
+        if self.number >= PREFIXES_PER_SITE {
+            let place = u32::try_from(self.site).unwrap_or(0) * u32::from(PREFIXES_OF_TRACE);
+            let place = (place + u32::from(self.number)) & 0x003f_ffff;
+            return IpNet::V4(Ipv4Net::new_assert((0x6440_0000 | place).into(), 32));
+        }
         let site = u32::try_from(self.site).unwrap_or(0);
         let place = site * u32::from(PREFIXES_PER_SITE) + u32::from(self.number);
         let address = std::net::Ipv4Addr::from(0x0a00_0000 | ((place << 4) & 0x00ff_fff0));
@@ -85,7 +97,7 @@ pub type Announced = BTreeMap<SitePrefix, Label>;
 pub(crate) fn routes(vpns: &[Vpn]) -> impl Iterator<Item = SitePrefix> {
     vpns.iter().enumerate().flat_map(|(vpn_index, vpn)| {
         vpn.sites.iter().flat_map(move |site| {
-            (0..PREFIXES_PER_SITE).map(move |number| SitePrefix { vpn_index, site: *site, number })
+            (0..vpn.prefixes).map(move |number| SitePrefix { vpn_index, site: *site, number })
         })
     })
 }

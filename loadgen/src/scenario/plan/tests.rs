@@ -5,7 +5,9 @@ use storage::time::Micros;
 
 use super::*;
 use crate::model::Model;
-use crate::scenario::Scenario;
+use crate::scenario::react::Reaction;
+use crate::scenario::{Scenario, Script, Step};
+use crate::services::l3vpn::SitePrefix;
 use crate::topology::Shape;
 
 /// The smallest share of all mappings that a failed core link has to change.
@@ -152,4 +154,113 @@ fn the_same_seed_makes_the_same_plan() {
     let plan = |seed| planned(shape(seed), Scenario::Trickle).2;
     assert_eq!(plan(5), plan(5));
     assert_ne!(plan(5), plan(6));
+}
+
+/// The steps of a script over a network of 60 routers with this many provider edges.
+fn scripted(text: &str, edges: usize) -> (Network, Arc<State>, Plan) {
+    let script = crate::scenario::Script::parse(text).unwrap();
+    let shape = Shape { routers: 60, edges, seed: 2 };
+    planned(shape, Scenario::Script(Arc::new(script)))
+}
+
+#[test]
+fn the_recorded_failover_is_said_by_as_many_routers_as_much_and_in_its_time() {
+    let (network, first, plan) = small(Scenario::FrrFailover);
+    let speakers: BTreeSet<usize> =
+        plan.epochs.iter().flat_map(|epoch| epoch.reactions.keys().copied()).collect();
+    assert_eq!(speakers.len(), 6);
+    let said: usize =
+        (0..plan.epochs.len()).map(|index| said(&network, &first, &plan, index).0).sum();
+    assert!((16_562..16_562 + 200).contains(&said), "{said}");
+    let ends = plan.epochs.iter().filter_map(Epoch::span_us).map(|(_, last_us)| last_us);
+    let last_us = ends.max().unwrap();
+    assert!((600_000..=660_000).contains(&last_us), "{last_us}");
+    for router_index in speakers {
+        let reactions = plan.epochs.iter().filter_map(|epoch| epoch.reactions.get(&router_index));
+        let spans: Vec<(i64, i64)> = reactions.map(|it| (it.start_us, it.end_us())).collect();
+        assert!(spans.windows(2).all(|pair| pair[0].1 < pair[1].0), "{spans:?}");
+        let labels = network.table(&first, router_index, Micros(0));
+        assert!((4_000..6_000).contains(&labels.len()), "{}", labels.len());
+    }
+}
+
+/// Many batches of two routers: sizes and pauses have the quantiles that were asked for.
+#[test]
+fn batches_and_pauses_of_a_trace_are_distributed_as_the_script_says() {
+    let text = "[pace]\nchanges_per_second = [50000, 50000]\n[[step]]\ntrace = { routers = 2, \
+                messages = 8000, batch = { log-normal = { median = 18.0, sigma = 0.7, most = 300 } }, \
+                pause_us = { pareto = { least = 900.0, shape = 1.5, most = 1e6 } } }\n\
+                # Its time is its own.";
+    let script = crate::scenario::Script::parse(text).unwrap();
+    let Step::Trace(mut trace) = script.step[0].clone() else { panic!("{script:?}") };
+    trace.over_ms = None;
+    let script = Script { step: vec![Step::Trace(trace.clone())], ..script };
+    let shape = Shape { routers: 60, edges: 12, seed: 2 };
+    let (network, first, plan) = planned(shape, Scenario::Script(Arc::new(script)));
+    let (mut sizes, mut pauses) = (Vec::new(), Vec::new());
+    let mut ends: BTreeMap<usize, i64> = BTreeMap::new();
+    for (index, epoch) in plan.epochs.iter().enumerate() {
+        for (router_index, reaction) in &epoch.reactions {
+            let states = [plan.before(&first, index, *router_index), &epoch.state];
+            let mut said = Vec::new();
+            for unit in &reaction.units {
+                network.changes(states, *router_index, *unit, Micros(0), &mut said);
+            }
+            // One that has an edge of its own says two of each prefix, the other three.
+            let each = if reaction.units.len() == 1 { 2 } else { 3 };
+            sizes.push((said.len() / each * 3) as f64);
+            let installed_us = said.len() as i64 * 20;
+            if let Some(end_us) = ends.insert(*router_index, reaction.start_us + installed_us) {
+                pauses.push((reaction.start_us - end_us) as f64);
+            }
+        }
+    }
+    for (mut values, draw) in [(sizes, &trace.batch), (pauses, &trace.pause_us)] {
+        assert!(values.len() > 300, "{}", values.len());
+        values.sort_by(f64::total_cmp);
+        for share in [0.25, 0.5, 0.75, 0.9] {
+            let found = values[(share * values.len() as f64) as usize];
+            let expected = draw.quantile(share);
+            assert!((found / expected - 1.0).abs() < 0.3, "{share}: {found}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn rates_are_those_that_were_asked_for_and_some_routers_report_later() {
+    let pace = "[pace]\nchanges_per_second = [4000, 8000]\ndeferred_percent = 50\n";
+    let (_, _, plan) = scripted(&format!("{pace}[[step]]\nlink-down = {{}}"), 12);
+    let reactions: Vec<&Reaction> = plan.epochs[0].reactions.values().collect();
+    assert!(reactions.iter().all(|it| (250..=500).contains(&it.install_us)), "{reactions:?}");
+    let deferred = reactions.iter().filter(|it| it.deferred_us.is_some()).count();
+    assert!((5..reactions.len() - 5).contains(&deferred), "{deferred} of {}", reactions.len());
+}
+
+#[test]
+fn a_label_is_another_prefixs_within_a_second() {
+    let (_, _, plan) = scripted("faults = [\"label-reuse\"]\n[[step]]\nlink-down = {}", 12);
+    let mut reused = 0;
+    for pair in plan.epochs.windows(2) {
+        let [before, after] = [&pair[0], &pair[1]];
+        let earlier =
+            plan.epochs.iter().rev().skip_while(|epoch| epoch.offset_us >= before.offset_us);
+        let Some(earlier) = earlier.clone().next() else { continue };
+        let came = after.state.announced.iter();
+        let came = came.filter(|(route, _)| !before.state.announced.contains_key(route));
+        for (route, label) in came {
+            let had = |(other, old): (&SitePrefix, &storage::mapping::Label)| {
+                other.site == route.site && old == label && other != route
+            };
+            reused += usize::from(earlier.state.announced.iter().any(had));
+            assert!(after.offset_us - before.offset_us < 1_000_000);
+        }
+    }
+    assert!(reused >= 6, "{reused}");
+}
+
+#[test]
+fn the_example_of_the_docs_can_be_planned() {
+    let (_, _, plan) = scripted(include_str!("../../../../docs/examples/trace.toml"), 12);
+    let speakers = plan.epochs.iter().flat_map(|epoch| epoch.reactions.keys());
+    assert_eq!(speakers.collect::<BTreeSet<_>>().len(), 4);
 }
