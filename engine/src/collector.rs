@@ -235,7 +235,7 @@ impl Collector {
         let watch = Watch::new();
         let publication_of_watch = Arc::clone(&publication);
         let watcher =
-            Watcher::start(watch.clone(), &settings.data, clock, publication_of_watch, of_watch)
+            Watcher::start(watch.clone(), &settings, clock, publication_of_watch, of_watch)
                 .map_err(StartError::resource("the watch's thread"))?;
         let collector = Collector {
             listen: listeners.address,

@@ -34,6 +34,8 @@ pub struct Settings {
     pub io: IoChoice,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// Whether drops are counted by the kernel's reasons.
+    pub drop_reasons: bool,
     /// What the process may take: tables, received bytes and fixed parts; 0 = a quarter of RAM.
     pub memory_bytes: u64,
     /// Connections that the whole process holds at once.
@@ -87,6 +89,7 @@ impl Default for Settings {
             shards: 0,
             io: IoChoice::Auto,
             log_format: LogFormat::Text,
+            drop_reasons: true,
             memory_bytes: 0,
             connections_max: 1_000_000,
             retain_hours: 0,

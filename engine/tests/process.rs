@@ -69,6 +69,11 @@ pub(crate) fn status_of(process: &str, name: &str) -> Option<String> {
     line.map(|value| value.trim().to_owned())
 }
 
+/// Runs a program where tracefs is mounted, and may be written.
+const TRACED: &str = "\
+mount -t tracefs tracefs /sys/kernel/tracing && test -w /sys/kernel/tracing/instances && \
+test -d /sys/kernel/tracing/events/skb/kfree_skb && exec \"$0\" \"$@\"";
+
 /// A running collector.
 pub(crate) struct Process {
     child: Child,
@@ -141,6 +146,20 @@ impl Process {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The same where tracefs is mounted, for this collector alone; `None` where it cannot be.
+    pub(crate) fn start_traced(way: Way, data: &Path, settings: &str) -> Option<Process> {
+        let in_shell = |program: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", TRACED, program]);
+            command
+        };
+        let tried = in_shell("true").stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success()).then(|| {
+            let program = in_shell(env!("CARGO_BIN_EXE_stormdrain"));
+            Process::start_program(program, way, data, settings)
+        })
     }
 
     /// A path as the collector sees it.

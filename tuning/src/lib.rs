@@ -8,6 +8,7 @@ pub mod counters;
 pub mod layers;
 pub mod sample;
 pub mod sockets;
+pub mod drops;
 pub mod mounts;
 pub mod memory;
 pub mod host;

@@ -191,6 +191,23 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| quoted(settings.log_format.name()),
     },
     Setting {
+        name: "drop_reasons",
+        group: Group::Process,
+        help: "Whether packets that the kernel drops are counted by the reason that it gives, by a \
+               tracepoint in an instance of its own. `auto`: where tracefs is mounted and may be \
+               written; the collector mounts nothing.",
+        allowed: "auto or off",
+        set: |settings, text| {
+            settings.drop_reasons = match text {
+                "auto" => true,
+                "off" => false,
+                _ => return Err(Refused),
+            };
+            Ok(())
+        },
+        get: |settings| quoted(if settings.drop_reasons { "auto" } else { "off" }),
+    },
+    Setting {
         name: "memory_bytes",
         group: Group::Process,
         help: "What the process may take: routers' tables, received bytes that are not digested \

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tuning::drops::{DropReasons, MOUNTS};
 use tuning::sample::Sample;
 use tuning::tree::Tree;
 
@@ -28,6 +29,7 @@ use crate::io::clock::Clock;
 use crate::io::links::AbortOnPanic;
 use crate::metrics::{Metric, Publication};
 use crate::registry::Registry;
+use crate::settings::Settings;
 
 /// Below the shards, above the keeper: a late look makes bins coarse.
 const NICE: i32 = 5;
@@ -49,18 +51,20 @@ impl Watcher {
     /// Starts the thread.
     pub(crate) fn start(
         watch: Watch,
-        data: &Path,
+        settings: &Settings,
         clock: Clock,
         publication: Arc<Publication>,
         (listen, registry): (SocketAddr, Arc<Registry>),
     ) -> io::Result<Watcher> {
         let (stop, stopped) = bounded(0);
         let now = clock.now();
-        let log = Log::start(data, now, watch.clone(), Arc::clone(&publication))?;
+        let log = Log::start(&settings.data, now, watch.clone(), Arc::clone(&publication))?;
+        let drops = settings.drop_reasons.then(open_drops).flatten();
         let survey = Survey::new(listen, registry, now);
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            Work::new(watch, log, survey, clock, publication).run(&stopped);
+            let work = Work::new(watch, log, survey, clock, publication);
+            Work { drops, ..work }.run(&stopped);
         })?;
         Ok(Watcher { stop: Some(stop), thread: Some(thread) })
     }
@@ -81,6 +85,8 @@ struct Work {
     log: Log,
     survey: Survey,
     strain: Strain,
+    /// Drops by reason, where the kernel tells.
+    drops: Option<DropReasons>,
     /// A burst that is over, and since when its verdict is looked for.
     judged_next: Option<(Burst, u64)>,
     clock: Clock,
@@ -114,6 +120,7 @@ impl Work {
             log,
             survey,
             strain: Strain::default(),
+            drops: None,
             judged_next: None,
             clock,
             publication,
@@ -192,7 +199,8 @@ impl Work {
 
     /// Asks the kernel, and notes what moved.
     fn ask_kernel(&mut self, now: Now) {
-        let sample = Sample::read(&self.tree);
+        let mut sample = Sample::read(&self.tree);
+        self.add_drops(&mut sample);
         let mut moved = moved_since(&sample, &self.sample);
         for (counter, by) in self.survey.fresh().into_iter().filter(|(_, by)| *by > 0) {
             moved.push(Moved { counter: counter.to_owned(), by });
@@ -208,6 +216,18 @@ impl Work {
         self.moved.extend(moved);
         let rest_us = if is_busy { BURST_SAMPLE_US } else { MOMENT_US };
         self.sample_due_us = now.monotonic_us + rest_us;
+    }
+
+    fn add_drops(&mut self, sample: &mut Sample) {
+        let Some(drops) = &mut self.drops else { return };
+        if let Err(error) = drops.read() {
+            tracing::info!(%error, "drops are no longer counted by reason");
+            self.drops = None;
+            return;
+        }
+        for (reason, count) in drops.counts() {
+            sample.add(format!("drop.{reason}"), count);
+        }
     }
 
     fn moment(&mut self, now: Now) {
@@ -303,6 +323,22 @@ impl Work {
     }
 }
 
+/// The tracepoint, where the operator has made it available; otherwise the log says once why not.
+fn open_drops() -> Option<DropReasons> {
+    let root = MOUNTS.iter().map(Path::new).find(|root| root.join("instances").exists());
+    let is_alive = |owner: u32| Path::new("/proc").join(owner.to_string()).exists();
+    let opened = match root {
+        Some(root) => DropReasons::open(root, std::process::id(), &is_alive),
+        None => Err(io::Error::other("tracefs is not mounted")),
+    };
+    let told = |error: &io::Error| {
+        let fix =
+            "as root: mount -t tracefs tracefs /sys/kernel/tracing; or drop_reasons = \"off\"";
+        tracing::info!(%error, fix, "drops of the kernel are not counted by reason");
+    };
+    opened.inspect_err(told).ok()
+}
+
 fn moved_since(sample: &Sample, earlier: &Sample) -> Vec<Moved> {
     let moved = sample.moved_since(earlier).into_iter();
     moved.map(|(counter, by)| Moved { counter, by }).collect()
@@ -381,7 +417,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let listen = (nobody(), Arc::new(Registry::default()));
         let counters = Arc::clone(&publication);
-        let started = Watcher::start(watch.clone(), data.path(), Clock::start(), counters, listen);
+        let settings = Settings { data: data.path().to_owned(), ..Settings::default() };
+        let started = Watcher::start(watch.clone(), &settings, Clock::start(), counters, listen);
         let watcher = started.unwrap();
         drop(watcher);
         assert_eq!(Arc::strong_count(&publication), 1, "the thread has let go");

@@ -167,7 +167,7 @@ const BLOCKED_MS: u64 = 100;
 /// An acknowledgement that comes later is late for whoever waits for it.
 const COMMIT_MS: u64 = 1_000;
 /// A collector that did not run for so long explains queues that filled meanwhile.
-const STALLED_MS: u64 = 200;
+const STALLED_MS: u64 = 500;
 /// So long is felt even where no queue filled.
 const STALLED_LONG_MS: u64 = 1_000;
 
@@ -394,11 +394,11 @@ mod tests {
                 with(&|it| {
                     it.sockets = sockets(|own| own.drops = 3);
                     it.moved = moved("TcpExt.PruneCalled", 3);
-                    it.stalled_longest_ms = 200;
+                    it.stalled_longest_ms = 500;
                 }),
                 squeezed,
                 Some(Layer::Drain),
-                "did not run for 200 ms",
+                "did not run for 500 ms",
             ),
             (with(&|it| it.stalled_longest_ms = 999), clean, None, ""),
             (with(&|it| it.stalled_longest_ms = 1_000), squeezed, Some(Layer::Drain), "1000 ms"),
