@@ -1,20 +1,26 @@
 //! Memory: how much of it this process may use at all.
 //!
-//! In:   /proc/meminfo, and the limits of the control groups that the process lies in.
+//! In:   a tree of /proc/meminfo, and of the limits of the control groups that the process lies in.
 //! Out:  the least of them, in bytes.
 //! Law:  a limit that cannot be read is no limit; a number that is none is not believed.
 //! Not:  how the collector divides what it takes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::tree::Tree;
 
 /// What the process may use: the memory of the host, or the limit of a control group of either
 /// version, whichever is least. `None` where the kernel says neither.
 pub fn available_bytes() -> Option<u64> {
-    let host = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    available_bytes_of(&Tree::host())
+}
+
+/// The same, as a tree says it.
+pub fn available_bytes_of(tree: &Tree) -> Option<u64> {
+    let host = tree.text("proc/meminfo").and_then(|text| total_bytes(&text));
+    let groups = tree.text("proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|path| {
-        let text = fs::read_to_string(path).ok()?;
+        let text = tree.text(path.to_str()?)?;
         limit_bytes(&text)
     });
     host.into_iter().chain(limits).min()
@@ -66,6 +72,24 @@ mod tests {
         assert_eq!(total_bytes(text), Some(24_683_652 << 10));
         assert_eq!(total_bytes("MemFree: 1 kB\n"), None);
         assert!(available_bytes().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    #[test]
+    fn a_tree_says_the_least_of_host_and_group() {
+        let root = std::env::temp_dir().join(format!("memory-{}", std::process::id()));
+        let write = |file: &str, text: &str| {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal: 1000 kB\n");
+        assert_eq!(available_bytes_of(&Tree::at(&root)), Some(1_000 << 10));
+        write("proc/self/cgroup", "0::/a/b\n");
+        write("sys/fs/cgroup/a/memory.max", "700000\n");
+        write("sys/fs/cgroup/a/b/memory.max", "max\n");
+        assert_eq!(available_bytes_of(&Tree::at(&root)), Some(700_000));
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(available_bytes_of(&Tree::at(&root)), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::tree::Tree;
+
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -25,7 +27,9 @@ const MOUNTS_PATH: &str = "/proc/self/mountinfo";
 ///
 /// `path` is absolute and free of symbolic links. Errors: the list cannot be read.
 pub fn mount_of(path: &Path) -> io::Result<Option<Mount>> {
-    Ok(find(&std::fs::read_to_string(MOUNTS_PATH)?, path))
+    let text = Tree::host().text(MOUNTS_PATH);
+    let text = text.ok_or_else(|| io::Error::other(format!("{MOUNTS_PATH} cannot be read")))?;
+    Ok(find(&text, path))
 }
 
 /// The same, from the text of the list. Lines of another form are passed over.
