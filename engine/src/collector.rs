@@ -22,7 +22,7 @@ use socket2::Socket;
 use storage::log::{DataLock, LogError, lock};
 use storage::row::Row;
 
-use crate::http::{HttpServer, Sources};
+use crate::http::{Guard, GuardError, HttpServer, Sources};
 use crate::io::choice::{ChoiceError, Driver, choose};
 use crate::io::clock::Clock;
 use crate::io::disk::{Disk, Room};
@@ -64,6 +64,9 @@ pub enum StartError {
     /// The budget does not hold what must be there.
     #[error("{0}")]
     Memory(#[from] BudgetError),
+    /// The HTTP side would be open to others, or has no token.
+    #[error("{0}")]
+    Guard(#[from] GuardError),
     /// The HTTP side cannot listen.
     #[error("http address {address}: {source}; give another --http, or off")]
     Http {
@@ -103,6 +106,7 @@ impl StartError {
             StartError::Listen(_)
             | StartError::Driver(_)
             | StartError::Memory(_)
+            | StartError::Guard(_)
             | StartError::Http { .. } => true,
             StartError::Log(LogError::Locked { .. }) => true,
             StartError::Log(_) | StartError::Write { .. } | StartError::Resource { .. } => false,
@@ -158,6 +162,7 @@ pub struct Collector {
     stop_timeout: Duration,
     clock: Clock,
     data: PathBuf,
+    retain_hours: u64,
     configured: Configured,
     watch: Watch,
     _watcher: Watcher,
@@ -192,6 +197,9 @@ impl Collector {
             settings.shards = sockets.len().min(SHARDS_MAX);
         }
         let shards = settings.shard_count();
+        let token_file = settings.http_token_file.as_deref();
+        let guard = |address| Guard::new(address, token_file).map(|guard| (address, guard));
+        let guard = settings.http.map(guard).transpose()?;
         let budget = Budget::new(&settings, shards)?;
         take_small_pages(&budget);
         settings.connections_max = settings.connections_max.min(budget.connections_max);
@@ -249,24 +257,26 @@ impl Collector {
             stop_timeout: Duration::from_secs(settings.stop_timeout_s),
             clock,
             data: settings.data.clone(),
+            retain_hours: settings.retain_hours,
             configured,
             watch,
             _watcher: watcher,
             _keeper: keeper,
             _lock: lock,
         };
-        collector.with_http(settings.http)
+        collector.with_http(guard)
     }
 
-    fn with_http(mut self, address: Option<SocketAddr>) -> Result<Collector, StartError> {
-        if let Some(address) = address {
+    fn with_http(mut self, http: Option<(SocketAddr, Guard)>) -> Result<Collector, StartError> {
+        if let Some((address, guard)) = http {
             let publication = Arc::clone(&self.publication);
             let data = self.data.clone();
             let watch = self.watch.clone();
             let roster = Roster::new(self.shards.clone(), Arc::clone(&self.registry));
             let wall = || Clock::start().now().wall;
-            let sources = Sources { publication, watch, roster, data, wall };
-            match HttpServer::start(address, sources) {
+            let retain_hours = self.retain_hours;
+            let sources = Sources { publication, watch, roster, data, retain_hours, wall };
+            match HttpServer::start(address, guard, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {
                     // A collector that nobody can watch is not what was asked for.

@@ -1,9 +1,10 @@
-//! The HTTP side: `/metrics` for Prometheus and `/healthz` for whoever restarts processes.
+//! The HTTP side: `/metrics` for Prometheus, `/healthz` for whoever restarts processes, the JSON
+//! interface for programs, and the page for people.
 //!
-//! In:   what the shards published, the kernel's counters, and requests on a loopback address.
-//! Out:  text; 200 when all is well, 503 with the faults by name when it is not.
-//! Law:  it runs on a thread of its own and only reads: a slow client costs a shard nothing.
-//! Not:  counting (`metrics`), or questions about the past (`query`).
+//! In:   what the shards published, what the watch has seen, the log; requests.
+//! Out:  text, JSON, one page; 503 of `/healthz`, with the faults by name, when all is not well.
+//! Law:  it runs on threads of its own and only reads: a slow client costs a shard nothing.
+//! Not:  counting (`metrics`), or questions about the past themselves (`query`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use storage::time::{MICROS_PER_SECOND, Micros};
@@ -27,10 +28,16 @@ use crate::roster::Roster;
 use crate::watch::Watch;
 
 pub(crate) mod kernel;
+mod guard;
+mod server;
 mod questions;
 pub mod api;
+mod charts;
+mod page;
 
 use questions::Questions;
+
+pub use guard::{Guard, GuardError};
 
 /// Niceness of the HTTP thread; the shards run at 0.
 const HTTP_NICE: i32 = 10;
@@ -46,6 +53,8 @@ pub struct Sources {
     pub roster: Roster,
     /// The data folder.
     pub data: PathBuf,
+    /// Finished hours of history that are kept; 0 = all.
+    pub retain_hours: u64,
     /// Reads the wall clock.
     pub wall: fn() -> Micros,
 }
@@ -54,6 +63,7 @@ pub struct Sources {
 #[derive(Clone, Debug)]
 struct App {
     sources: Arc<Sources>,
+    guard: Guard,
     questions: Questions,
 }
 
@@ -69,7 +79,7 @@ impl HttpServer {
     /// Binds the address (port 0 = any free one) and serves from a thread named `http`.
     ///
     /// Errors: the address cannot be bound, or the thread cannot be started.
-    pub fn start(address: SocketAddr, sources: Sources) -> io::Result<HttpServer> {
+    pub fn start(address: SocketAddr, guard: Guard, sources: Sources) -> io::Result<HttpServer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(questions::RUNNING_MAX)
@@ -79,25 +89,27 @@ impl HttpServer {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let app = App { sources: Arc::new(sources), questions: Questions::default() };
+        let sources = Arc::new(sources);
+        let app = App { sources, guard: guard.clone(), questions: Questions::default() };
         let pages = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health_page))
             .merge(api::routes())
-            .with_state(app);
+            .merge(charts::routes())
+            .merge(page::routes())
+            .with_state(app)
+            .layer(axum::middleware::from_fn_with_state(guard, guard::watch_over));
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             yield_to_shards();
             runtime.block_on(async {
                 // Stopping does not wait for clients: a scrape that is cut is asked again.
                 tokio::select! {
-                    result = std::future::IntoFuture::into_future(axum::serve(listener, pages)) => {
-                        if let Err(error) = result {
-                            tracing::error!(%error, "the HTTP side ended");
-                        }
-                    }
+                    () = server::serve(listener, pages) => {}
                     _ = stopped => {}
                 }
             });
+            // Nor for questions: their threads end with the process.
+            runtime.shutdown_background();
         })?;
         Ok(HttpServer { address, stop: Some(stop), thread: Some(thread) })
     }
@@ -136,10 +148,15 @@ async fn metrics_page(State(App { sources, .. }): State<App>) -> impl IntoRespon
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-async fn health_page(State(App { sources, .. }): State<App>) -> impl IntoResponse {
+async fn health_page(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    let sources = &app.sources;
     let faults = faults(&sources.publication, &sources.data, (sources.wall)());
     if faults.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
+    }
+    if !app.guard.admits(&headers) {
+        // Whoever restarts processes needs no token; what is wrong is told to those who have it.
+        return (StatusCode::SERVICE_UNAVAILABLE, "not well\n".to_owned());
     }
     (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n")
 }
@@ -187,7 +204,8 @@ pub(crate) mod tests {
 
     pub(crate) fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -200,6 +218,7 @@ pub(crate) mod tests {
             watch: Watch::new(),
             roster: Roster::default(),
             data: "/".into(),
+            retain_hours: 0,
             wall: || NOW,
         }
     }
@@ -215,9 +234,12 @@ pub(crate) mod tests {
             watch: Watch::new(),
             roster: Roster::default(),
             data: "/".into(),
+            retain_hours: 0,
             wall: || NOW,
         };
-        let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let guard = Guard::new(address, None).unwrap();
+        let server = HttpServer::start(address, guard, sources).unwrap();
 
         let metrics = ask(server.address(), "/metrics");
         assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");

@@ -10,6 +10,8 @@ pub mod settings;
 pub mod policy;
 pub mod metrics;
 pub mod watch;
+pub mod chart;
+pub mod drawing;
 pub mod roster;
 pub mod http;
 pub mod collector;

@@ -21,16 +21,20 @@ mod books;
 mod bins;
 mod bursts;
 mod paths;
+mod lsp;
+mod density;
 mod difference;
 
 pub use bins::{BinRow, bins, bins_sheet};
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
 pub use bursts::{burst, bursts, bursts_sheet};
+pub use density::{Density, density};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
 pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet};
+pub use lsp::{LspChanges, lsp_changes};
 pub use network::{
-    Answer, RouterRow, RouterStatus, TableRow, Tables, find_router, network, router_answer,
-    router_rows, routers_sheet, table_rows, table_sheet, tables,
+    Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router, network,
+    router_answer, router_rows, routers_sheet, table_rows, table_sheet, tables,
 };
 pub use paths::{
     BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer, StepAnswer,

@@ -26,8 +26,10 @@ pub struct Settings {
     pub data: PathBuf,
     /// Where routers connect to. Loopback unless told otherwise.
     pub listen: SocketAddr,
-    /// Where `/metrics` and `/healthz` are served; `None` = nowhere.
+    /// Where the page, `/api/v1/`, `/metrics` and `/healthz` are served; `None` = nowhere.
     pub http: Option<SocketAddr>,
+    /// File of the token that whoever asks there must have; `None` = none, on loopback alone.
+    pub http_token_file: Option<PathBuf>,
     /// Shards; 0 = one per CPU that this process may use.
     pub shards: usize,
     /// How sockets are driven.
@@ -86,6 +88,7 @@ impl Default for Settings {
             data: PathBuf::from("stormdrain-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 30310)),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 30311))),
+            http_token_file: None,
             shards: 0,
             io: IoChoice::Auto,
             log_format: LogFormat::Text,

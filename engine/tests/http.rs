@@ -1,5 +1,7 @@
 //! The HTTP side of a real collector: what it says is what the command line and the metrics say.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,7 +9,7 @@ use engine::wire::frame::{FrameFlags, FrameType};
 use serde_json::Value;
 use storage::mapping::Mapping;
 
-use crate::process::{Process, Way};
+use crate::process::{PATIENCE, Process, Way, assert_sound};
 use crate::sender::{Router, Session, swap};
 
 /// The JSON behind a path.
@@ -79,4 +81,126 @@ fn the_roster_of_the_shards_is_what_the_log_says() {
     let homes: std::collections::BTreeSet<u64> =
         live.iter().filter_map(|router| router["shard"].as_u64()).collect();
     assert_eq!(homes.len(), 2, "both shards have answered: {live:#?}");
+}
+
+/// A connection that has said so much and says nothing more.
+fn say(collector: &Process, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(collector.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A server that is full closes at once; what it said is read below.
+    let _ = stream.write_all(text.as_bytes());
+    stream
+}
+
+/// What comes until the server closes; a reset is an end too.
+fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it stays open"),
+        Ok(_) | Err(_) => String::from_utf8_lossy(&bytes).into_owned(),
+    }
+}
+
+#[test]
+fn slow_and_hostile_clients_cost_the_storm_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut collector = Process::start(Way::Epoll, &data, "shards = 2\n");
+    let mut routers: Vec<_> = (1..=8).map(|number| connect(&collector, number, 200)).collect();
+
+    // Those that never read, those that ask for much, and those that never end their question.
+    let events = "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let deaf: Vec<TcpStream> = (0..16).map(|_| say(&collector, events)).collect();
+    let much =
+        "GET /api/v1/history?router=192.0.2.1&limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let greedy: Vec<TcpStream> = (0..16).map(|_| say(&collector, &much.repeat(20))).collect();
+    let slow: Vec<TcpStream> =
+        (0..168).map(|_| say(&collector, "GET / HTTP/1.1\r\nHost: local")).collect();
+
+    // The storm: every router changes its whole table, again and again.
+    for round in 0..20 {
+        for (router, session) in &mut routers {
+            let changes: Vec<Mapping> = (0..200)
+                .map(|label| swap(100 + label, 9_000 + round * 200 + label, router.tick()))
+                .collect();
+            let frame = router.frame(&changes, false);
+            session.send(&frame).unwrap();
+        }
+    }
+    for (router, session) in &mut routers {
+        router.await_acks(session);
+    }
+
+    // 64 were served, whoever they were; all others were told so and let go, and in the end those
+    // that never ended their question too.
+    let answers: Vec<String> = slow.into_iter().map(rest).collect();
+    let refused = answers.iter().filter(|answer| !answer.is_empty()).count();
+    assert!(refused >= 200 - 64 - 32, "{refused} of 168 were refused at once");
+    let told = "64 connections are open: close some, or come again later\"}";
+    assert!(answers.iter().any(|answer| answer.ends_with(told)), "{answers:?}");
+    drop((deaf, greedy));
+
+    // Nothing of the storm is missing, and the HTTP side is there for everybody again.
+    collector.await_answer();
+    let changes = 8 * (200 + 1 + 20 * 200);
+    collector.await_metric("stormdrain_changes_total", "", |found| found == changes);
+    assert_eq!(collector.metric("stormdrain_ledger_imbalance", ""), 0);
+    assert!(collector.terminate().success());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+    let ledger = program.args(["ledger", "--data"]).arg(&data).output().unwrap();
+    assert!(ledger.status.success(), "{ledger:?}");
+    assert_sound(&data);
+}
+
+#[test]
+fn a_collector_that_others_can_reach_asks_for_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut program = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+    program.args(["run", "--listen", "127.0.0.1:0", "--http", "0.0.0.0:0", "--data"]).arg(&data);
+    let refused = program.output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("set http_token_file to a file"), "{told}");
+
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-token-of-sufficient-length\n").unwrap();
+    let settings = format!("http_token_file = \"{}\"\n", token.display());
+    let collector = Process::start(Way::Epoll, &data, &settings);
+    let ask = |path: &str, line: &str| {
+        let text =
+            format!("GET {path} HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n{line}\r\n");
+        rest(say(&collector, &text))
+    };
+    let bearer = "Authorization: Bearer a-token-of-sufficient-length\r\n";
+    for path in ["/api/v1/now", "/metrics", "/charts/now/bytes"] {
+        let answer = ask(path, "");
+        assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
+        assert!(answer.contains("http_token_file"), "{path}: {answer}");
+        assert!(ask(path, "Authorization: Bearer a-token\r\n").starts_with("HTTP/1.1 401"));
+        assert!(ask(path, bearer).starts_with("HTTP/1.1 200"), "{path}");
+    }
+    for path in ["/", "/script.js", "/style.css", "/healthz"] {
+        let answer = ask(path, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
+    }
+}
+
+#[test]
+fn a_page_of_others_cannot_read_along_under_a_name_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Process::start(Way::Epoll, &folder.path().join("data"), "");
+    let ask = |host: &str| {
+        let text = format!("GET /api/v1/now HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        rest(say(&collector, &text))
+    };
+    assert!(ask("Host: 127.0.0.1:30311\r\n").starts_with("HTTP/1.1 200"));
+    for host in ["Host: evil.example\r\n", "Host: 127.0.0.1.evil.example:30311\r\n", ""] {
+        let answer = ask(host);
+        assert!(
+            answer.starts_with("HTTP/1.1 421") || answer.starts_with("HTTP/1.1 400"),
+            "{answer}"
+        );
+    }
 }

@@ -237,11 +237,21 @@ impl Process {
         }
     }
 
+    /// Waits until the HTTP side has a place for another client.
+    pub(crate) fn await_answer(&self) {
+        let started = Instant::now();
+        while !self.page("/healthz").starts_with("HTTP/1.1 200") {
+            assert!(started.elapsed() < PATIENCE, "the HTTP side stays full");
+            std::thread::yield_now();
+        }
+    }
+
     /// A page of the HTTP side.
     pub(crate) fn page(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer

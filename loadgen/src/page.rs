@@ -3,21 +3,20 @@
 //! In:   a `Report` and what was recorded beside it, or a `CapacityReport`.
 //! Out:  `report.html` and `report.json` in a folder.
 //! Law:  verdict and labels first; nothing is loaded from elsewhere, no script runs.
-//! Not:  the figures (`report`, `record`, `capacity`), drawing (`page/chart`).
+//! Not:  the figures (`report`, `record`, `capacity`), drawing (`engine::chart`).
 
 mod capacity;
-mod chart;
 
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use engine::chart::{self, Chart, SIZE, Series, escaped, short};
 use serde::Serialize;
 
 use crate::honesty::Honesty;
 use crate::record::{ActRecord, Sample};
 use crate::report::{ActReport, Report};
-use chart::{Chart, Series, short};
 
 pub use capacity::capacity_page;
 
@@ -76,14 +75,10 @@ fn page(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
          name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}\
-         </title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n\
-         </html>\n"
+         </title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n\
+         </html>\n",
+        chart::STYLE
     )
-}
-
-/// Text that stands in HTML as it is.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn table(rows: &[(&str, String)]) -> String {
@@ -183,6 +178,7 @@ fn charts(body: &mut String, act: &ActReport, record: Option<&ActRecord>) {
         series: vec![Series::line(name, rates(samples, value))],
         logarithmic: false,
         x_label: short,
+        size: SIZE,
     };
     let every = format!("per 10 ms (looked at every {:.0} ms)", record.sample_ms());
     let sent = burst("kB per 10 ms", "sent", |it| it.bytes_sent as f64 / 1e3);
@@ -211,6 +207,7 @@ fn charts(body: &mut String, act: &ActReport, record: Option<&ActRecord>) {
             ],
             logarithmic: false,
             x_label: short,
+            size: SIZE,
         },
     );
     figure(
@@ -222,6 +219,7 @@ fn charts(body: &mut String, act: &ActReport, record: Option<&ActRecord>) {
             series: vec![Series::line("bytes of the log", over(|it| mib(it.log_bytes)))],
             logarithmic: false,
             x_label: short,
+            size: SIZE,
         },
     );
 }
@@ -270,6 +268,7 @@ fn latency(act: &ActReport) -> Chart {
             let text = format!("{percent:.3}");
             format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
         },
+        size: SIZE,
     }
 }
 
@@ -296,6 +295,7 @@ fn kernel(body: &mut String, record: &ActRecord) {
         series,
         logarithmic: false,
         x_label: short,
+        size: SIZE,
     };
     figure(body, "Kernel counters that moved", &chart);
 }
@@ -320,6 +320,7 @@ fn shards(body: &mut String, samples: &[Sample]) {
         series: series.collect(),
         logarithmic: false,
         x_label: short,
+        size: SIZE,
     };
     figure(body, "Balance of the shards", &chart);
 }

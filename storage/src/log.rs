@@ -33,7 +33,7 @@ pub use kernel::{kernel_block, kernel_files, read_kernel, settle_kernel};
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
 pub(crate) use ordered::{PlanRead, Told, read_plan};
-pub use read::{Filter, ReadReport, read, read_file};
+pub use read::{Filter, ReadReport, Span, read, read_file, read_spans};
 pub use recover::Cut;
 pub(crate) use recover::settle;
 pub use verify::{Fault, VerifyReport, verify};

@@ -20,14 +20,16 @@ use super::App;
 use crate::query::QueryError;
 
 mod now;
-mod bursts;
+pub(super) mod bursts;
 mod events;
 mod routers;
-mod past;
+pub(super) mod past;
+mod plan;
 
 pub use bursts::BurstsAnswer;
 pub use now::{MomentsAnswer, NowAnswer};
-pub use past::HistoryAnswer;
+pub use past::{ChangesAnswer, DensityAnswer, FecEntry, FecsAnswer, HistoryAnswer, TracePage};
+pub use plan::{NeedEntry, PlanAnswer};
 pub use routers::{RouterEntry, RouterLive, RoutersAnswer};
 
 /// Every path of the interface, and what it is answered with.
@@ -49,7 +51,11 @@ pub use routers::{RouterEntry, RouterLive, RoutersAnswer};
         events::events,
         routers::routers,
         past::trace,
-        past::history
+        past::changes,
+        past::history,
+        past::fecs,
+        past::density,
+        plan::plan
     ),
     components(schemas(Fault))
 )]
@@ -66,6 +72,10 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/routers", get(routers::routers))
         .route("/api/v1/trace", get(past::trace))
+        .route("/api/v1/trace/changes", get(past::changes))
+        .route("/api/v1/fecs", get(past::fecs))
+        .route("/api/v1/density", get(past::density))
+        .route("/api/v1/plan", get(plan::plan))
         .route("/api/v1/history", get(past::history))
         .route("/api/v1/{*rest}", get(unknown))
 }

@@ -298,6 +298,40 @@ fn table_cells(router: RouterId, entry: [Cell; 5], value: [Cell; 2], answer: &An
     cells.chain(answer.cells()).collect()
 }
 
+/// What an LSP may be asked for at a router: a FEC that it knows, or a label that it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FecRow {
+    /// As `trace` takes it: `ip:10.0.0.3/32`, `label:24`.
+    pub fec: String,
+    /// What the router does with it.
+    pub operation: &'static str,
+    /// The FEC of a label.
+    pub of: Option<String>,
+}
+
+/// What may be asked for at a router: FECs first, then labels; with these letters in them.
+pub fn fecs(network: &Network, id: RouterId, letters: &str, most: usize) -> (Vec<FecRow>, bool) {
+    let Some(router) = network.router(id) else { return (Vec::new(), true) };
+    let entries = router.table();
+    let row = |entry: &storage::history::network::TableEntry| {
+        let operation = entry.mapping.operation.name();
+        match entry.key {
+            Key::Ftn(fec) => FecRow { fec: fec.to_string(), operation, of: None },
+            Key::Ilm(label, _) | Key::Service(label, _) => {
+                let of = Some(entry.mapping.fec.to_string());
+                FecRow { fec: format!("label:{label}"), operation, of }
+            }
+        }
+    };
+    let is_meant = |row: &FecRow| {
+        row.fec.contains(letters) || row.of.as_ref().is_some_and(|fec| fec.contains(letters))
+    };
+    let mut rows = entries.iter().map(row).filter(is_meant);
+    let listed: Vec<FecRow> = rows.by_ref().take(most).collect();
+    let is_whole = rows.next().is_none();
+    (listed, is_whole)
+}
+
 /// What may be in the table although it has no entry there: single keys, then all others.
 fn doubts(network: &Network, id: RouterId) -> Vec<(Option<Key>, Answer)> {
     let Some(router) = network.router(id) else {

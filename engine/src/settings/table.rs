@@ -145,7 +145,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "http",
         group: Group::Process,
-        help: "Where `/metrics` and `/healthz` are served, by a thread of its own.",
+        help: "Where the page, `/api/v1/`, `/metrics` and `/healthz` are served, by threads of \
+               their own. On an address that other hosts can reach `http_token_file` is needed; \
+               what is sent there is not encrypted: between hosts, use a tunnel or a proxy.",
         allowed: "ADDRESS:PORT, or off",
         set: |settings, text| {
             settings.http = match text {
@@ -156,6 +158,27 @@ pub const SETTINGS: &[Setting] = &[
         },
         get: |settings| {
             quoted(&settings.http.map_or_else(|| "off".to_owned(), |address| address.to_string()))
+        },
+    },
+    Setting {
+        name: "http_token_file",
+        group: Group::Process,
+        help: "A file with the token that whoever asks the `http` address must send, as \
+               `Authorization: Bearer TOKEN`; the page asks for it. One line of 16 printable \
+               letters or more, such as `head -c 24 /dev/urandom | base64` writes. Without it the \
+               `http` address must be loopback, and only this host is answered.",
+        allowed: "a path, or off",
+        set: |settings, text| {
+            settings.http_token_file = match text {
+                "" => return Err(Refused),
+                "off" => None,
+                path => Some(path.into()),
+            };
+            Ok(())
+        },
+        get: |settings| {
+            let file = settings.http_token_file.as_ref();
+            quoted(&file.map_or_else(|| "off".to_owned(), |file| file.display().to_string()))
         },
     },
     Setting {

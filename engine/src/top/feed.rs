@@ -132,8 +132,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::http::HttpServer;
     use crate::http::tests::quiet_sources;
+    use crate::http::{Guard, HttpServer};
 
     /// Longest wait for anything that is sure to come.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,7 +156,9 @@ mod tests {
         let feed = Feed::start(client).unwrap();
         let failed = await_news(&feed, |news| matches!(news, News::Failed(_)));
         assert!(matches!(failed, News::Failed(told) if told.contains("127.77.0.1:30311")));
-        let server = HttpServer::start(address, quiet_sources()).unwrap();
+        let server =
+            HttpServer::start(address, Guard::new(address, None).unwrap(), quiet_sources())
+                .unwrap();
         await_news(&feed, |news| matches!(news, News::Complete));
         feed.want(Wanted { routers: true, burst: Some(17) });
         await_news(&feed, |news| matches!(news, News::Routers(routers) if routers.is_empty()));

@@ -5,11 +5,11 @@
 //! Law:  void runs are shown as such, and never among the clean ones.
 //! Not:  the searches (`capacity`).
 
-use super::chart::{Chart, Series, short};
-use super::{escaped, figure, page, put, table};
+use super::{figure, page, put, table};
 use crate::capacity::rig::{Trial, What};
 use crate::capacity::search::{Answer, Finding};
 use crate::capacity::{CapacityReport, Found, Scale};
+use engine::chart::{Chart, SIZE, Series, escaped, short};
 
 /// The page.
 pub fn capacity_page(report: &CapacityReport) -> String {
@@ -68,8 +68,14 @@ fn search(body: &mut String, found: &Found) {
         let most = found.trials.iter().map(|trial| trial.durable_ms[1]).fold(1.0, f64::max);
         series.push(Series::line("limit", vec![(load, 0.5), (load, most)]));
     }
-    let chart =
-        Chart { x: found.what.unit(), y: "p99, ms", series, logarithmic: true, x_label: short };
+    let chart = Chart {
+        x: found.what.unit(),
+        y: "p99, ms",
+        series,
+        logarithmic: true,
+        x_label: short,
+        size: SIZE,
+    };
     figure(body, "Every run: load, and p99 from the intended time until durable", &chart);
     body.push_str(
         "<table>\n<tr><th>load</th><th>finding</th><th>p50, p99 ms</th><th>uncorrected p99 ms</th>\
@@ -124,6 +130,7 @@ fn scale(body: &mut String, name: &'static str, scale: &Scale) {
         let sizes = (0..=60).map(|step| 1.0 + (most - 1.0) * f64::from(step) / 60.0);
         series.push(Series::line("law", sizes.map(|size| (size, law.rate(size))).collect()));
     }
-    let chart = Chart { x: name, y: "mappings/s", series, logarithmic: false, x_label: short };
+    let chart =
+        Chart { x: name, y: "mappings/s", series, logarithmic: false, x_label: short, size: SIZE };
     figure(body, "Rate at several sizes", &chart);
 }

@@ -166,6 +166,43 @@ pub fn read_file(
     })
 }
 
+/// The change rows of one block, as its header tells of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The earliest effective time.
+    pub time_min: Micros,
+    /// The latest.
+    pub time_max: Micros,
+    /// How many rows.
+    pub changes: u64,
+}
+
+/// Gives what the headers of one file tell of change rows, without reading a row.
+pub fn read_spans(
+    file: &LogFile,
+    report: &mut ReadReport,
+    on_span: &mut dyn FnMut(Span),
+) -> Result<(), LogError> {
+    report.files += 1;
+    let mut scan = Scan::open_at(file, 0)?;
+    while let Some(piece) = scan.next()? {
+        match piece {
+            Piece::Block { header, .. } => {
+                report.blocks += 1;
+                if header.change_rows > 0 {
+                    let changes = u64::from(header.change_rows);
+                    let Header { time_min, time_max, .. } = header;
+                    on_span(Span { time_min, time_max, changes });
+                }
+            }
+            Piece::Damage { corruption, .. } => report.damages.push(corruption),
+            Piece::Torn { bytes, .. } => report.torn_bytes += bytes,
+        }
+    }
+    report.bytes += scan.bytes_read();
+    Ok(())
+}
+
 /// What stands next in a file.
 pub(super) enum Met<'a> {
     /// The rows of a block; the vector is used again for the next.

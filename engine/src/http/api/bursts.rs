@@ -1,10 +1,11 @@
 //! Bursts: those that there were, and each under the microscope.
 //!
-//! In:   what the watch has seen.
+//! In:   what the watch has seen; the log, for what was before.
 //! Out:  heads, newest first; one burst with its bins of 10 ms and what moved in the kernel.
 //! Law:  a burst that runs is among them.
 //! Not:  what a burst is, and who is to blame (`watch`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,11 +13,13 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::now::NoQuestion;
+use super::past::range;
 use super::{ApiError, Fault};
 use crate::http::App;
+use crate::query::{self, Answered, QueryError};
 use crate::watch::{Burst, Head};
 
 /// The bursts that are known.
@@ -26,21 +29,40 @@ pub struct BurstsAnswer {
     pub bursts: Vec<Head>,
 }
 
-/// The bursts, newest first, without their bins.
+/// Which bursts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BurstsQuestion {
+    /// Bursts that began from this instant on; a day ago if it is left out.
+    since: Option<String>,
+}
+
+/// The bursts, newest first, without their bins: those of the log, and those that the watch saw.
 #[utoipa::path(
     get,
     path = "/api/v1/bursts",
+    params(BurstsQuestion),
     responses(
         (status = 200, description = "Bursts, newest first.", body = BurstsAnswer),
         (status = "4XX", description = "The question is wrong.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
     )
 )]
 pub(super) async fn bursts(
     State(app): State<App>,
-    question: Result<Query<NoQuestion>, QueryRejection>,
+    question: Result<Query<BurstsQuestion>, QueryRejection>,
 ) -> Result<Json<BurstsAnswer>, ApiError> {
-    question?;
-    Ok(Json(BurstsAnswer { bursts: app.sources.watch.bursts() }))
+    let Query(question) = question?;
+    let range = range(&question.since, &None, (app.sources.wall)())?;
+    let data = app.sources.data.clone();
+    let kept = app.questions.ask(move || kept(query::bursts(&data, range))).await?;
+    // The watch has them first, and the one that runs; the log has those of before the start.
+    let kept = kept.into_iter().map(|burst| (burst.head.id, burst.head));
+    let mut bursts: BTreeMap<i64, Head> = kept.collect();
+    let seen = app.sources.watch.bursts().into_iter();
+    bursts.extend(seen.filter(|head| head.id >= range.since.0).map(|head| (head.id, head)));
+    Ok(Json(BurstsAnswer { bursts: bursts.into_values().rev().collect() }))
 }
 
 /// One burst: bins of 10 ms, and the kernel's counters as they moved.
@@ -51,6 +73,7 @@ pub(super) async fn bursts(
     responses(
         (status = 200, description = "The burst in full.", body = Burst),
         (status = "4XX", description = "There is no such burst.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
     )
 )]
 pub(super) async fn burst(
@@ -59,9 +82,27 @@ pub(super) async fn burst(
     question: Result<Query<NoQuestion>, QueryRejection>,
 ) -> Result<Json<Burst>, ApiError> {
     let (Path(id), _) = (id?, question?);
-    let burst = app.sources.watch.burst(id).ok_or_else(|| {
+    Ok(Json(Arc::unwrap_or_clone(find(&app, id).await?)))
+}
+
+/// The burst of this id: as the watch saw it, or as the log has it.
+pub(in crate::http) async fn find(app: &App, id: i64) -> Result<Arc<Burst>, ApiError> {
+    if let Some(burst) = app.sources.watch.burst(id) {
+        return Ok(burst);
+    }
+    let data = app.sources.data.clone();
+    let kept = app.questions.ask(move || kept(query::burst(&data, id))).await?;
+    kept.map(Arc::new).ok_or_else(|| {
         let message = format!("no burst {id} is known: /api/v1/bursts lists those that are");
         ApiError::new(StatusCode::NOT_FOUND, message)
-    })?;
-    Ok(Json(Arc::unwrap_or_clone(burst)))
+    })
+}
+
+/// What the log has; a collector that has written nothing yet has no log.
+fn kept<T: Default>(answer: Result<Answered<T>, QueryError>) -> Result<T, ApiError> {
+    match answer {
+        Ok(answer) => Ok(answer.value),
+        Err(QueryError::NoFolder { .. }) => Ok(T::default()),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -9,14 +9,15 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
-use storage::time::Micros;
+use storage::time::{MICROS_PER_HOUR, Micros};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, Fault};
+use crate::drawing;
 use crate::http::App;
 use crate::query::{
-    self, HistoryLine, QueryError, Range, Selector, TraceAnswer, Traces, find_router, instant,
-    parse_when,
+    self, FecRow, Format, HistoryLine, QueryError, Range, Selector, TraceAnswer, Traces,
+    find_router, instant, parse_when, render_trace,
 };
 
 /// How far back a question goes that does not say it.
@@ -25,6 +26,15 @@ const SINCE_DEFAULT: &str = "-24h";
 const ROWS_DEFAULT: usize = 1_000;
 /// Rows of an answer at most.
 const ROWS_MAX: usize = 10_000;
+
+/// FECs of an answer at most.
+const FECS_MAX: usize = 1_000;
+/// Bins of an answer, unless others are asked for: five minutes of a day each.
+const BINS_DEFAULT: usize = 288;
+/// Bins of an answer at most.
+const BINS_MAX: usize = 2_000;
+/// The longest interval whose changes are counted.
+const DENSITY_MAX_US: i64 = 31 * 24 * MICROS_PER_HOUR;
 
 /// Which LSP, and when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,6 +47,111 @@ pub(super) struct TraceQuestion {
     fec: String,
     /// The instant; now if it is left out.
     at: Option<String>,
+    /// Whether to draw it too: an SVG, in the colours of the page's style.
+    draw: Option<bool>,
+}
+
+/// The way of an LSP, for programs and for people.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct TracePage {
+    /// The way, as `stormdrain trace --format json` says it.
+    #[serde(flatten)]
+    pub trace: TraceAnswer,
+    /// The same in words, as `stormdrain trace` prints it.
+    pub tree: String,
+    /// The same as SVG, if it was asked for.
+    pub drawing: Option<String>,
+}
+
+/// Which LSP, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangesQuestion {
+    /// Id or name of the router where the path begins.
+    router: String,
+    /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
+    fec: String,
+    /// The instant; now if it is left out.
+    at: Option<String>,
+}
+
+/// The changes of an LSP next to an instant.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangesAnswer {
+    /// The instant.
+    pub at: String,
+    /// The last change before it, of any entry on the way just before it.
+    pub previous: Option<String>,
+    /// The first change after it, of any entry on the way at the instant.
+    pub next: Option<String>,
+    /// How far was looked for the next.
+    pub looked_until: String,
+    /// What stands in the way of a whole answer.
+    pub warnings: Vec<String>,
+}
+
+/// Whose FECs, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FecsQuestion {
+    /// Id or name of the router.
+    router: String,
+    /// The instant; now if it is left out.
+    at: Option<String>,
+    /// Only those with these letters in them.
+    letters: Option<String>,
+}
+
+/// What may be asked for at a router.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct FecsAnswer {
+    /// FECs first, then labels.
+    pub fecs: Vec<FecEntry>,
+    /// Whether these are all; 1,000 are listed at most.
+    pub whole: bool,
+    /// What stands in the way of a whole answer.
+    pub warnings: Vec<String>,
+}
+
+/// A FEC that a router knows, or a label that it takes.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct FecEntry {
+    /// As /api/v1/trace takes it.
+    pub fec: String,
+    /// What the router does with it, in words.
+    pub words: String,
+}
+
+/// When, whose, and how fine.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct DensityQuestion {
+    /// From when on; a day ago if it is left out.
+    pub(in crate::http) since: Option<String>,
+    /// Until when; now if it is left out.
+    pub(in crate::http) until: Option<String>,
+    /// Only changes of this router, by id or name.
+    pub(in crate::http) router: Option<String>,
+    /// Bins, 1 to 2,000; 288 if it is left out.
+    pub(in crate::http) bins: Option<usize>,
+}
+
+/// How many changes there were, and when.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DensityAnswer {
+    /// The interval.
+    pub since: String,
+    /// Its end.
+    pub until: String,
+    /// Width of a bin, microseconds.
+    pub bin_us: i64,
+    /// Changes in each bin.
+    pub changes: Vec<u64>,
+    /// What stands in the way of a whole answer.
+    pub warnings: Vec<String>,
 }
 
 /// Whose entries, and when.
@@ -81,7 +196,7 @@ pub struct HistoryAnswer {
     path = "/api/v1/trace",
     params(TraceQuestion),
     responses(
-        (status = 200, description = "Every path, and every router on it.", body = TraceAnswer),
+        (status = 200, description = "Every path, and every router on it.", body = TracePage),
         (status = "4XX", description = "The question is wrong.", body = Fault),
         (status = "5XX", description = "There is no answer now.", body = Fault),
     )
@@ -89,7 +204,7 @@ pub struct HistoryAnswer {
 pub(super) async fn trace(
     State(app): State<App>,
     question: Result<Query<TraceQuestion>, QueryRejection>,
-) -> Result<Json<TraceAnswer>, ApiError> {
+) -> Result<Json<TracePage>, ApiError> {
     let Query(question) = question?;
     let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
     let selector = selector(&question.fec)?;
@@ -97,7 +212,128 @@ pub(super) async fn trace(
     let ask = move || {
         let router = find_router(&data, &question.router)?;
         let traces = Traces::open(&data, at)?;
-        Ok(Json(traces.value.trace(router, selector).answer(traces.warnings)))
+        let report = traces.value.trace(router, selector);
+        let tree = render_trace(&report, Format::Table);
+        let trace = report.answer(traces.warnings);
+        let drawing = question.draw.unwrap_or(false).then(|| drawing::draw(&trace));
+        Ok(Json(TracePage { trace, tree, drawing }))
+    };
+    app.questions.ask(ask).await
+}
+
+/// The changes of an LSP next to an instant, of all entries on its way together.
+#[utoipa::path(
+    get,
+    path = "/api/v1/trace/changes",
+    params(ChangesQuestion),
+    responses(
+        (status = 200, description = "The change before and the one after.", body = ChangesAnswer),
+        (status = "4XX", description = "The question is wrong.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
+    )
+)]
+pub(super) async fn changes(
+    State(app): State<App>,
+    question: Result<Query<ChangesQuestion>, QueryRejection>,
+) -> Result<Json<ChangesAnswer>, ApiError> {
+    let Query(question) = question?;
+    let now = (app.sources.wall)();
+    let at = instant(question.at.as_deref().unwrap_or("now"), now)?;
+    let selector = selector(&question.fec)?;
+    let data = app.sources.data.clone();
+    let ask = move || {
+        let router = find_router(&data, &question.router)?;
+        let changes = query::lsp_changes(&data, router, selector, at, now)?;
+        Ok(Json(ChangesAnswer {
+            at: at.to_string(),
+            previous: changes.value.previous.map(|time| time.to_string()),
+            next: changes.value.next.map(|time| time.to_string()),
+            looked_until: changes.value.looked_until.to_string(),
+            warnings: changes.warnings,
+        }))
+    };
+    app.questions.ask(ask).await
+}
+
+/// FECs and labels that a router's table has, to pick one for /api/v1/trace.
+#[utoipa::path(
+    get,
+    path = "/api/v1/fecs",
+    params(FecsQuestion),
+    responses(
+        (status = 200, description = "FECs first, then labels.", body = FecsAnswer),
+        (status = "4XX", description = "The question is wrong.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
+    )
+)]
+pub(super) async fn fecs(
+    State(app): State<App>,
+    question: Result<Query<FecsQuestion>, QueryRejection>,
+) -> Result<Json<FecsAnswer>, ApiError> {
+    let Query(question) = question?;
+    let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
+    let data = app.sources.data.clone();
+    let ask = move || {
+        let router = find_router(&data, &question.router)?;
+        let network = query::network(&data, at, Some(router))?;
+        let letters = question.letters.unwrap_or_default();
+        let (rows, whole) = query::fecs(&network.value, router, &letters, FECS_MAX);
+        let entry = |row: FecRow| FecEntry {
+            fec: row.fec,
+            words: row.of.map_or_else(
+                || row.operation.to_owned(),
+                |fec| format!("{} for {fec}", row.operation),
+            ),
+        };
+        let fecs = rows.into_iter().map(entry).collect();
+        Ok(Json(FecsAnswer { fecs, whole, warnings: network.warnings }))
+    };
+    app.questions.ask(ask).await
+}
+
+/// How many changes there were in each part of an interval.
+#[utoipa::path(
+    get,
+    path = "/api/v1/density",
+    params(DensityQuestion),
+    responses(
+        (status = 200, description = "Changes per bin.", body = DensityAnswer),
+        (status = "4XX", description = "The question is wrong.", body = Fault),
+        (status = "5XX", description = "There is no answer now.", body = Fault),
+    )
+)]
+pub(super) async fn density(
+    State(app): State<App>,
+    question: Result<Query<DensityQuestion>, QueryRejection>,
+) -> Result<Json<DensityAnswer>, ApiError> {
+    let Query(question) = question?;
+    Ok(Json(count(&app, question).await?))
+}
+
+/// The answer about density, for the interface and for the chart above the slider.
+pub(in crate::http) async fn count(
+    app: &App,
+    question: DensityQuestion,
+) -> Result<DensityAnswer, ApiError> {
+    let range = range(&question.since, &question.until, (app.sources.wall)())?;
+    let bins = question.bins.unwrap_or(BINS_DEFAULT);
+    if !(1..=BINS_MAX).contains(&bins) {
+        return Err(ApiError::wrong(format!("bins is {bins}: write 1 to {BINS_MAX}")));
+    }
+    if range.until.since(range.since) > DENSITY_MAX_US {
+        return Err(ApiError::wrong("density is counted for 31 days at most"));
+    }
+    let data = app.sources.data.clone();
+    let ask = move || {
+        let router = question.router.map(|router| find_router(&data, &router)).transpose()?;
+        let counted = query::density(&data, range, bins, router)?;
+        Ok(DensityAnswer {
+            since: range.since.to_string(),
+            until: range.until.to_string(),
+            bin_us: counted.value.bin_us,
+            changes: counted.value.changes,
+            warnings: counted.warnings,
+        })
     };
     app.questions.ask(ask).await
 }
@@ -151,7 +387,11 @@ fn unwritten(error: serde_json::Error) -> ApiError {
 }
 
 /// An interval; a day until now where nothing is said.
-fn range(since: &Option<String>, until: &Option<String>, now: Micros) -> Result<Range, ApiError> {
+pub(super) fn range(
+    since: &Option<String>,
+    until: &Option<String>,
+    now: Micros,
+) -> Result<Range, ApiError> {
     let read = |text: &str| parse_when(text, now).map_err(QueryError::from);
     let since = read(since.as_deref().unwrap_or(SINCE_DEFAULT))?;
     let until = read(until.as_deref().unwrap_or("now"))?;

@@ -5,6 +5,8 @@
 //! Law:  of now, the shards answer from memory: a page that is open costs the disk nothing.
 //! Not:  what a router's table says (`past`).
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -15,6 +17,7 @@ use super::{ApiError, Fault};
 use crate::http::App;
 use crate::query::{self, Answer, RouterRow, instant};
 use crate::roster::{LiveSession, RosterLine};
+use crate::watch::Connection;
 
 /// When.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -71,6 +74,8 @@ pub struct RouterEntry {
     pub shard: Option<u64>,
     /// What the collector knows of its session beyond the log; of now only.
     pub live: Option<RouterLive>,
+    /// What the kernel says of its connection; of now only, as far as it has been asked.
+    pub tcp: Option<Connection>,
 }
 
 /// A session that is under way.
@@ -116,7 +121,10 @@ pub(super) async fn routers(
             let ask =
                 move || roster.lines(now).map_err(|error| ApiError::failed(error.to_string()));
             let lines = app.questions.ask(ask).await?;
-            let routers = lines.iter().map(RouterEntry::live).collect();
+            let connections = app.sources.watch.connections();
+            let by_peer = connections.iter().map(|connection| (&*connection.peer, connection));
+            let by_peer: HashMap<&str, &Connection> = by_peer.collect();
+            let routers = lines.iter().map(|line| RouterEntry::live(line, &by_peer)).collect();
             RoutersAnswer { at: now.to_string(), routers, warnings: Vec::new() }
         }
         Some(at) => {
@@ -155,11 +163,15 @@ impl RouterEntry {
             cause,
             shard: None,
             live: None,
+            tcp: None,
         }
     }
 
-    fn live(line: &RosterLine) -> RouterEntry {
+    fn live(line: &RosterLine, by_peer: &HashMap<&str, &Connection>) -> RouterEntry {
+        let peer = line.live.map(|live| live.peer.to_string());
+        let tcp = peer.and_then(|peer| by_peer.get(&*peer).copied());
         RouterEntry {
+            tcp: tcp.cloned(),
             shard: line.shard.map(|shard| shard as u64),
             live: line.live.as_ref().map(RouterLive::of),
             ..RouterEntry::of(&line.row)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::http::tests::ask;
-use crate::http::{HttpServer, Sources};
+use crate::http::{Guard, HttpServer, Sources};
 use crate::metrics::Publication;
 use crate::query::sample;
 use crate::roster::Roster;
@@ -23,11 +23,16 @@ fn sources(data: &Path) -> Sources {
     let (roster, wall) = (Roster::default(), || sample::NOW);
     publication.set_driver("epoll", "asked for");
     let watch = seen();
-    Sources { publication, watch, roster, data: data.to_owned(), wall }
+    Sources { publication, watch, roster, data: data.to_owned(), retain_hours: 0, wall }
 }
 
 fn serve(data: &Path) -> HttpServer {
-    HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources(data)).unwrap()
+    start(sources(data))
+}
+
+fn start(sources: Sources) -> HttpServer {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    HttpServer::start(address, Guard::new(address, None).unwrap(), sources).unwrap()
 }
 
 /// A second and a burst in which everything is there that may be there.
@@ -75,10 +80,17 @@ const QUESTIONS: &[(&str, &[&str])] = &[
     ("/api/v1/bursts", &[""]),
     ("/api/v1/bursts/{id}", &[""]),
     ("/api/v1/routers", &["", "?at=-10m", "?at=now"]),
+    ("/api/v1/plan", &[""]),
+    ("/api/v1/fecs", &["?router=pe1", "?router=pe1&letters=vrf&at=-5m"]),
+    ("/api/v1/density", &["", "?since=-1h&until=now&router=pe1&bins=10"]),
+    (
+        "/api/v1/trace/changes",
+        &["?router=pe1&fec=vrf:192.0.2.3,65000:2", "?router=pe1&fec=label:13&at=-25m"],
+    ),
     (
         "/api/v1/trace",
         &[
-            "?router=pe1&fec=vrf:192.0.2.3,65000:2",
+            "?router=pe1&fec=vrf:192.0.2.3,65000:2&draw=true",
             "?router=192.0.2.1&fec=vrf:192.0.2.3,65000:2&at=2026-11-22T04:10:00.100Z",
             "?router=p4&fec=label:24&at=-25m",
         ],
@@ -227,7 +239,7 @@ fn fits(description: &Value, schema: &Value, value: &Value) -> bool {
 fn what_the_watch_sees_is_told_as_it_happens() {
     let watch = seen();
     let sources = Sources { watch: watch.clone(), ..sources(Path::new("/")) };
-    let server = HttpServer::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
+    let server = start(sources);
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();

@@ -1,14 +1,17 @@
-//! Charts as SVG, to stand inside a page.
+//! Charts as SVG, to stand inside a page: the collector's own, and the load generator's reports.
 //!
 //! In:   series of points, names of the axes.
-//! Out:  an `<svg>` whose colours the page's style replaces, so that it is light, dark or printed.
+//! Out:  an `<svg>` whose colours `STYLE` replaces, so that it is light, dark or printed.
 //! Law:  a chart without points is a sentence that says so; no number is drawn that was not given.
-//! Not:  what is charted (`page`).
+//! Not:  what is charted (`http::charts`, `loadgen::page`), or the way of an LSP (`drawing`).
 
 use plotters::prelude::*;
 
-/// Colours of series, in order. The page's style says what they look like: `page/style.css` names
-/// each of them again.
+/// What the colours of a drawing look like on a page: part of the style of every page with charts.
+/// The variables are the page's.
+pub const STYLE: &str = include_str!("chart/colours.css");
+
+/// Colours of series, in order; `STYLE` names each of them again.
 const SERIES: [RGBColor; 6] = [
     RGBColor(0x1f, 0x6f, 0xb4),
     RGBColor(0xc2, 0x57, 0x1a),
@@ -17,44 +20,60 @@ const SERIES: [RGBColor; 6] = [
     RGBColor(0xb0, 0x3a, 0x5a),
     RGBColor(0x5a, 0x5a, 0x20),
 ];
-const INK: RGBColor = RGBColor(0x10, 0x10, 0x11);
-const GRID: RGBColor = RGBColor(0xd0, 0xd0, 0xd1);
-/// Units of the drawing; the page scales it to its width.
-const SIZE: (u32, u32) = (720, 260);
-const FONT: (&str, u32) = ("sans-serif", 13);
+pub(crate) const INK: RGBColor = RGBColor(0x10, 0x10, 0x11);
+pub(crate) const GRID: RGBColor = RGBColor(0xd0, 0xd0, 0xd1);
+/// What is well, what is not, what nobody knows; and the ground that stands out from the paper.
+pub(crate) const GOOD: RGBColor = RGBColor(0x17, 0x69, 0x30);
+pub(crate) const BAD: RGBColor = RGBColor(0xa8, 0x20, 0x1b);
+pub(crate) const WARN: RGBColor = RGBColor(0x7a, 0x52, 0x01);
+pub(crate) const RAISED: RGBColor = RGBColor(0xf1, 0xf1, 0xef);
+/// Units of a drawing that a page scales to its width.
+pub const SIZE: (u32, u32) = (720, 260);
+pub(crate) const FONT: (&str, u32) = ("sans-serif", 13);
 
 /// One line of a chart.
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// What the legend says.
+    pub name: String,
+    /// Places, from left to right.
+    pub points: Vec<(f64, f64)>,
     /// Dots instead of a line.
-    pub(super) dots: bool,
+    pub dots: bool,
 }
 
 impl Series {
-    pub(super) fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
+    /// A line through these points.
+    pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
         Series { name: name.into(), points, dots: false }
     }
 
-    pub(super) fn dots(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
+    /// A dot at each of these points.
+    pub fn dots(name: impl Into<String>, points: Vec<(f64, f64)>) -> Series {
         Series { name: name.into(), points, dots: true }
     }
 }
 
 /// A chart.
-pub(super) struct Chart {
-    pub(super) x: &'static str,
-    pub(super) y: &'static str,
-    pub(super) series: Vec<Series>,
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// What the x axis is.
+    pub x: &'static str,
+    /// What the y axis is.
+    pub y: &'static str,
+    /// What is drawn.
+    pub series: Vec<Series>,
     /// The y axis grows by factors of ten.
-    pub(super) logarithmic: bool,
+    pub logarithmic: bool,
     /// How a place on the x axis is written.
-    pub(super) x_label: fn(f64) -> String,
+    pub x_label: fn(f64) -> String,
+    /// Width and height.
+    pub size: (u32, u32),
 }
 
 impl Chart {
     /// As SVG, or as a sentence where there is nothing to draw.
-    pub(super) fn svg(&self) -> String {
+    pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let finite = |(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
         if points().filter(finite).count() < 2 {
@@ -74,9 +93,16 @@ impl Chart {
         };
         // Drawing into a text fails on sizes that leave no room, and these leave some.
         match drawn {
-            Ok(()) => svg,
-            Err(error) => format!("<p class=\"none\">not drawn: {}</p>\n", super::escaped(&error)),
+            Ok(()) => self.named(&svg),
+            Err(error) => format!("<p class=\"none\">not drawn: {}</p>\n", escaped(&error)),
         }
+    }
+
+    /// Whoever does not see the drawing hears what it is of.
+    fn named(&self, svg: &str) -> String {
+        let names: Vec<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
+        let label = escaped(&format!("{} over {}: {}", self.y, self.x, names.join(", ")));
+        svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{label}\" "), 1)
     }
 
     fn draw<Y>(&self, svg: &mut String, x: std::ops::Range<f64>, y: Y) -> Result<(), String>
@@ -86,7 +112,7 @@ impl Chart {
             + plotters::coord::ranged1d::Ranged<ValueType = f64>,
     {
         let told = |error: &dyn std::fmt::Display| error.to_string();
-        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(svg, self.size).into_drawing_area();
         let mut builder = ChartBuilder::on(&area);
         builder.margin(8).x_label_area_size(38).y_label_area_size(64);
         let mut chart = builder.build_cartesian_2d(x, y).map_err(|error| told(&error))?;
@@ -94,7 +120,7 @@ impl Chart {
             .configure_mesh()
             .x_desc(self.x)
             .y_desc(self.y)
-            .x_labels(9)
+            .x_labels((self.size.0 as usize / 80).clamp(2, 12))
             .y_labels(6)
             .x_label_formatter(&|x| (self.x_label)(*x))
             .y_label_formatter(&|y| short(*y))
@@ -119,17 +145,46 @@ impl Chart {
     }
 
     /// Names of the series beside their colours, as HTML.
-    pub(super) fn legend(&self) -> String {
+    pub fn legend(&self) -> String {
         let names = self.series.iter().zip((0..SERIES.len()).cycle());
         let items = names.map(|(series, place)| {
-            format!("<span class=\"key key-{place}\">{}</span>", super::escaped(&series.name))
+            format!("<span class=\"key key-{place}\">{}</span>", escaped(&series.name))
         });
         format!("<p class=\"legend\">{}</p>\n", items.collect::<Vec<_>>().join(" "))
     }
 }
 
+/// Bars without axes: how much there was in each part of a length of time.
+pub fn strip(values: &[u64], size: (u32, u32)) -> String {
+    let most = values.iter().copied().max().unwrap_or(0);
+    let mut svg = String::new();
+    let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+    let (width, height) = (f64::from(size.0), f64::from(size.1));
+    let bar = width / values.len().max(1) as f64;
+    let mut drawn = Ok(());
+    for (value, place) in values.iter().zip(0_u32..).filter(|(value, _)| **value > 0) {
+        let left = f64::from(place) * bar;
+        // What happened once is seen beside what happened a million times.
+        let share = (1.0 + *value as f64).ln() / (1.0 + most as f64).ln();
+        let corners = [
+            (left as i32, (height * (1.0 - share)).min(height - 2.0) as i32),
+            (((left + bar).max(left + 1.0)) as i32, height as i32),
+        ];
+        drawn = drawn.and(area.draw(&Rectangle::new(corners, SERIES[0].filled())));
+    }
+    let drawn = drawn.and(area.present());
+    drop(area);
+    // Drawing into a text fails on sizes that leave no room, and these leave some.
+    if drawn.is_ok() { svg } else { String::new() }
+}
+
+/// Text that stands in HTML as it is.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 /// A number in few characters: 1.2k, 3.4M.
-pub(super) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     let scales = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     let scale = scales.into_iter().find(|(least, _)| value.abs() >= *least);
     let (value, letter) = scale.map_or((value, ""), |(least, letter)| (value / least, letter));
@@ -149,18 +204,18 @@ mod tests {
 
     fn chart(points: Vec<(f64, f64)>, logarithmic: bool) -> Chart {
         let series = vec![Series::line("a < b", points)];
-        Chart { x: "ms", y: "n", series, logarithmic, x_label: short }
+        Chart { x: "ms", y: "n", series, logarithmic, x_label: short, size: SIZE }
     }
 
     #[test]
     fn a_chart_is_drawn_in_the_colours_that_the_style_replaces() {
-        let style = include_str!("style.css").to_lowercase();
+        let style = STYLE.to_lowercase();
         for logarithmic in [false, true] {
             let svg = chart(vec![(0.0, 1.0), (10.0, 500.0), (20.0, 3.0)], logarithmic).svg();
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
             assert!(svg.contains("#1F6FB4") && svg.contains("#101011"), "{svg}");
         }
-        for colour in SERIES.iter().chain([&INK, &GRID]) {
+        for colour in SERIES.iter().chain([&INK, &GRID, &GOOD, &BAD, &WARN, &RAISED]) {
             let name = format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2);
             assert!(style.contains(&name), "{name}");
         }

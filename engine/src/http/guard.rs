@@ -1,0 +1,251 @@
+//! Guard: who may ask, and what browsers may do with an answer.
+//!
+//! In:   a request, before anybody has looked at it.
+//! Out:  the same, or a refusal that says what is missing; headers on every answer.
+//! Law:  with a token nothing but the empty page is told to those who do not have it; without one,
+//!       nobody but this host is answered, and no web page of others through a name of its own.
+//! Not:  how many may ask (`server`, `questions`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::api::ApiError;
+
+/// The least that a token may have: 16 letters of base64 are 96 bits.
+const TOKEN_BYTES_MIN: usize = 16;
+/// The most of its file that is read.
+const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// What every answer says to browsers: nothing comes from elsewhere, nothing is inline, nobody
+/// frames it, and nobody guesses what it is.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// What the page is made of; it shows nothing before it has a token.
+const OPEN: [&str; 4] = ["/", "/style.css", "/script.js", "/icon.svg"];
+
+/// Why the HTTP side is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Others could reach it, and nothing would keep them out.
+    #[error(
+        "http address {address} can be reached from other hosts, and there is no token: set \
+         http_token_file to a file that `head -c 24 /dev/urandom | base64` has written, or http \
+         to 127.0.0.1:{port}", port = address.port()
+    )]
+    Exposed {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The file of the token cannot be read.
+    #[error("http_token_file {path}: {source}", path = path.display())]
+    Unread {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file has no token that would keep anybody out.
+    #[error(
+        "http_token_file {path}: expected one line of 16 to 4096 printable letters, found {found}; \
+         `head -c 24 /dev/urandom | base64` writes one", path = path.display()
+    )]
+    Weak {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
+}
+
+/// Who may ask.
+#[derive(Clone)]
+pub struct Guard {
+    token: Option<Arc<str>>,
+}
+
+impl std::fmt::Debug for Guard {
+    /// Never the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").field("has_token", &self.token.is_some()).finish()
+    }
+}
+
+impl Guard {
+    /// Reads the token, if there is to be one.
+    ///
+    /// Errors: an address that others can reach, without a token; a file that holds none.
+    pub fn new(address: SocketAddr, token_file: Option<&Path>) -> Result<Guard, GuardError> {
+        let token = token_file.map(read_token).transpose()?;
+        if token.is_none() && !address.ip().to_canonical().is_loopback() {
+            return Err(GuardError::Exposed { address });
+        }
+        Ok(Guard { token })
+    }
+
+    /// Whether whoever asks has the token, if there is one.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let given = given.and_then(|value| {
+            let (scheme, given) = value.split_at_checked(b"Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"Bearer ").then_some(given)
+        });
+        given.is_some_and(|given| equal(given, token.as_bytes()))
+    }
+
+    fn refusal(&self, request: &Request) -> Option<ApiError> {
+        let path = request.uri().path();
+        if self.token.is_some() {
+            let is_open = OPEN.contains(&path) || path == "/healthz";
+            let refused = !is_open && !self.admits(request.headers());
+            return refused.then(|| {
+                let message = "a token is needed: the header `Authorization: Bearer TOKEN`, with \
+                               what stands in the collector's http_token_file";
+                ApiError { status: StatusCode::UNAUTHORIZED, message: message.to_owned() }
+            });
+        }
+        // A page of others may have its own name point here; its scripts would be ours to answer.
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let is_here = host.is_some_and(is_this_host);
+        (!is_here).then(|| ApiError {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            message: "the name in the header `Host` is not this host's own: ask 127.0.0.1 or \
+                      localhost; a proxy has to send one of them"
+                .to_owned(),
+        })
+    }
+}
+
+/// Every request comes by here, and every answer.
+pub(super) async fn watch_over(
+    State(guard): State<Guard>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut answer = match guard.refusal(&request) {
+        Some(error) => {
+            let status = error.status;
+            let mut answer = error.into_response();
+            if status == StatusCode::UNAUTHORIZED {
+                let scheme = HeaderValue::from_static("Bearer");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            answer
+        }
+        None => next.run(request).await,
+    };
+    for (name, value) in HEADERS {
+        answer.headers_mut().entry(name).or_insert(value);
+    }
+    answer
+}
+
+/// Whether a `Host` header names the host itself, with any port.
+fn is_this_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+}
+
+/// Compares in a time that does not tell how much of it is right.
+fn equal(left: &[u8], right: &[u8]) -> bool {
+    let differences = left.iter().zip(right).fold(0, |all, (left, right)| all | (left ^ right));
+    left.len() == right.len() && differences == 0
+}
+
+fn read_token(path: &Path) -> Result<Arc<str>, GuardError> {
+    let weak = |found: String| GuardError::Weak { path: path.to_owned(), found };
+    let text = std::fs::read(path)
+        .map_err(|source| GuardError::Unread { path: path.to_owned(), source })?;
+    if text.len() > TOKEN_BYTES_MAX {
+        return Err(weak(format!("{} bytes", text.len())));
+    }
+    let token = text.trim_ascii();
+    if token.len() < TOKEN_BYTES_MIN {
+        return Err(weak(format!("{} letters", token.len())));
+    }
+    let token = std::str::from_utf8(token)
+        .ok()
+        .filter(|token| token.bytes().all(|letter| letter.is_ascii_graphic()));
+    token.map(Arc::from).ok_or_else(|| weak("other letters".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_kept_out_or_the_start_is_refused() {
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 30_311));
+        let here = SocketAddr::from(([127, 0, 0, 1], 30_311));
+        let error = Guard::new(everywhere, None).unwrap_err().to_string();
+        assert!(
+            error.contains("set http_token_file") && error.contains("127.0.0.1:30311"),
+            "{error}"
+        );
+        assert!(Guard::new(here, None).is_ok());
+        assert!(Guard::new("[::1]:1".parse().unwrap(), None).is_ok());
+        assert!(Guard::new("[::]:1".parse().unwrap(), None).is_err());
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let unread = Guard::new(everywhere, Some(&path)).unwrap_err().to_string();
+        assert!(unread.contains("No such file"), "{unread}");
+        for (text, found) in [("short\n", "5 letters"), ("two words of it here", "other letters")] {
+            std::fs::write(&path, text).unwrap();
+            let error = Guard::new(everywhere, Some(&path)).unwrap_err().to_string();
+            assert!(error.contains(found), "{error}");
+        }
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        let guard = Guard::new(everywhere, Some(&path)).unwrap();
+        assert!(!format!("{guard:?}").contains("0123"), "{guard:?}");
+        let admits = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            guard.admits(&headers)
+        };
+        assert!(admits("Bearer 0123456789abcdef") && admits("bearer 0123456789abcdef"));
+        for wrong in ["Bearer 0123456789abcde", "Bearer 0123456789abcdeX", "Basic 0123456789abcdef"]
+        {
+            assert!(!admits(wrong), "{wrong}");
+        }
+        assert!(!admits("Bearer 0123456789abcdef0") && !guard.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_names_of_this_host_are_its_own() {
+        for name in ["localhost", "LOCALHOST:30311", "127.0.0.1", "127.1.2.3:80", "[::1]:30311"] {
+            assert!(is_this_host(name), "{name}");
+        }
+        for name in ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil", "192.0.2.1", ""]
+        {
+            assert!(!is_this_host(name), "{name}");
+        }
+    }
+}

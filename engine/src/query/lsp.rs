@@ -1,0 +1,187 @@
+//! When an LSP changed: the changes next to an instant, of all entries on its way together.
+//!
+//! In:   a data folder, a head, a FEC or label, an instant.
+//! Out:  the change at or before it, and the one after it, as far as is looked.
+//! Law:  only what is on the way counts: an entry that the packet does not meet is not looked at.
+//! Not:  the way itself (`paths`), one router's history (`events`).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use storage::history::UnknownCause;
+use storage::history::network::Network;
+use storage::history::walk::{self, Broken, Onward, Start, Step, Verdict, Walk};
+use storage::log::{Filter, ReadReport, log_files, read_file};
+use storage::mapping::{Mapping, RouterId};
+use storage::row::{Row, SessionEvent};
+use storage::table::CLOCK_AHEAD_MAX_US;
+use storage::time::{Hour, MICROS_PER_HOUR, Micros};
+
+use super::{Answered, QueryError, Selector, network};
+
+/// Hours of the log that are read for the change that comes next.
+const HOURS_MAX: i64 = 48;
+
+/// The changes of an LSP next to an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LspChanges {
+    /// The last change before the instant: since then the way was as just before the instant.
+    pub previous: Option<Micros>,
+    /// The first change after it.
+    pub next: Option<Micros>,
+    /// How far was looked for the next.
+    pub looked_until: Micros,
+}
+
+/// Looks for them; `now` bounds how far.
+pub fn lsp_changes(
+    data: &Path,
+    head: RouterId,
+    selector: Selector,
+    at: Micros,
+    now: Micros,
+) -> Result<Answered<LspChanges>, QueryError> {
+    let start = match selector {
+        Selector::Fec(fec) => Start::Fec(fec),
+        Selector::Label(label) => Start::Label(label),
+    };
+    let before = at.offset(-1);
+    let Answered { value: earlier, mut warnings } = network(data, before, None)?;
+    let walked = walk::trace(&earlier, head, start);
+    let previous = since(&walked).filter(|time| *time <= before);
+    drop(earlier);
+    let Answered { value: then, warnings: more } = network(data, at, None)?;
+    let walked = walk::trace(&then, head, start);
+    let doubtful = in_doubt(&then, &walked);
+    drop(then);
+    let (next, looked_until, report) = next_change(data, &walked, &doubtful, at, now)?;
+    warnings.extend(more);
+    warnings.extend(Answered::new((), &report).warnings);
+    warnings.sort_unstable();
+    warnings.dedup();
+    Ok(Answered { value: LspChanges { previous, next, looked_until }, warnings })
+}
+
+/// Since when the way has been as it is: the latest of everything on it that has a beginning.
+fn since(walk: &Walk) -> Option<Micros> {
+    let of_end = |end: &Verdict| match end {
+        Verdict::Broken { why: Broken::Withdrawn(time), .. } => Some(*time),
+        Verdict::Unknown { unknown, .. } => unknown.since,
+        _ => None,
+    };
+    let of_step = |step: &Step| {
+        let met = step.met.as_ref().map(|met| met.active_since);
+        let ends = step.branches.iter().filter_map(|branch| match &branch.onward {
+            Onward::End(end) => of_end(end),
+            Onward::Step(_) => None,
+        });
+        ends.chain(met).chain(step.end.as_ref().and_then(of_end)).max()
+    };
+    walk.steps.iter().filter_map(of_step).max()
+}
+
+/// Routers on the way that cannot be vouched for: the end of their gap is a change.
+fn in_doubt(network: &Network, walk: &Walk) -> BTreeSet<RouterId> {
+    let on_way = walk.steps.iter().map(|step| step.router);
+    let doubtful = on_way.filter(|router| {
+        let standing = network.router(*router).and_then(|known| known.standing().unknown());
+        standing.is_some_and(|unknown| matches!(unknown.cause, UnknownCause::RouterGap(_)))
+    });
+    doubtful.collect()
+}
+
+/// The earliest change after `at` of what is on the way. Rows lie in the hour in which they were
+/// collected: what counts earlier may have come later, by as much as clocks may differ.
+fn next_change(
+    data: &Path,
+    walk: &Walk,
+    doubtful: &BTreeSet<RouterId>,
+    at: Micros,
+    now: Micros,
+) -> Result<(Option<Micros>, Micros, ReadReport), QueryError> {
+    let among: BTreeSet<RouterId> = walk.steps.iter().map(|step| step.router).collect();
+    let filter = Filter { among: Some(&among), changes: true, sessions: true, ..Filter::NONE };
+    let first = at.offset(-CLOCK_AHEAD_MAX_US).hour();
+    let last = Hour(first.0 + HOURS_MAX);
+    let mut report = ReadReport::default();
+    let mut found: Option<Micros> = None;
+    for file in log_files(data)? {
+        let is_past = found.is_some_and(|time| file.hour.start() > time.offset(MICROS_PER_HOUR));
+        if file.hour < first || file.hour > last || is_past {
+            continue;
+        }
+        read_file(&file, &filter, &mut report, &mut |row| {
+            let time = match &row {
+                Row::Change(change) => {
+                    let is_met = meets(walk, change.stamp.router, &change.mapping);
+                    is_met.then_some(change.stamp.effective_time)
+                }
+                Row::Session(session) => match &session.event {
+                    SessionEvent::Gap { start, key: None, .. } => Some(*start),
+                    SessionEvent::SnapshotComplete { .. } => {
+                        doubtful.contains(&session.router).then_some(session.time)
+                    }
+                    _ => None,
+                },
+                Row::Ledger(_) | Row::Kernel(_) => None,
+            };
+            if let Some(time) = time.filter(|time| *time > at) {
+                found = Some(found.map_or(time, |earlier| earlier.min(time)));
+            }
+        })?;
+    }
+    let looked_until = last.next().start().min(now);
+    Ok((found, looked_until, report))
+}
+
+/// Whether the packet meets what the mapping speaks of, or would meet it if it were there.
+fn meets(walk: &Walk, router: RouterId, mapping: &Mapping) -> bool {
+    let would_meet = |step: &Step| match (&step.met, step.stack.first()) {
+        (Some(met), _) => met.key == mapping.key(),
+        (None, Some(top)) => mapping.ingress.label == Some(*top),
+        (None, None) => mapping.ingress.label.is_none() && walk.entered == Some(mapping.fec),
+    };
+    walk.steps.iter().any(|step| step.router == router && would_meet(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{find_router, sample};
+
+    #[test]
+    fn the_changes_of_a_way_are_those_of_all_its_routers() {
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = sample::write(folder.path());
+        let pe1 = find_router(folder.path(), "pe1").unwrap();
+        let selector = sample::CUSTOMER.parse().unwrap();
+        let ask = |at: Micros| {
+            let changes = lsp_changes(folder.path(), pe1, selector, at, sample::NOW).unwrap().value;
+            (changes.previous, changes.next)
+        };
+        let (withdrawn, around) = (sample::FAILURE.offset(50_000), sample::FAILURE.offset(200_000));
+        // From now back: pe1 went round; before that p2 had withdrawn; before that all was set up.
+        assert_eq!(ask(sample::NOW), (Some(around), None));
+        assert_eq!(ask(around), (Some(withdrawn), None));
+        let (set_up, next) = ask(withdrawn);
+        assert_eq!(next, Some(around));
+        assert_eq!(set_up, Some(sample::START));
+        // And forward. p2 is lost later, when the way no longer leads over it.
+        assert_eq!(ask(sample::START.offset(1_000_000)).1, Some(withdrawn));
+        assert_eq!(ask(withdrawn.offset(-1)).1, Some(withdrawn));
+        assert_eq!(ask(sample::START), (None, Some(withdrawn)));
+    }
+
+    #[test]
+    fn the_beginning_of_a_gap_on_the_way_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = sample::write(folder.path());
+        let p2 = find_router(folder.path(), "p2").unwrap();
+        let ask = |at: Micros| {
+            let selector = "label:21".parse().unwrap();
+            lsp_changes(folder.path(), p2, selector, at, sample::NOW).unwrap().value
+        };
+        assert_eq!(ask(sample::LOST.offset(-1)).next, Some(sample::LOST));
+        assert_eq!(ask(sample::NOW).previous, Some(sample::LOST));
+    }
+}
