@@ -270,7 +270,9 @@ impl Stage<'_> {
         let routers = world.network.topology.routers.len();
         let units = (routers * world.network.fec_count()).max(1);
         let share = world.plan.units_changed(index) as f64 / units as f64;
-        let staging_us = STAGING_US_MIN + (self.encode_us as f64 * share * 2.0) as i64;
+        let mappings = performance.cold_start.mappings.max(1) as f64;
+        let share = share.mul_add(2.0, world.entries_of_vpns(index) as f64 / mappings);
+        let staging_us = STAGING_US_MIN + (self.encode_us as f64 * share) as i64;
         let sent = Sent::now(fleet.progress());
         let staged = world.stage(index, self.clock.now().offset(staging_us));
         let frames = encode_all(routers, encode_threads(), |encoder, router_index| {

@@ -13,7 +13,7 @@ use crate::answer::AnswerKey;
 use crate::faults::clocks::{AHEAD_US_MAX, Clocks};
 use crate::faults::{Asked, Fault, Moment, Strike};
 use crate::model::Model;
-use crate::network::Network;
+use crate::network::{Network, Unit};
 use crate::scenario::plan::{NothingToHit, Plan};
 use crate::sender::Outage;
 use crate::state::{Down, State};
@@ -156,6 +156,20 @@ impl World {
         let middle = times.len() / 2;
         let (_, middle, _) = (middle < times.len()).then(|| times.select_nth_unstable(middle))?;
         Some(*middle)
+    }
+
+    /// Entries that have to be looked at, over all routers, to say what an act changes in VPNs of
+    /// many prefixes: each time all of them.
+    pub fn entries_of_vpns(&self, act: usize) -> usize {
+        let reactions = self.plan.epochs_of(act).flat_map(|(_, epoch)| epoch.reactions.values());
+        let entries = |unit: &Unit| match unit {
+            Unit::Vpn(vpn_index) if self.network.churns => {
+                let vpn = &self.network.vpns[*vpn_index];
+                vpn.sites.len() * usize::from(vpn.prefixes)
+            }
+            _ => 0,
+        };
+        reactions.flat_map(|reaction| &reaction.units).map(entries).sum()
     }
 
     /// When an epoch began, if its act is staged.
