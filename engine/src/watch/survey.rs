@@ -117,17 +117,22 @@ impl Survey {
         if self.diag.is_none() || self.budget_us <= 0 || !is_due {
             return false;
         }
-        let before_us = spent_us();
-        let is_whole = match self.step(now) {
+        self.charged(|survey| match survey.step(now) {
             Ok(is_whole) => is_whole,
             Err(error) => {
                 no_answer(&error);
-                self.diag = None;
+                survey.diag = None;
                 false
             }
-        };
+        })
+    }
+
+    /// Whatever goes over all connections is paid for: the next round waits for it.
+    pub(super) fn charged<T>(&mut self, work: impl FnOnce(&mut Survey) -> T) -> T {
+        let before_us = spent_us();
+        let done = work(self);
         self.budget_us -= spent_us().saturating_sub(before_us) as i64;
-        is_whole
+        done
     }
 
     fn step(&mut self, now: Now) -> std::io::Result<bool> {

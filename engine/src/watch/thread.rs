@@ -169,8 +169,8 @@ impl Work {
             None => {}
         }
         if self.survey.work(now, self.is_busy()) {
-            self.watch.tell_connections(self.survey.connections());
-            self.detector.count_routers(self.survey.spoke());
+            self.watch.tell_connections(self.survey.charged(|survey| survey.connections()));
+            self.detector.count_routers(self.survey.charged(|survey| survey.spoke()));
         }
         self.judge_when_seen(now);
         if self.moment_due_us <= now.monotonic_us {
@@ -309,7 +309,7 @@ impl Work {
     }
 
     fn mark(&mut self) {
-        self.survey.mark();
+        self.survey.charged(Survey::mark);
         self.strain.mark();
     }
 
