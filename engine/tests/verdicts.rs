@@ -144,10 +144,17 @@ fn a_clean_storm_is_called_clean() {
             let mut process = Process::start(way, &data, "memory_bytes = \"1GiB\"\nshards = 2\n");
             let mut fleet = fleet(&process, 8);
             storm(&mut fleet, 4, 500);
-            let burst = await_burst(&data, |burst| is_judged(burst) && burst.head.mappings > 0);
-            assert_verdict(&burst, Outcome::Clean, None);
-            assert_eq!((burst.head.mappings, burst.head.routers), (8 * 4 * 500, 8), "{way:?}");
-            assert_eq!(burst.bins.iter().map(|bin| bin.mappings).sum::<u64>(), 8 * 4 * 500);
+            // A busy host may hold up a storm for a second: then it is two bursts.
+            let judged = || bursts(&data).into_iter().filter(is_judged).collect::<Vec<_>>();
+            let mappings =
+                |bursts: &[Burst]| bursts.iter().map(|burst| burst.head.mappings).sum::<u64>();
+            await_burst(&data, |_| mappings(&judged()) == 8 * 4 * 500);
+            let found = judged();
+            found.iter().for_each(|burst| assert_verdict(burst, Outcome::Clean, None));
+            let bins = found.iter().flat_map(|burst| &burst.bins);
+            assert_eq!(bins.map(|bin| bin.mappings).sum::<u64>(), 8 * 4 * 500);
+            let routers: u64 = found.iter().map(|burst| burst.head.routers).sum();
+            assert!(routers >= 8 && found.iter().all(|burst| burst.head.routers <= 8), "{way:?}");
             assert!(process.terminate().success());
             assert_sound(&data);
         }
