@@ -218,6 +218,15 @@ fn shares(elapsed: Duration, (before, after): (Total, Total), own: Duration) -> 
 /// Above this share of foreign work a figure is not to be believed.
 pub const DISTURBED_PERCENT: f64 = 5.0;
 
+/// Processes that this one has started and that still run; none where the kernel does not say.
+pub fn children() -> Vec<u32> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
+    let texts: Vec<String> = threads.flatten().flat_map(of_thread).collect();
+    let words = texts.iter().flat_map(|text| text.split_whitespace());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
 fn own(others: &[u32]) -> Duration {
     let own = cpu_of(std::process::id());
     others.iter().map(|process| cpu_of(*process)).fold(own, |sum, cpu| sum + cpu)
@@ -226,6 +235,16 @@ fn own(others: &[u32]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_knows_its_children() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let there = children();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(there.contains(&child.id()), "{there:?}");
+        assert!(!children().contains(&child.id()));
+    }
 
     #[test]
     fn the_description_knows_this_host() {

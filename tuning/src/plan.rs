@@ -175,6 +175,7 @@ impl Plan {
             host_memory(demand, costs, &sizes),
             disk_per_day(demand, costs, &sizes),
             disk(demand, costs, &sizes),
+            disk_syncs(&sizes),
             line(demand, costs),
             listen_queue(demand, &sizes),
             receive_buffer(demand, costs),
@@ -351,6 +352,22 @@ fn disk(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
     }
 }
 
+fn disk_syncs(sizes: &Sizes) -> Need {
+    // In a burst every shard commits as often as it ever does.
+    let value = sizes.shards * COMMITS_PER_SECOND;
+    Need {
+        name: "disk syncs",
+        value,
+        unit: "per second",
+        formula: "50 x shards",
+        numbers: format!("50 x {}", sizes.shards),
+        source: "every shard commits every 20 ms of a burst, and an ack waits for its sync; shards \
+                 share the disk: docs/decisions/0001-a-writer-thread-per-shard.md",
+        has: None,
+        set: String::new(),
+    }
+}
+
 fn line(demand: &Demand, costs: &Costs) -> Need {
     let bits = burst_mappings(demand) * costs.wire_bytes * LINE_OVERHEAD * 8.0;
     Need {
@@ -480,6 +497,9 @@ fn has(limits: &Limits, name: &str) -> Option<f64> {
         "tcp memory" => number(limits.tcp_pressure_bytes, MIB),
         "descriptors" => number(limits.descriptors, 1.0),
         "option memory" => number(limits.option_bytes, 1.0),
+        "network line" => number(limits.line_mbits, 1.0),
+        "disk" => number(limits.disk_free_bytes, GIB),
+        "disk syncs" => number(limits.syncs_per_second, 1.0),
         _ => None,
     }
 }

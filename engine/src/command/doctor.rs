@@ -5,23 +5,19 @@
 //! Law:  the host stays as it is: one small file is written into the data folder, timed, removed.
 //! Not:  what is good and what is not (`tuning::doctor`).
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use storage::time::Micros;
-use tuning::doctor::{
-    Finding, Fleet, Flush, Judgement, Observed, Remedy, Ring, examine, report, script,
-};
+use tuning::doctor::{Finding, Fleet, Judgement, Observed, Remedy, Ring, examine, report, script};
 use tuning::mounts::mount_of;
 use tuning::tree::Tree;
 
 use super::{EXIT_DONE, EXIT_FAILED, EXIT_NO, EXIT_USAGE, RunArguments};
 use crate::io::choice::{Driver, choose};
 use crate::io::clock::Clock;
+use crate::io::disk::time_syncs;
 use crate::io::uring;
 use crate::memory::Budget;
 use crate::query::{Cell, Format, Range, Sheet, bursts};
@@ -32,13 +28,6 @@ use crate::watch::{Head, Layer, Outcome};
 const PAST_US: i64 = 7 * 86_400_000_000;
 /// A fleet of which nothing is known.
 const ROUTERS_UNNAMED: u64 = 1_000;
-/// The disk is timed by so many writes,
-const WRITES: u64 = 200;
-/// of so many bytes,
-const WRITE_BYTES: usize = 4 << 10;
-/// and for no longer than this.
-const TIMING_MAX: Duration = Duration::from_secs(2);
-
 /// What `stormdrain doctor` is asked.
 #[derive(Debug, Args)]
 pub struct DoctorArguments {
@@ -190,7 +179,7 @@ fn observe(settings: &Settings, budget: &Budget, notes: &mut dyn Write) -> Obser
     };
     let folder = existing(&settings.data);
     let mut flush = None;
-    match time_writes(&folder) {
+    match time_syncs(&folder) {
         Ok(times) => flush = times,
         Err(error) => {
             let folder = folder.display();
@@ -211,36 +200,6 @@ fn existing(data: &Path) -> PathBuf {
     let absolute = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     let there = absolute.ancestors().find_map(|path| path.canonicalize().ok());
     there.unwrap_or_else(|| PathBuf::from("/"))
-}
-
-/// Writes and syncs a small file again and again, as a commit does. Errors: nothing can be written.
-fn time_writes(folder: &Path) -> io::Result<Option<Flush>> {
-    let path = folder.join(format!(".stormdrain-doctor-{}", std::process::id()));
-    let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-    let times = time_writes_to(&file);
-    std::fs::remove_file(&path)?;
-    let mut times = times?;
-    times.sort_unstable();
-    let (Some(median), Some(max)) = (times.get(times.len() / 2), times.last()) else {
-        return Ok(None);
-    };
-    Ok(Some(Flush { count: times.len() as u64, median_us: *median, max_us: *max }))
-}
-
-fn time_writes_to(file: &File) -> io::Result<Vec<u64>> {
-    let bytes = [b'x'; WRITE_BYTES];
-    let began = Instant::now();
-    let mut times = Vec::new();
-    for write in 0..WRITES {
-        let start = Instant::now();
-        file.write_all_at(&bytes, write * WRITE_BYTES as u64)?;
-        file.sync_data()?;
-        times.push(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
-        if began.elapsed() > TIMING_MAX {
-            break;
-        }
-    }
-    Ok(times)
 }
 
 const COLUMNS: &[&str] = &[

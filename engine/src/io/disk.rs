@@ -7,6 +7,7 @@
 //! Not:  what is written, when, and when it is tried again (`shard`).
 
 mod room;
+mod syncs;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -23,6 +24,7 @@ use crate::io::clock::Clock;
 use crate::io::links::{AbortOnPanic, Address, Post};
 
 pub use room::{Room, is_out_of_room};
+pub use syncs::time_syncs;
 
 /// What the shard asks of its disk thread.
 #[derive(Debug)]

@@ -126,6 +126,9 @@ fn the_first_limit_is_what_this_host_meets_worst() {
         receive_buffer_bytes: Some(6 << 20),
         tcp_pressure_bytes: Some(4 << 30),
         option_bytes: Some(131_072),
+        line_mbits: Some(10_000),
+        disk_free_bytes: Some(1 << 40),
+        syncs_per_second: Some(1_000),
     };
     let plan = Plan::new(&demand(), &COSTS, Some(&limits));
     assert_eq!((plan.first_limit, plan.suffices), (Some("option memory"), Some(false)));
@@ -137,6 +140,16 @@ fn the_first_limit_is_what_this_host_meets_worst() {
     let plan = Plan::new(&Demand { md5_keys: 0.0, ..demand() }, &COSTS, Some(&limits));
     assert_eq!((plan.first_limit, plan.suffices), (Some("cores"), Some(true)));
     assert_eq!(Plan::new(&demand(), &COSTS, None).suffices, None);
+    // A line, a disk or its syncs may be it as well.
+    let few = Demand { md5_keys: 0.0, ..demand() };
+    for (name, limits) in [
+        ("network line", Limits { line_mbits: Some(100), ..limits }),
+        ("disk", Limits { disk_free_bytes: Some(1 << 30), ..limits }),
+        ("disk syncs", Limits { syncs_per_second: Some(100), ..limits }),
+    ] {
+        let plan = Plan::new(&few, &COSTS, Some(&limits));
+        assert_eq!((plan.first_limit, plan.suffices), (Some(name), Some(false)));
+    }
 }
 
 #[test]
