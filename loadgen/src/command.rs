@@ -7,6 +7,7 @@
 
 mod capacity;
 mod plan;
+mod processes;
 
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -23,8 +24,9 @@ use tuning::counters::Counters;
 use tuning::host::description;
 
 use crate::capacity::rig::RigError;
+use crate::crew::troupe::perform_together;
 use crate::crew::{self, CrewError};
-use crate::demo::{DemoError, DemoSettings, demonstrate};
+use crate::demo::{DemoError, DemoSettings, IPV6_SOURCE_BASE, demonstrate_by};
 use crate::faults::{Asked, Fault};
 use crate::map::{Map, MapError};
 use crate::model::{Graph, Model};
@@ -36,10 +38,11 @@ use crate::scenario::Scenario;
 use crate::sender::SendError;
 use crate::services::Services;
 use crate::show::Show;
-use crate::stage::{StageError, StageSettings, perform};
+use crate::stage::{Look, StageError, StageSettings, perform};
 use crate::verdict::{Depth, Verdict, Verify};
 use capacity::CapacityArguments;
 use plan::PlanArguments;
+use processes::ProcessArguments;
 
 const ANSWERED: &str = "\
 Exit codes: 0 done, 1 a verdict is not exact, 2 usage wrong, 3 network or disk failed.
@@ -81,6 +84,9 @@ enum Command {
     },
 }
 
+/// Most mappings of a network whose provider edges nobody has counted: two per router and edge.
+const MAPPINGS_DEFAULT: usize = 20_000_000;
+
 /// What is told of a run, and where.
 #[derive(Debug, Args)]
 struct Told {
@@ -109,7 +115,8 @@ struct ShapeArguments {
     /// Routers of the network.
     #[arg(long, default_value_t = 2_000)]
     routers: usize,
-    /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers.
+    /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers, fewer
+    /// where all tables together would hold more than 20 million mappings.
     #[arg(long)]
     pe: Option<usize>,
     /// A map of a real network instead, GML or GraphML: each place is a core router.
@@ -121,6 +128,10 @@ struct ShapeArguments {
     /// Same seed, same network, same storm.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Addresses of IPv6 for routers and links, and sources of IPv6 for the sessions: on loopback
+    /// fd53:7264::1 and up, which need a route (said where it is missing).
+    #[arg(long)]
+    ipv6: bool,
     /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
@@ -154,6 +165,11 @@ impl ShapeArguments {
         Verify { depth: self.verify, sample: self.verify_sample, seed: self.seed }
     }
 
+    /// The first source of IPv6, if that is wanted and the collector is on this host.
+    fn ipv6_source(&self, target: SocketAddr) -> Option<IpAddr> {
+        (self.ipv6 && target.ip().is_loopback()).then_some(IPV6_SOURCE_BASE.into())
+    }
+
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
     fn model(&self) -> Result<Model, CommandError> {
         let faults = self.faults.clone();
@@ -171,12 +187,21 @@ impl ShapeArguments {
                 eprintln!("map {}: {note}", path.display());
             }
             let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
-            return Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed });
+            let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
+            return Ok(Model { graph, services, scenario, faults, ipv6, seed });
         }
-        let edges = self.pe.unwrap_or_else(|| (self.routers * 13 / 100).max(2));
+        let modest = || (self.routers * 13 / 100).min(MAPPINGS_DEFAULT / 2 / self.routers.max(1));
+        let edges = self.pe.unwrap_or_else(|| modest().max(2));
         let graph = Graph::Generated { routers: self.routers, edges };
-        Ok(Model { graph, services: self.services, scenario, faults, seed: self.seed })
+        let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
+        Ok(Model { graph, services, scenario, faults, ipv6, seed })
     }
+}
+
+/// How many routers a model has.
+fn routers(model: &Model) -> Result<usize, CommandError> {
+    let topology = model.topology().map_err(|error| StageError::World(error.into()))?;
+    Ok(topology.routers.len())
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +214,8 @@ struct DemoArguments {
     /// How the collector drives its sockets: auto, uring or epoll.
     #[arg(long, default_value = "auto", value_parser = io_choice)]
     io: IoChoice,
+    #[command(flatten)]
+    processes: ProcessArguments,
     /// Keep the collector's data in this folder instead of a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -207,9 +234,11 @@ struct RunArguments {
     /// a target on loopback, otherwise whatever this host chooses.
     #[arg(long, value_name = "IP")]
     source_base: Option<IpAddr>,
-    /// Sender threads.
+    /// Sender threads of each process.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    #[command(flatten)]
+    processes: ProcessArguments,
     /// Seconds that one act may take.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
@@ -229,6 +258,35 @@ struct RunArguments {
     beside: Vec<u32>,
     #[command(flatten)]
     told: Told,
+}
+
+impl RunArguments {
+    fn settings(&self) -> Result<StageSettings, CommandError> {
+        Ok(StageSettings {
+            target: self.target,
+            model: self.shape.model()?,
+            routers_per_second: self.shape.rate,
+            source_base: source_base(
+                self.source_base.or(self.shape.ipv6_source(self.target)),
+                self.target,
+                [127, 16, 0, 1],
+            ),
+            threads: self.threads,
+            act_timeout: Duration::from_secs(self.timeout),
+            second_target: self.second_target,
+        })
+    }
+}
+
+impl DemoArguments {
+    fn settings(&self, data: PathBuf) -> Result<DemoSettings, CommandError> {
+        let mut collector = Settings { shards: self.shards, io: self.io, ..Settings::default() };
+        let model = self.shape.model()?;
+        collector.shards = processes::shards(self.shards, routers(&model)?);
+        let routers_per_second = self.shape.rate;
+        let verify = self.shape.verify();
+        Ok(DemoSettings { model, routers_per_second, collector, data, verify })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +311,8 @@ struct ReplayArguments {
     /// target on loopback, otherwise whatever this host chooses.
     #[arg(long, value_name = "IP")]
     source_base: Option<IpAddr>,
+    #[command(flatten)]
+    told: Told,
 }
 
 fn io_choice(text: &str) -> Result<IoChoice, String> {
@@ -327,9 +387,10 @@ impl CommandError {
     /// 2 where another argument would have helped, 3 where this host or the network would have.
     pub fn exit_code(&self) -> u8 {
         let stage = |error: &StageError| match error {
-            StageError::World(_) | StageError::Sources { .. } => 2,
+            StageError::World(_) => 2,
+            StageError::Sources { .. } | StageError::NoSource { .. } => 2,
             StageError::Send(SendError::Ring(_)) => 2,
-            StageError::Send(_) | StageError::TimeUp { .. } => 3,
+            StageError::Send(_) | StageError::Crew(_) | StageError::TimeUp { .. } => 3,
         };
         match self {
             CommandError::Stage(error) | CommandError::Demo(DemoError::Stage(error)) => {
@@ -356,7 +417,7 @@ pub fn run(arguments: Arguments) -> Result<bool, CommandError> {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Capacity(arguments) => capacity::capacity(&arguments),
         Command::Crew { role } => {
-            crew::play(&role)?;
+            crew::play(&role, &processes::settings)?;
             Ok(true)
         }
     }
@@ -374,15 +435,12 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
     };
     let given = arguments.data.clone();
     let data = given.or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned()));
-    let settings = DemoSettings {
-        model: arguments.shape.model()?,
-        routers_per_second: arguments.shape.rate,
-        collector: Settings { shards: arguments.shards, io: arguments.io, ..Settings::default() },
-        data: data.unwrap_or_default(),
-        verify: arguments.shape.verify(),
-    };
+    let settings = arguments.settings(data.unwrap_or_default())?;
+    // Both ends of every connection may be descriptors of this process.
+    let routers = routers(&settings.model)?;
+    let cast = arguments.processes.cast(routers, 2 * routers)?;
     let mut show = Show::new(arguments.told.quiet);
-    let demonstration = demonstrate(&settings, &mut |look| show.look(look))?;
+    let demonstration = demonstrate_by(&settings, cast.as_ref(), &mut |look| show.look(look))?;
     show.end();
     write_page(
         arguments.told.report.as_deref(),
@@ -398,18 +456,13 @@ fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
 }
 
 fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
-    let settings = StageSettings {
-        target: arguments.target,
-        model: arguments.shape.model()?,
-        routers_per_second: arguments.shape.rate,
-        source_base: source_base(arguments.source_base, arguments.target, [127, 16, 0, 1]),
-        threads: arguments.threads,
-        act_timeout: Duration::from_secs(arguments.timeout),
-        second_target: arguments.second_target,
-    };
+    let settings = arguments.settings()?;
     if settings.model.has(Fault::Duplicate) && settings.second_target.is_none() {
         return Err(CommandError::SecondTarget);
     }
+    settings.try_source()?;
+    let routers = routers(&settings.model)?;
+    let cast = arguments.processes.cast(routers, routers)?;
     for data in arguments.data.iter().chain(&arguments.second_data) {
         // Before minutes of load, not behind them.
         folder(data)?;
@@ -417,10 +470,14 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     let counters = Counters::read();
     let mut show = Show::new(arguments.told.quiet);
     let mut recorder = Recorder::new(arguments.beside.clone(), None);
-    let performance = perform(&settings, &mut |look| {
+    let mut look = |look: &Look<'_>| {
         recorder.look(look);
         show.look(look);
-    })?;
+    };
+    let performance = match &cast {
+        None => perform(&settings, &mut look)?,
+        Some(cast) => perform_together(&settings, cast, &mut look)?,
+    };
     let records = recorder.into_acts();
     let mut report = Report::new(settings.model.seed, &performance);
     report.judge(&records);
@@ -440,7 +497,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         }
         report.verdict = Some(verdict);
     }
-    performance.finish().map_err(StageError::from)?;
+    performance.finish()?;
     show.end();
     let data = arguments.data.as_deref().unwrap_or(Path::new("."));
     write_page(arguments.told.report.as_deref(), data, &report, &records)?;
@@ -487,9 +544,20 @@ fn replay_files(arguments: &ReplayArguments) -> Result<bool, CommandError> {
         phases,
         hold: Duration::from_secs(arguments.hold.into()),
     };
-    let replayed = replay(recordings?, settings, wait_for_line)?;
-    let (connections, bytes) = (replayed.connections, replayed.bytes);
-    print(&format!("{bytes} bytes sent over {connections} connections\n"))?;
+    let mut show = Show::new(arguments.told.quiet);
+    let watch = Box::new(move |done, all| {
+        show.look(&Look { act: "replay", done, all, progress: None });
+    });
+    let replayed = replay(recordings?, settings, wait_for_line, watch)?;
+    if let Some(folder) = &arguments.told.report {
+        let target = arguments.target.to_string();
+        let html = page::replay_page(&replayed, &target, &description(Path::new(".")));
+        page::write(folder, &html, &replayed).map_err(host("--report"))?;
+    }
+    match arguments.told.format {
+        Format::Text => print(&replayed.to_string())?,
+        Format::Json => print(&json(&replayed))?,
+    }
     Ok(true)
 }
 
@@ -505,7 +573,7 @@ fn wait_for_line(phase: &str) {
     let _ = std::io::stdin().lock().read_line(&mut String::new());
 }
 
-fn json(report: &Report) -> String {
+fn json(report: &impl Serialize) -> String {
     serde_json::to_string_pretty(report).expect("a report has only text keys") + "\n"
 }
 

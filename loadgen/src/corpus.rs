@@ -7,7 +7,7 @@
 //! Not:  who sends it (`crew`, benches), or how a frame is written (`workload`).
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::workload::{Encoder, Frame, FrameRole};
 use engine::wire::Hello;
@@ -205,6 +205,11 @@ pub fn router(number: usize) -> RouterId {
     let base = u32::from(Ipv4Addr::new(127, 64, 0, 1));
     let number = u32::try_from(number).expect("fewer routers than addresses");
     RouterId(IpAddr::V4(Ipv4Addr::from(base + number)))
+}
+
+/// The router of this number where everything is of IPv6: fd53:7264::1 and up.
+pub fn router_ipv6(number: usize) -> RouterId {
+    RouterId(IpAddr::V6(Ipv6Addr::from((0xfd53_7264_u128 << 96) + number as u128 + 1)))
 }
 
 /// Hello of a permanent session whose sender booted at `boot` and counts from 1.

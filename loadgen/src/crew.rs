@@ -3,13 +3,15 @@
 //! In:   a role and what it starts with; later one order per line.
 //! Out:  one answer per order; processes that are gone when whoever started them is.
 //! Law:  orders and answers are JSON, one per line; a role that fails answers `error` and why.
-//! Not:  what is measured (`calibrate`, `capacity`).
+//! Not:  what is measured (`calibrate`, `capacity`), what is performed (`stage`).
 
 pub mod choir;
 pub mod host;
+pub mod troupe;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -58,7 +60,8 @@ pub struct Member {
     role: &'static str,
     process: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// `None` = somebody else reads the answers (`forward`).
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Member {
@@ -70,7 +73,8 @@ impl Member {
         let mut process = command.spawn().map_err(host_error("a process of the crew"))?;
         let pipes = (process.stdin.take(), process.stdout.take());
         let (Some(input), Some(output)) = pipes else { unreachable!("both were asked for") };
-        let mut member = Member { role, process, input, output: BufReader::new(output) };
+        let output = Some(BufReader::new(output));
+        let mut member = Member { role, process, input, output };
         member.tell(with)?;
         Ok(member)
     }
@@ -83,16 +87,29 @@ impl Member {
 
     /// The next answer. Blocks until it is there.
     pub fn answer<T: DeserializeOwned>(&mut self) -> Result<T, CrewError> {
-        let mut line = String::new();
-        match self.output.read_line(&mut line) {
-            Ok(0) => Err(self.failed("it ended without an answer".to_owned())),
-            Ok(_) => match line.trim_end().strip_prefix(ERROR) {
-                Some(told) => Err(self.failed(told.to_owned())),
-                None => serde_json::from_str(&line)
-                    .map_err(|error| self.failed(format!("{error} in `{}`", line.trim_end()))),
-            },
-            Err(error) => Err(self.failed(error.to_string())),
+        match &mut self.output {
+            Some(output) => read_answer(self.role, output),
+            None => Err(self.failed("its answers go elsewhere".to_owned())),
         }
+    }
+
+    /// From now on every answer goes to `sender`, with this number, up to the first failure.
+    pub fn forward<T: DeserializeOwned + Send + 'static>(
+        &mut self,
+        number: usize,
+        sender: Sender<(usize, Result<T, CrewError>)>,
+    ) -> Result<(), CrewError> {
+        let Some(mut output) = self.output.take() else { return Ok(()) };
+        let role = self.role;
+        let read = move || loop {
+            let answer = read_answer(role, &mut output);
+            let failed = answer.is_err();
+            if sender.send((number, answer)).is_err() || failed {
+                return;
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("{role}-{number}"));
+        thread.spawn(read).map(drop).map_err(host_error("a thread of the crew"))
     }
 
     /// Gives an order and waits for its answer.
@@ -111,6 +128,23 @@ impl Member {
     }
 }
 
+fn read_answer<T: DeserializeOwned>(
+    role: &'static str,
+    output: &mut BufReader<ChildStdout>,
+) -> Result<T, CrewError> {
+    let failed = |told: String| CrewError::Member { role, told };
+    let mut line = String::new();
+    match output.read_line(&mut line) {
+        Ok(0) => Err(failed("it ended without an answer".to_owned())),
+        Ok(_) => match line.trim_end().strip_prefix(ERROR) {
+            Some(told) => Err(failed(told.to_owned())),
+            None => serde_json::from_str(&line)
+                .map_err(|error| failed(format!("{error} in `{}`", line.trim_end()))),
+        },
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         // It may have ended by itself: then there is nothing to kill.
@@ -119,14 +153,16 @@ impl Drop for Member {
     }
 }
 
-/// Plays a role until nobody gives orders any more. Called by the hidden command alone.
-pub fn play(role: &str) -> Result<(), CrewError> {
+/// Plays a role until nobody gives orders any more. Called by the hidden command alone;
+/// `settings_of` makes settings of another command line of this program.
+pub fn play(role: &str, settings_of: troupe::SettingsOf<'_>) -> Result<(), CrewError> {
     // Whoever is killed takes the crew along.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| host_error("the end of the crew")(error.into()))?;
     let played = match role {
         host::ROLE => host::play(),
         choir::ROLE => choir::play(),
+        troupe::ROLE => troupe::play(settings_of),
         _ => return Err(CrewError::Role(role.to_owned())),
     };
     if let Err(error) = &played {

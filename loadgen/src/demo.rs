@@ -8,6 +8,7 @@
 mod owned;
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +21,19 @@ use storage::time::Micros;
 use tuning::counters::Counters;
 
 use crate::answer::{AnswerKey, Question, Target, Way};
+use crate::crew::troupe::{Cast, perform_together};
 use crate::faults::Fault;
 use crate::model::Model;
 use crate::record::{ActRecord, Recorder};
 use crate::report::{CollectorReport, KernelReport, Report};
-use crate::stage::{StageError, StageSettings, Watch, perform};
+use crate::stage::{Look, StageError, StageSettings, Watch, perform};
 use crate::verdict::{Verdict, Verify};
 use owned::Owned;
 
 /// Source of the first router: the others follow in 127.0.0.0/8.
 const SOURCE_BASE: [u8; 4] = [127, 16, 0, 1];
+/// The same of IPv6: fd53:7264::1, of the range that anybody may use (RFC 4193).
+pub const IPV6_SOURCE_BASE: Ipv6Addr = Ipv6Addr::new(0xfd53, 0x7264, 0, 0, 0, 0, 0, 1);
 
 /// How large the demonstration is.
 #[derive(Clone, Debug)]
@@ -44,6 +48,25 @@ pub struct DemoSettings {
     pub data: PathBuf,
     /// How much of its answers is compared.
     pub verify: Verify,
+}
+
+impl DemoSettings {
+    /// How it is performed against the collector at this address.
+    pub fn stage(&self, target: SocketAddr) -> StageSettings {
+        let source_base = match self.model.ipv6 {
+            true => IPV6_SOURCE_BASE.into(),
+            false => SOURCE_BASE.into(),
+        };
+        StageSettings {
+            target,
+            model: self.model.clone(),
+            routers_per_second: self.routers_per_second,
+            source_base: Some(source_base),
+            threads: 1,
+            act_timeout: Duration::from_secs(120),
+            second_target: None,
+        }
+    }
 }
 
 /// Why a demonstration ended early.
@@ -100,30 +123,44 @@ impl Second {
 
 /// Starts a collector, performs, judges, stops. Errors: `DemoError`.
 pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstration, DemoError> {
-    let mut collector = Owned::start(&settings.collector, &settings.data)?;
+    demonstrate_by(settings, None, watch)
+}
+
+/// The same with senders in processes of their own, if there is a cast.
+pub fn demonstrate_by(
+    settings: &DemoSettings,
+    cast: Option<&Cast>,
+    watch: Watch<'_>,
+) -> Result<Demonstration, DemoError> {
+    let listen: SocketAddr = match settings.model.ipv6 {
+        true => (Ipv6Addr::LOCALHOST, 0).into(),
+        false => (Ipv4Addr::LOCALHOST, 0).into(),
+    };
+    settings.stage(listen).try_source()?;
+    let own = Settings { listen, ..settings.collector.clone() };
+    let mut collector = Owned::start(&own, &settings.data)?;
     let mut second = match settings.model.has(Fault::Duplicate) {
-        true => Some(Second::start(&settings.collector)?),
+        true => Some(Second::start(&own)?),
         false => None,
     };
     let counters = Counters::read();
     let stage = StageSettings {
-        target: collector.address(),
-        model: settings.model.clone(),
-        routers_per_second: settings.routers_per_second,
-        source_base: Some(SOURCE_BASE.into()),
-        threads: 1,
-        act_timeout: Duration::from_secs(120),
         second_target: second.as_ref().map(|second| second.collector.address()),
+        ..settings.stage(collector.address())
     };
     let mut recorder = Recorder::new(vec![], Some(collector.publication()));
-    let performed = perform(&stage, &mut |look| {
+    let mut look = |look: &Look<'_>| {
         recorder.look(look);
         watch(look);
         collector.look(look, Some(&mut recorder));
         if let Some(second) = &mut second {
             second.collector.look(look, None);
         }
-    });
+    };
+    let performed = match cast {
+        None => perform(&stage, &mut look),
+        Some(cast) => perform_together(&stage, cast, &mut look),
+    };
     // Without a collector nothing could be performed to its end: that is why.
     if let Some(error) = collector.failure() {
         return Err(error);
@@ -148,7 +185,7 @@ pub fn demonstrate(settings: &DemoSettings, watch: Watch<'_>) -> Result<Demonstr
     let traces = trace_both(&key, &settings.data, &instants)?;
     // Sessions end first: a router that says bye leaves nothing in a buffer.
     let world = Arc::clone(&performance.world);
-    performance.finish().map_err(StageError::from)?;
+    performance.finish()?;
     let lives = collector.stop()?;
     let (change_rows, log_bytes) = verdict.check_books(&world.key(), &settings.data)?;
     if let Some(Second { collector, data }) = second {

@@ -13,6 +13,7 @@ pub mod services;
 pub mod scenario;
 pub mod answer;
 pub mod world;
+pub mod demand;
 pub mod workload;
 pub mod clock;
 pub mod faults;

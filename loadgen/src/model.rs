@@ -24,6 +24,8 @@ pub struct Model {
     pub scenario: Scenario,
     /// What goes wrong with sessions, beside what the scenario says.
     pub faults: Vec<Asked>,
+    /// Addresses of IPv6: router ids, links, loopbacks.
+    pub ipv6: bool,
     /// Same seed, same network, same storm.
     pub seed: u64,
 }
@@ -51,7 +53,8 @@ impl From<Shape> for Model {
     /// With the default services and scenario.
     fn from(Shape { routers, edges, seed }: Shape) -> Model {
         let (services, scenario, faults) = Default::default();
-        Model { graph: Graph::Generated { routers, edges }, services, scenario, faults, seed }
+        let graph = Graph::Generated { routers, edges };
+        Model { graph, services, scenario, faults, ipv6: false, seed }
     }
 }
 
@@ -75,12 +78,13 @@ impl Model {
 
     /// Routers and links. Errors: `ShapeError` names the number that cannot be.
     pub fn topology(&self) -> Result<Topology, ShapeError> {
-        match &self.graph {
+        let topology = match &self.graph {
             Graph::Generated { routers, edges } => {
                 let (routers, edges, seed) = (*routers, *edges, self.seed);
                 Topology::generate(&Shape { routers, edges, seed })
             }
             Graph::Mapped { map, edges_per_place } => Topology::over(map, *edges_per_place),
-        }
+        }?;
+        Ok(if self.ipv6 { topology.with_ipv6() } else { topology })
     }
 }

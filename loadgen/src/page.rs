@@ -1,11 +1,12 @@
 //! The page of a run: one HTML file that needs nothing beside it.
 //!
-//! In:   a `Report` and what was recorded beside it, or a `CapacityReport`.
+//! In:   a `Report` and what was recorded beside it, a `CapacityReport`, or a `Replayed`.
 //! Out:  `report.html` and `report.json` in a folder.
 //! Law:  verdict and labels first; nothing is loaded from elsewhere, no script runs.
 //! Not:  the figures (`report`, `record`, `capacity`), drawing (`engine::chart`).
 
 mod capacity;
+mod replay;
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,6 +20,7 @@ use crate::record::{ActRecord, Sample};
 use crate::report::{ActReport, Report};
 
 pub use capacity::capacity_page;
+pub use replay::replay_page;
 
 const STYLE: &str = include_str!("page/style.css");
 

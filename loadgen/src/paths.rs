@@ -16,8 +16,8 @@ use skeleton::Skeleton;
 
 /// Distance of a router that is cut off.
 pub const UNREACHABLE: u32 = u32::MAX;
-/// Most FECs by which the load of links is reckoned; of more, every so-manieth.
-const FECS_WEIGHED_MAX: usize = 512;
+/// Most pairs of router and FEC by which links and failures are weighed.
+const PAIRS_WEIGHED_MAX: usize = 1 << 20;
 
 /// Distances from every router to every provider edge, each found when it is asked for.
 #[derive(Clone, Debug)]
@@ -68,7 +68,14 @@ impl Paths {
     /// Distance from a router to the edge of this FEC, or `UNREACHABLE`.
     pub fn distance(&self, fec_index: usize, router_index: usize) -> u32 {
         let (edge, works) = self.edges[fec_index];
-        if works { self.skeleton.distance(router_index, edge) } else { UNREACHABLE }
+        // Distances are the same both ways: what is searched from stays in the cache if it is few.
+        match works {
+            true if self.edges.len() < self.skeleton.hubs() => {
+                self.skeleton.distance(edge, router_index)
+            }
+            true => self.skeleton.distance(router_index, edge),
+            false => UNREACHABLE,
+        }
     }
 
     /// Links that lead from the router to the FEC's edge on a shortest path, ascending.
@@ -120,8 +127,9 @@ impl Paths {
 
     /// The FECs by which links and failures are weighed: all, or evenly chosen ones of many.
     pub fn fecs_weighed(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.edges.len();
-        (0..count).step_by(count.div_ceil(FECS_WEIGHED_MAX).max(1))
+        let (count, routers) = (self.edges.len(), self.transits.len());
+        let most = (PAIRS_WEIGHED_MAX / routers.max(1)).max(1);
+        (0..count).step_by(count.div_ceil(most).max(1))
     }
 
     /// What may differ, at one router, between these paths and others over the same topology.

@@ -138,7 +138,8 @@ impl Recorder {
             act.kernel.extend(open.kernel_sample(now));
         }
         if is_over {
-            act.disturbance = open.watch.end(&self.others);
+            let processes = processes(&self.others);
+            act.disturbance = open.watch.end(&processes);
         }
     }
 
@@ -150,7 +151,7 @@ impl Recorder {
     fn begin(&mut self, act: &'static str, progress: &Progress) {
         self.open = Some(Open {
             began: instant(),
-            watch: Watch::start(&self.others),
+            watch: Watch::start(&processes(&self.others)),
             every: SAMPLE_EVERY,
             first: sample(progress, self.publication.as_deref()),
             sampled: None,
@@ -215,6 +216,14 @@ fn sample(progress: &Progress, publication: Option<&Publication>) -> Sample {
         resident_bytes: host::resident_bytes(),
         log_bytes: total(Metric::LogWrittenBytes),
     }
+}
+
+/// Those that belong to the run besides this one: senders in processes of their own are its
+/// children.
+fn processes(others: &[u32]) -> Vec<u32> {
+    let mut processes = host::children();
+    processes.extend(others);
+    processes
 }
 
 fn milliseconds(span: Duration) -> f64 {

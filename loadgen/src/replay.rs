@@ -5,6 +5,8 @@
 //! Law:  the bytes on the wire are those of the file, in order, none left out.
 //! Not:  what the bytes say: framed, bare and FPM recordings are sent alike.
 
+mod report;
+
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -14,11 +16,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use storage::time::Micros;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::sync::watch::{Receiver, Sender, channel as watch_channel};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
 
+use crate::clock::instant;
 use crate::sender::connect::{address_after, connect};
+use report::Tally;
+pub use report::{FileReplayed, Replayed};
 
 /// How long to wait for the collector to close after the last byte.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -124,14 +130,8 @@ pub struct ReplaySettings {
     pub hold: Duration,
 }
 
-/// What was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    /// Connections opened.
-    pub connections: u64,
-    /// Bytes sent.
-    pub bytes: u64,
-}
+/// Told how many bytes of how many are sent, again and again.
+pub type Watch = Box<dyn FnMut(u64, u64)>;
 
 #[derive(Deserialize)]
 struct IndexLine {
@@ -234,9 +234,10 @@ pub fn replay(
     recordings: Vec<Recording>,
     settings: ReplaySettings,
     go_on: impl Fn(&str) + Send + Sync + Clone + 'static,
+    watch: Watch,
 ) -> Result<Replayed, ReplayError> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(ReplayError::Ring)?;
-    runtime.block_on(perform(recordings, settings, go_on))
+    runtime.block_on(perform(recordings, settings, go_on, watch))
 }
 
 /// The phase that may be sent now, and how its recorded times translate.
@@ -257,14 +258,24 @@ impl Pace {
 /// What the sessions of a replay share.
 struct Stage {
     settings: ReplaySettings,
+    /// Bytes of all files.
+    bytes: u64,
+    tally: RefCell<(Tally, Watch)>,
     /// For each phase how many sessions have come to it.
     arrived: RefCell<Vec<usize>>,
     /// Rung when one has.
     bell: Notify,
-    gate: watch::Receiver<Pace>,
+    gate: Receiver<Pace>,
 }
 
 impl Stage {
+    /// A write is taken.
+    fn sent(&self, bytes: u64, due: Option<Instant>, began: std::time::Instant) {
+        let (tally, watch) = &mut *self.tally.borrow_mut();
+        let sent = tally.sent(bytes, due.map(Instant::into_std), began);
+        watch(sent, self.bytes);
+    }
+
     /// The phase that a recorded time belongs to.
     fn phase_of(&self, time: Micros) -> usize {
         let begun = self.settings.phases.iter().filter(|phase| phase.start <= time);
@@ -285,13 +296,16 @@ async fn perform(
     recordings: Vec<Recording>,
     settings: ReplaySettings,
     go_on: impl Fn(&str) + Send + Sync + Clone + 'static,
+    watch: Watch,
 ) -> Result<Replayed, ReplayError> {
+    let bytes = recordings.iter().map(|recording| recording.bytes.len() as u64).sum();
+    let tally = RefCell::new((Tally::new(instant()), watch));
     let (files, target) = (recordings.len(), settings.target);
     let starts = recordings.iter().filter_map(|recording| recording.steps.first());
     let zero = starts.map(|step| step.time).min().unwrap_or_default();
-    let (opened, gate) = watch::channel(Pace { phase: 0, zero, began: Instant::now() });
+    let (opened, gate) = watch_channel(Pace { phase: 0, zero, began: Instant::now() });
     let arrived = RefCell::new(vec![0; settings.phases.len()]);
-    let stage = Rc::new(Stage { settings, arrived, bell: Notify::new(), gate });
+    let stage = Rc::new(Stage { settings, bytes, tally, arrived, bell: Notify::new(), gate });
     let mut tasks = Vec::with_capacity(files);
     for (place, recording) in recordings.into_iter().enumerate() {
         let source = match stage.settings.source_base {
@@ -303,25 +317,24 @@ async fn perform(
         tasks.push(tokio_uring::spawn(session(Rc::clone(&stage), recording, source)));
     }
     open_phases(&stage, files, &opened, go_on).await;
-    let mut total = Replayed::default();
+    let mut parts = Vec::with_capacity(files);
     for task in tasks {
         let broken = |error| ReplayError::Session {
             path: PathBuf::from("session"),
             target,
             source: io::Error::other(error),
         };
-        let part = task.await.map_err(broken)??;
-        total.connections += part.connections;
-        total.bytes += part.bytes;
+        parts.push(task.await.map_err(broken)??);
     }
-    Ok(total)
+    let tally = std::mem::replace(&mut stage.tally.borrow_mut().0, Tally::new(instant()));
+    Ok(tally.end(instant(), parts))
 }
 
 /// Opens one phase after another, each when every session has come to it.
 async fn open_phases(
     stage: &Stage,
     files: usize,
-    opened: &watch::Sender<Pace>,
+    opened: &Sender<Pace>,
     go_on: impl Fn(&str) + Send + Sync + Clone + 'static,
 ) {
     for (phase, Phase { name, start }) in stage.settings.phases.iter().enumerate().skip(1) {
@@ -339,7 +352,7 @@ async fn session(
     stage: Rc<Stage>,
     recording: Recording,
     source: Option<IpAddr>,
-) -> Result<Replayed, ReplayError> {
+) -> Result<FileReplayed, ReplayError> {
     let mut at = 0;
     let result = send(&stage, &recording, source, &mut at).await;
     // Later phases do not wait for a session that is over.
@@ -354,8 +367,9 @@ async fn send(
     recording: &Recording,
     source: Option<IpAddr>,
     at: &mut usize,
-) -> io::Result<Replayed> {
-    let mut replayed = Replayed::default();
+) -> io::Result<FileReplayed> {
+    let file = recording.path.display().to_string();
+    let mut replayed = FileReplayed { file, connections: 0, bytes: 0 };
     let mut open: Option<Connection> = None;
     let mut gate = stage.gate.clone();
     for (place, step) in recording.steps.iter().enumerate() {
@@ -366,8 +380,9 @@ async fn send(
         }
         // The sender of the gate lives as long as the sessions: waiting cannot fail.
         let pace = *gate.wait_for(|pace| pace.phase >= phase).await.map_err(io::Error::other)?;
-        if !stage.settings.fast {
-            sleep_until(pace.due(step.time)).await;
+        let due = (!stage.settings.fast).then(|| pace.due(step.time));
+        if let Some(due) = due {
+            sleep_until(due).await;
         }
         match &step.action {
             Action::Open => {
@@ -378,10 +393,12 @@ async fn send(
             }
             Action::Send(range) => {
                 let connection = open.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let began = instant();
                 let (result, bytes) =
                     connection.stream.write_all(recording.bytes[range.clone()].to_vec()).await;
                 result?;
                 replayed.bytes += bytes.len() as u64;
+                stage.sent(bytes.len() as u64, due, began);
             }
             Action::Close => {
                 if place + 1 == recording.steps.len() {
@@ -497,7 +514,10 @@ mod tests {
         let (asked, names) = mpsc::channel();
         let sender = std::thread::spawn(move || {
             let recordings = vec![recording("r1", 1), recording("r2", 2)];
-            replay(recordings, settings, move |name| asked.send(name.to_owned()).unwrap())
+            let (told, looks) = mpsc::channel();
+            let watch = Box::new(move |sent, all| told.send((sent, all)).unwrap());
+            let go_on = move |name: &str| asked.send(name.to_owned()).unwrap();
+            (replay(recordings, settings, go_on, watch), looks.try_iter().last())
         });
         let mut received = BTreeMap::new();
         for _ in 0..2 {
@@ -506,8 +526,13 @@ mod tests {
             stream.read_to_end(&mut bytes).unwrap();
             received.insert(peer.ip().to_string(), bytes);
         }
-        let replayed = sender.join().unwrap().unwrap();
-        assert_eq!(replayed, Replayed { connections: 2, bytes: 60_000 });
+        let (replayed, look) = sender.join().unwrap();
+        let replayed = replayed.unwrap();
+        assert_eq!((replayed.connections, replayed.bytes), (2, 60_000));
+        let file = |file: &str| FileReplayed { file: file.into(), connections: 1, bytes: 30_000 };
+        assert_eq!(replayed.files, [file("r1"), file("r2")]);
+        assert_eq!(look, Some((60_000, 60_000)));
+        assert!(replayed.late_ms_p99.is_some());
         assert_eq!(names.iter().collect::<Vec<_>>(), ["down"]);
         assert_eq!(received["127.0.1.1"], vec![1; 30_000]);
         assert_eq!(received["127.0.1.2"], vec![2; 30_000]);

@@ -195,7 +195,8 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    fn add(&mut self, other: &Latencies) {
+    /// Adds those of other sessions.
+    pub fn add(&mut self, other: &Latencies) {
         const REASON: &str = "every histogram has the same bounds";
         self.written.add(&other.written).expect(REASON);
         self.durable.add(&other.durable).expect(REASON);
@@ -269,6 +270,12 @@ impl Fleet {
         let threads = dealt.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
         let cuts_ordered = std::cell::Cell::default();
         Ok(Fleet { threads, progress, places, cuts_ordered })
+    }
+
+    /// No thread and no session: those are in other processes.
+    pub fn empty() -> Fleet {
+        let (threads, places) = (Vec::new(), Vec::new());
+        Fleet { threads, progress: Arc::default(), places, cuts_ordered: Default::default() }
     }
 
     /// The counters.

@@ -5,18 +5,24 @@
 //! Law:  an act is over when every session is there and everything planned is durable, or too late.
 //! Not:  judging what the collector stored (`verdict`), or printing (`report`).
 
+mod part;
+
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use storage::time::{MICROS_PER_SECOND, Micros};
 
 use crate::clock::Clock;
+use crate::crew::CrewError;
+use crate::crew::troupe::Troupe;
 use crate::model::Model;
-use crate::sender::connect::address_after;
+use crate::sender::connect::{address_after, try_source};
 use crate::sender::{Absence, Fleet, Latencies, Progress, SendError, SessionPlan};
 use crate::workload::{Frame, encode_all};
 use crate::world::{World, WorldError};
+pub use part::{Cue, Part, Share};
 
 /// Between the end of preparations and the first connection.
 const LEAD_US: i64 = 200_000;
@@ -44,6 +50,23 @@ pub struct StageSettings {
     pub second_target: Option<SocketAddr>,
 }
 
+impl StageSettings {
+    /// Whether routers can speak from the first of the addresses that they are to speak from: asked
+    /// where the collector is on this host, before minutes are spent.
+    pub fn try_source(&self) -> Result<(), StageError> {
+        let Some(address) = self.source_base.filter(|it| it.is_ipv6()) else { return Ok(()) };
+        if !self.target.ip().is_loopback() {
+            return Ok(());
+        }
+        try_source(address).map_err(|source| StageError::no_source(address, source))
+    }
+
+    /// How many routers there are. Errors: the network cannot be generated.
+    pub fn routers(&self) -> Result<usize, WorldError> {
+        Ok(self.model.topology()?.routers.len())
+    }
+}
+
 /// Why a performance stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -53,6 +76,9 @@ pub enum StageError {
     /// The senders cannot go on.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// Another process of the senders has failed.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
     /// There are not enough source addresses behind the first.
     #[error("source addresses: expected {routers} from {base} on, found the end of addresses")]
     Sources {
@@ -60,6 +86,22 @@ pub enum StageError {
         base: IpAddr,
         /// How many are needed.
         routers: usize,
+    },
+    /// Routers cannot speak from these addresses.
+    #[error(
+        "source address {address}: expected one of this host, found {source}; as root, \
+         `ip -6 route add local {network} dev lo` makes all of its network addresses of this host, \
+         in a network namespace of its own \
+         (`unshare --map-root-user --net sh -c 'ip link set lo up; ip -6 route ...; stormgen ...'`) \
+         without being root"
+    )]
+    NoSource {
+        /// The first.
+        address: IpAddr,
+        /// The network that it is to be one of.
+        network: ipnet::IpNet,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// Time was up before everything was durable.
     #[error(
@@ -89,6 +131,12 @@ impl StageError {
             connected: Progress::value(&progress.connected),
             failures: Progress::value(&progress.connect_failures),
         }
+    }
+
+    /// Routers cannot speak from here, and what would help.
+    pub fn no_source(address: IpAddr, source: std::io::Error) -> StageError {
+        let network = ipnet::IpNet::new_assert(address, if address.is_ipv6() { 64 } else { 8 });
+        StageError::NoSource { address, network: network.trunc(), source }
     }
 }
 
@@ -139,6 +187,8 @@ pub struct Performance {
     pub fleet: Fleet,
     /// Those to the second collector.
     pub second: Option<Fleet>,
+    /// Those of other processes.
+    pub elsewhere: Option<Troupe>,
 }
 
 /// How far an act is.
@@ -159,38 +209,50 @@ pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
 
 /// Performs. Errors: `StageError`. Blocks until the last act is over.
 pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance, StageError> {
+    let mut part = Part { share: None, start: None, wait: &mut part::alone };
+    perform_part(settings, &mut part, watch)
+}
+
+/// Performs a part. Errors: `StageError`. Blocks until the last act is over, for all parts.
+pub fn perform_part(
+    settings: &StageSettings,
+    part: &mut Part<'_>,
+    watch: Watch<'_>,
+) -> Result<Performance, StageError> {
     let clock = Clock::start();
-    let world = Arc::new(World::generate(&settings.model, clock.now())?);
-    let routers = world.network.topology.routers.len();
-    watch(&Look { act: "encoding", done: 0, all: routers as u64, progress: None });
+    let start = part.start.unwrap_or_else(|| clock.now());
+    let world = Arc::new(World::generate(&settings.model, start)?);
+    let share = part.routers(world.network.topology.routers.len());
+    watch(&Look { act: "encoding", done: 0, all: share.len() as u64, progress: None });
     let encode_began = clock.now();
-    let start = Micros(0);
-    let mut frames = encode_all(routers, encode_threads(), |encoder, router_index| {
-        encoder.first_snapshot(&world, router_index, start)
+    let mut frames = encode_all(share.len(), encode_threads(), |encoder, place| {
+        encoder.first_snapshot(&world, share.start + place, Micros(0))
     });
     let encode_us = clock.now().since(encode_began);
-    let began = clock.now().offset(LEAD_US);
-    let connect_at = |place: usize| match settings.routers_per_second {
+    let began = (part.wait)(Cue::Begin(clock.now().offset(LEAD_US)))?;
+    let connect_at = |router_index: usize| match settings.routers_per_second {
         0 => began,
-        rate => began.offset(place as i64 * MICROS_PER_SECOND / i64::from(rate)),
+        rate => began.offset(router_index as i64 * MICROS_PER_SECOND / i64::from(rate)),
     };
-    for (place, frames) in frames.iter_mut().enumerate() {
-        frames.iter_mut().for_each(|frame| frame.intended = connect_at(place));
+    for (router_index, frames) in share.clone().zip(&mut frames) {
+        frames.iter_mut().for_each(|frame| frame.intended = connect_at(router_index));
     }
     let mut act = Act::plan(&frames, began);
-    let fleets = fleets(settings, &world, clock, frames, connect_at)?;
-    let stage = Stage { settings, clock, encode_us, ahead_us: world.ahead_us_max() };
-    let (fleet, second) = fleets;
+    let (fleet, second) = fleets(settings, &world, clock, &share, frames, connect_at)?;
+    let ahead_us = world.ahead_us_max();
+    let stage = Stage { settings, clock, encode_us, ahead_us, share };
     let cold_start = act.clone();
-    let (storm, later) = (None, Vec::new());
-    let mut performance = Performance { world, clock, cold_start, storm, later, fleet, second };
+    let (storm, later, elsewhere) = (None, Vec::new(), None);
+    let mut performance =
+        Performance { world, clock, cold_start, storm, later, fleet, second, elsewhere };
     stage.finish(&mut act, "cold start", Sent::default(), &performance, &mut *watch)?;
+    act.ended = (part.wait)(Cue::Ended(&act))?;
     performance.world.settle(act.ended);
     performance.cold_start = act;
     stage.hear(&performance)?;
     let acts = performance.world.plan.acts.len();
     for index in 0..acts {
-        let act = stage.act(&performance, index, &mut *watch)?;
+        let act = stage.act(&performance, index, part, &mut *watch)?;
         match performance.storm {
             None => performance.storm = Some(act),
             Some(_) => performance.later.push(act),
@@ -203,15 +265,16 @@ pub fn perform(settings: &StageSettings, watch: Watch<'_>) -> Result<Performance
 }
 
 impl Performance {
-    /// The fleets, the first first.
+    /// The fleets of this process, the first first.
     pub fn fleets(&self) -> impl Iterator<Item = &Fleet> {
         std::iter::once(&self.fleet).chain(&self.second)
     }
 
-    /// Ends every session in order.
-    pub fn finish(self) -> Result<(), SendError> {
+    /// Ends every session in order, here and in other processes.
+    pub fn finish(self) -> Result<(), StageError> {
         self.fleet.finish()?;
-        self.second.map_or(Ok(()), Fleet::finish)
+        self.second.map_or(Ok(()), Fleet::finish)?;
+        Ok(self.elsewhere.map_or(Ok(()), Troupe::finish)?)
     }
 
     /// The instants to ask about, with their names. At each of them every router that is there
@@ -242,6 +305,8 @@ struct Stage<'a> {
     encode_us: i64,
     /// How far clocks are ahead: what was said is in the past for everybody when it is over.
     ahead_us: i64,
+    /// The routers of this process.
+    share: Range<usize>,
 }
 
 /// Bytes that were sent when an act began.
@@ -264,6 +329,7 @@ impl Stage<'_> {
         &self,
         performance: &Performance,
         index: usize,
+        part: &mut Part<'_>,
         watch: Watch<'_>,
     ) -> Result<Act, StageError> {
         let Performance { world, fleet, second, .. } = performance;
@@ -274,9 +340,11 @@ impl Stage<'_> {
         let share = share.mul_add(2.0, world.entries_of_vpns(index) as f64 / mappings);
         let staging_us = STAGING_US_MIN + (self.encode_us as f64 * share) as i64;
         let sent = Sent::now(fleet.progress());
-        let staged = world.stage(index, self.clock.now().offset(staging_us));
-        let frames = encode_all(routers, encode_threads(), |encoder, router_index| {
-            encoder.changes(world, index, router_index)
+        let staged = (part.wait)(Cue::Stage(self.clock.now().offset(staging_us)))?;
+        let staged = world.stage(index, staged);
+        let first = self.share.start;
+        let frames = encode_all(self.share.len(), encode_threads(), |encoder, place| {
+            encoder.changes(world, index, first + place)
         });
         let planned = &world.plan.acts[index];
         let began = frames.iter().flatten().map(|frame| frame.intended).min().unwrap_or(staged);
@@ -285,7 +353,7 @@ impl Stage<'_> {
         let absences = planned.cuts.iter().flat_map(|cut| {
             let back = cut.back_us.map(|back| staged.offset(back));
             let absence = Absence { at: staged.offset(cut.at_us), back };
-            cut.routers.iter().map(move |router| (*router, absence))
+            cut.routers.range(self.share.clone()).map(move |router| (*router - first, absence))
         });
         let absences: Vec<(usize, Absence)> = absences.collect();
         performance.fleets().try_for_each(|fleet| fleet.cut(&absences))?;
@@ -294,6 +362,7 @@ impl Stage<'_> {
         }
         fleet.send(frames)?;
         self.finish(&mut act, planned.name, sent, performance, watch)?;
+        act.ended = (part.wait)(Cue::Ended(&act))?;
         world.close(index, act.ended);
         self.hear(performance)?;
         Ok(act)
@@ -381,10 +450,11 @@ fn fleets(
     settings: &StageSettings,
     world: &Arc<World>,
     clock: Clock,
+    share: &Range<usize>,
     frames: Vec<Vec<Frame>>,
     connect_at: impl Fn(usize) -> Micros,
 ) -> Result<(Fleet, Option<Fleet>), StageError> {
-    let plans = plans(settings, world, frames, connect_at)?;
+    let plans = plans(settings, world, share, frames, connect_at)?;
     let start = |target, plans| Fleet::start(target, settings.threads, world, clock, plans);
     let second = settings.second_target.map(|target| start(target, plans.clone())).transpose()?;
     Ok((start(settings.target, plans)?, second))
@@ -393,10 +463,11 @@ fn fleets(
 fn plans(
     settings: &StageSettings,
     world: &World,
+    share: &Range<usize>,
     frames: Vec<Vec<Frame>>,
     connect_at: impl Fn(usize) -> Micros,
 ) -> Result<Vec<SessionPlan>, StageError> {
-    let routers = frames.len();
+    let routers = share.end;
     let plan = |(router_index, frames): (usize, Vec<Frame>)| {
         let source = match settings.source_base {
             Some(base) => Some(
@@ -409,7 +480,7 @@ fn plans(
         let strike = world.strike(router_index);
         Ok(SessionPlan { router_index, router, source, strike, connect_at, frames })
     };
-    frames.into_iter().enumerate().map(plan).collect()
+    share.clone().zip(frames).map(plan).collect()
 }
 
 /// Encoding is done before anything is measured: it may have every core.

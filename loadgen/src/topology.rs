@@ -7,7 +7,7 @@
 
 mod mapped;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -19,6 +19,9 @@ use storage::mapping::RouterId;
 pub const ROUTERS_MIN: usize = 24;
 /// Most routers: their ids fill 172.16.0.0/12.
 pub const ROUTERS_MAX: usize = 1 << 20;
+
+/// fd53:7264::/32, of the range that anybody may use within a network (RFC 4193).
+const IPV6_PREFIX: u128 = 0xfd53_7264 << 96;
 
 /// What to generate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +83,8 @@ pub struct Router {
 pub struct Link {
     /// Indices of the two routers.
     pub ends: [usize; 2],
-    /// Interface addresses, in the order of the ends: a /31 of 10.0.0.0/8.
-    pub addresses: [Ipv4Addr; 2],
+    /// Interface addresses, in the order of the ends: a /31 of 10.0.0.0/8, or a /127.
+    pub addresses: [IpAddr; 2],
     /// IGP metric.
     pub cost: u32,
     /// Whether it joins two regions.
@@ -90,13 +93,13 @@ pub struct Link {
 
 impl Link {
     /// Index of the router at the other end, and its interface address.
-    pub fn far_end(&self, router_index: usize) -> (usize, Ipv4Addr) {
+    pub fn far_end(&self, router_index: usize) -> (usize, IpAddr) {
         let far = usize::from(self.ends[0] == router_index);
         (self.ends[far], self.addresses[far])
     }
 
     /// The interface address at this end.
-    pub fn near_address(&self, router_index: usize) -> Ipv4Addr {
+    pub fn near_address(&self, router_index: usize) -> IpAddr {
         self.addresses[usize::from(self.ends[0] != router_index)]
     }
 }
@@ -129,10 +132,25 @@ impl Topology {
         Ok(builder.edges(shape, access))
     }
 
+    /// The same network with addresses of IPv6: ids fd53:7264:1::1 and up, links /127s (RFC 6164)
+    /// of fd53:7264:2::/64.
+    pub fn with_ipv6(mut self) -> Topology {
+        let address = |subnet: u128, number: usize| {
+            IpAddr::V6(Ipv6Addr::from(IPV6_PREFIX | subnet << 80 | number as u128))
+        };
+        for (index, router) in self.routers.iter_mut().enumerate() {
+            router.id = RouterId(address(1, index + 1));
+        }
+        for (index, link) in self.links.iter_mut().enumerate() {
+            link.addresses = [2 * index, 2 * index + 1].map(|number| address(2, number));
+        }
+        self
+    }
+
     /// Addresses of the router's interfaces, in the order of its links.
     pub fn interface_addresses(&self, router_index: usize) -> Vec<IpAddr> {
         let links = &self.routers[router_index].links;
-        links.iter().map(|link| self.links[*link].near_address(router_index).into()).collect()
+        links.iter().map(|link| self.links[*link].near_address(router_index)).collect()
     }
 
     /// Hops from `start` to every router over the usable links; `None` = cut off.
@@ -216,7 +234,7 @@ impl Builder {
         let index = self.links.len();
         let number = u32::try_from(index).expect("a router has few links: far below 2^23");
         let first = 0x0a00_0000 + 2 * number;
-        let addresses = [Ipv4Addr::from(first), Ipv4Addr::from(first + 1)];
+        let addresses = [first, first + 1].map(|number| Ipv4Addr::from(number).into());
         self.links.push(Link { ends, addresses, cost, trunk });
         ends.iter().for_each(|end| self.routers[*end].links.push(index));
     }
@@ -306,6 +324,14 @@ mod tests {
     #[test]
     fn every_address_belongs_to_one_router() {
         let topology = Topology::generate(&Shape { routers: 500, edges: 9, seed: 1 }).unwrap();
+        each_address_once(&topology);
+        let topology = topology.with_ipv6();
+        each_address_once(&topology);
+        assert_eq!(topology.routers[9].id.to_string(), "fd53:7264:1::a");
+        assert_eq!(topology.links[8].addresses[1].to_string(), "fd53:7264:2::11");
+    }
+
+    fn each_address_once(topology: &Topology) {
         let mut addresses: Vec<IpAddr> = topology.routers.iter().map(|r| r.id.0).collect();
         for router_index in 0..500 {
             addresses.extend(topology.interface_addresses(router_index));

@@ -71,7 +71,7 @@ fn a_storm_over_a_map_is_answered_exactly() {
     let (services, scenario) = (Services::default(), Scenario::LinkDown);
     let data = tempfile::tempdir().unwrap();
     let settings = DemoSettings {
-        model: Model { graph, services, scenario, faults: vec![], seed: 3 },
+        model: Model { graph, services, scenario, faults: vec![], ipv6: false, seed: 3 },
         routers_per_second: 0,
         collector: Settings { shards: 2, ..Settings::default() },
         data: data.path().to_owned(),

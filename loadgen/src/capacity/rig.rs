@@ -95,6 +95,8 @@ pub struct RigSettings {
     pub late_ms_max: f64,
     /// A run from which others took more of the CPUs, in percent, is void.
     pub disturbed_percent_max: f64,
+    /// Everything is of IPv6.
+    pub ipv6: bool,
     /// Where data folders are made.
     pub data: PathBuf,
 }
@@ -182,8 +184,10 @@ impl Rig {
             .prefix("stormgen-capacity-")
             .tempdir_in(&settings.data)
             .map_err(crate::crew::host_error("a temporary folder below --data"))?;
-        let shards = [("shards", settings.shards.to_string())];
-        let host = Host::start(data.path(), &shards, &settings.host_cpus)?;
+        let loopback = if settings.ipv6 { "[::1]:0" } else { "127.0.0.1:0" };
+        let host_settings =
+            [("shards", settings.shards.to_string()), ("listen", loopback.to_owned())];
+        let host = Host::start(data.path(), &host_settings, &settings.host_cpus)?;
         let mut choirs = Vec::new();
         for first in (0..routers).step_by(ROUTERS_PER_PROCESS) {
             let routers = (routers - first).min(ROUTERS_PER_PROCESS);

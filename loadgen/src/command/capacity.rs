@@ -18,10 +18,12 @@ use tuning::host::DISTURBED_PERCENT;
 use super::{CommandError, Format, Told, host, print};
 use crate::capacity::rig::{RigSettings, What};
 use crate::capacity::{CapacitySettings, RUNS_SHOWN, measure};
+use crate::corpus;
 use crate::honesty::LATE_MS_MAX;
 use crate::page;
+use crate::sender::connect::try_source;
 use crate::show::Show;
-use crate::stage::Look;
+use crate::stage::{Look, StageError};
 
 /// Settings of the network that a new namespace does not take over from the host.
 const SYSCTLS: [&str; 9] = [
@@ -87,6 +89,9 @@ pub(super) struct CapacityArguments {
     /// Measure no law of scalability, which takes a minute or two.
     #[arg(long)]
     no_scale: bool,
+    /// Connections of IPv6, each from an address of its own.
+    #[arg(long)]
+    ipv6: bool,
     /// Use the host's network, where others move kernel counters too.
     #[arg(long)]
     host_network: bool,
@@ -105,6 +110,9 @@ pub(super) fn capacity(arguments: &CapacityArguments) -> Result<bool, CommandErr
         Some(sysctls) => enter(sysctls)?,
         None if arguments.host_network => {}
         None => go_into_a_namespace()?,
+    }
+    if arguments.ipv6 {
+        try_ipv6(arguments.in_namespace.is_some())?;
     }
     let settings = settings(arguments)?;
     let mut show = Show::new(arguments.told.quiet);
@@ -165,6 +173,7 @@ fn settings(arguments: &CapacityArguments) -> Result<CapacitySettings, CommandEr
             p99_max: Duration::from_millis(arguments.p99_max),
             late_ms_max: arguments.late_max,
             disturbed_percent_max: arguments.disturbed_max,
+            ipv6: arguments.ipv6,
             data: arguments.data.clone(),
         },
         what,
@@ -172,6 +181,19 @@ fn settings(arguments: &CapacityArguments) -> Result<CapacitySettings, CommandEr
         scale_shards: if scale { powers.collect() } else { vec![] },
         scale_connections: if scale { connections.collect() } else { vec![] },
     })
+}
+
+/// Makes the sources of the routers addresses of this namespace; on the host's network only looks
+/// whether they are.
+fn try_ipv6(in_namespace: bool) -> Result<(), CommandError> {
+    let address = corpus::router_ipv6(0).0;
+    if in_namespace {
+        let network = format!("{address}/64");
+        let route = ["-6", "route", "add", "local", &network, "dev", "lo"];
+        // What comes of it is looked at next.
+        let _ = Command::new("ip").args(route).status();
+    }
+    Ok(try_source(address).map_err(|source| StageError::no_source(address, source))?)
 }
 
 /// CPUs that this process may use.

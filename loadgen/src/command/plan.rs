@@ -1,22 +1,31 @@
 //! `stormgen plan`: how large a collector host has to be.
 //!
-//! In:   what the network does, by flags; costs: measured here, or from a file.
+//! In:   what the network does, by flags or counted on a map and a scenario; costs: measured here,
+//!       or from a file.
 //! Out:  the plan, as text or as JSON; "no" when this host does not suffice.
 //! Law:  what was measured on a disturbed host is said to be so.
 //! Not:  the formulas (`tuning::plan`), the measurement (`calibrate`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use engine::io::disk::time_syncs;
 use serde::Serialize;
 use tuning::limits::Limits;
 use tuning::plan::{Costs, Demand, Plan};
 
 use super::{CommandError, Format, host, print};
 use crate::calibrate::{STEPS, calibrate};
+use crate::demand;
 use crate::honesty::Honesty;
+use crate::map::Map;
+use crate::model::{Graph, Model};
+use crate::scenario::Scenario;
+use crate::services::Services;
 use crate::show::Show;
-use crate::stage::Look;
+use crate::stage::{Look, StageError};
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArguments {
@@ -26,6 +35,21 @@ pub(super) struct PlanArguments {
     /// Mappings of a router's table.
     #[arg(long, default_value_t = Demand::default().mappings)]
     mappings: f64,
+    /// A map of a real network, GML or GraphML: routers, mappings and the burst are counted on it.
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["routers", "mappings", "burst_share", "burst_seconds"])]
+    topology: Option<PathBuf>,
+    /// Provider edges behind each place of the map.
+    #[arg(long, default_value_t = 2, value_name = "COUNT", requires = "topology")]
+    pe_per_pop: usize,
+    /// The burst is that of this scenario, link-down for one, or of a file that ends in .toml; on
+    /// the map, or on a generated network with so many routers and mappings.
+    #[arg(long, value_parser = Scenario::read,
+          conflicts_with_all = ["burst_share", "burst_seconds"])]
+    scenario: Option<Scenario>,
+    /// What routers of the map or of the scenario have labels for.
+    #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
+    services: Services,
     /// Changes per second of one router on a usual day.
     #[arg(long, default_value_t = Demand::default().churn, value_name = "CHANGES_PER_SECOND")]
     churn: f64,
@@ -82,12 +106,18 @@ pub(super) struct PlanArguments {
 struct Printed<'a> {
     #[serde(flatten)]
     plan: &'a Plan,
+    /// What the burst is, where a scenario says so.
+    burst: Option<&'a str>,
     /// Absent where the costs were given.
     honesty: Option<Honesty>,
 }
 
 pub(super) fn plan(arguments: &PlanArguments) -> Result<bool, CommandError> {
-    let demand = demand(arguments)?;
+    let mut demand = demand(arguments)?;
+    let burst = match model(arguments, &demand)? {
+        Some(model) => Some(demand::take_from(&model, &mut demand).map_err(StageError::from)?),
+        None => None,
+    };
     let (costs, honesty) = match &arguments.costs {
         Some(path) => (read_costs(path)?, None),
         None => measure(arguments)?,
@@ -96,11 +126,14 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<bool, CommandError> {
         let text = toml::to_string(&costs).expect("costs are numbers");
         std::fs::write(path, text).map_err(host("the file of --write-costs"))?;
     }
-    let limits = (!arguments.elsewhere).then(Limits::read);
+    let limits = match arguments.elsewhere {
+        true => None,
+        false => Some(limits(&arguments.data)?),
+    };
     let plan = Plan::new(&demand, &costs, limits.as_ref());
     match arguments.format {
         Format::Json => {
-            let printed = Printed { plan: &plan, honesty };
+            let printed = Printed { plan: &plan, burst: burst.as_deref(), honesty };
             let text = serde_json::to_string_pretty(&printed).expect("a plan has only text keys");
             print(&(text + "\n"))?;
         }
@@ -109,7 +142,8 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<bool, CommandError> {
                 || "costs: as given".to_owned(),
                 |honesty| format!("costs: measured here; {}", told(&honesty)),
             );
-            print(&format!("{plan}\n{from}\n"))?;
+            let burst = burst.map_or_else(String::new, |what| format!("burst: {what}\n"));
+            print(&format!("{plan}\n{burst}{from}\n"))?;
         }
     }
     Ok(plan.suffices != Some(false))
@@ -168,6 +202,32 @@ fn demand(arguments: &PlanArguments) -> Result<Demand, CommandError> {
         md5_keys: arguments.md5_keys,
         utilisation: arguments.utilisation,
     })
+}
+
+/// The network that the demand is counted on, if there is one.
+fn model(arguments: &PlanArguments, demand: &Demand) -> Result<Option<Model>, CommandError> {
+    let scenario = arguments.scenario.clone();
+    let graph = match &arguments.topology {
+        None if scenario.is_none() => return Ok(None),
+        // An entry at both ends of the LSP to each provider edge: `ShapeArguments`.
+        None => {
+            let edges = (demand.mappings / 2.0).max(2.0) as usize;
+            Graph::Generated { routers: demand.routers as usize, edges }
+        }
+        Some(path) => {
+            let map = Arc::new(Map::read(path)?);
+            Graph::Mapped { map, edges_per_place: arguments.pe_per_pop }
+        }
+    };
+    let (services, scenario) = (arguments.services, scenario.unwrap_or_default());
+    Ok(Some(Model { graph, services, scenario, faults: Vec::new(), ipv6: false, seed: 1 }))
+}
+
+/// Of this host, and of the disk that the data folder is on, which is timed.
+fn limits(data: &Path) -> Result<Limits, CommandError> {
+    let flush = time_syncs(data).map_err(host("timing the disk of --data"))?;
+    let median = flush.map(|flush| Duration::from_micros(flush.median_us));
+    Ok(Limits::read().with_disk(data, median))
 }
 
 fn read_costs(path: &Path) -> Result<Costs, CommandError> {

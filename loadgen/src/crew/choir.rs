@@ -177,7 +177,10 @@ pub(super) fn play() -> Result<(), CrewError> {
         samples: false,
     };
     let speaker = |place| {
-        let router = corpus::router(crowd.first + place);
+        let router = match crowd.target.is_ipv6() {
+            true => corpus::router_ipv6(crowd.first + place),
+            false => corpus::router(crowd.first + place),
+        };
         let boot_time = clock.now();
         Speaker { router, source: Some(router.0), boot_time, sequence_first: 1 }
     };

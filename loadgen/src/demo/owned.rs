@@ -35,7 +35,7 @@ pub(super) struct Owned {
 impl Owned {
     /// Starts it at an address of its own.
     pub(super) fn start(settings: &Settings, data: &Path) -> Result<Owned, StartError> {
-        let (data, listen) = (data.to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (data, listen) = (data.to_owned(), SocketAddr::new(settings.listen.ip(), 0));
         let mut settings = Settings { data, listen, http: None, ..settings.clone() };
         let collector = Collector::start(settings.clone())?;
         settings.listen = collector.listen_address();

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// How long a source address is tried: nothing leaves this host.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -18,11 +20,33 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        speak_from(&socket, source)?;
     }
     socket.set_tcp_nodelay(true)?;
     socket.connect_timeout(&target.into(), CONNECT_TIMEOUT)?;
     Ok(socket.into())
+}
+
+/// Binds to a source address. One of IPv6 need not be configured, address by address, where a route
+/// says that all of its network are this host's: all of 127.0.0.0/8 are without that.
+fn speak_from(socket: &Socket, source: IpAddr) -> io::Result<()> {
+    if source.is_ipv6() {
+        socket.set_freebind_v6(true)?;
+    }
+    socket.bind(&SocketAddr::new(source, 0).into())
+}
+
+/// Whether packets to this address come back to this host, so that routers may speak from it to a
+/// collector here. Errors: the system's, of the connection that was tried.
+pub fn try_source(source: IpAddr) -> io::Result<()> {
+    let domain = Domain::for_address(SocketAddr::new(source, 0));
+    let [listener, speaker] =
+        [(); 2].map(|()| Socket::new(domain, Type::STREAM, Some(Protocol::TCP)));
+    let (listener, speaker) = (listener?, speaker?);
+    speak_from(&listener, source)?;
+    listener.listen(1)?;
+    speak_from(&speaker, source)?;
+    speaker.connect_timeout(&listener.local_addr()?, SOURCE_TIMEOUT)
 }
 
 /// The address `offset` places after `base`, by counting; `None` beyond the last address.
@@ -50,6 +74,14 @@ mod tests {
         assert_eq!(address_after(base, 511), "127.16.2.0".parse().ok());
         assert_eq!(address_after("255.255.255.255".parse().unwrap(), 1), None);
         assert_eq!(address_after("2001:db8::1".parse().unwrap(), 1), "2001:db8::2".parse().ok());
+    }
+
+    #[test]
+    fn a_source_that_is_no_address_of_this_host_is_found_out() {
+        try_source("127.16.3.4".parse().unwrap()).unwrap();
+        // For documentation (RFC 3849, RFC 5737): nobody has them.
+        try_source("2001:db8::77".parse().unwrap()).unwrap_err();
+        try_source("192.0.2.77".parse().unwrap()).unwrap_err();
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn a_fleet_says_every_table_and_every_change_and_says_bye() {
     let tables = (0..40).map(|router| world.network.table(&world.first, router, world.start).len());
     assert_eq!(acts[0].mappings, tables.sum::<usize>() as u64);
     let after = performance.instants().last().unwrap().1;
-    performance.fleet.finish().unwrap();
+    performance.finish().unwrap();
     let heard = acceptor.heard.lock().unwrap();
     assert_eq!(heard.len(), 40);
     for heard in heard.iter() {
@@ -159,7 +159,7 @@ fn what_was_not_acknowledged_is_sent_again_first_and_a_snapshot_follows() {
     let performance = perform(&settings(acceptor.target), &mut |_| {}).unwrap();
     assert_eq!(Progress::value(&performance.fleet.progress().reconnects), 1);
     let world = Arc::clone(&performance.world);
-    performance.fleet.finish().unwrap();
+    performance.finish().unwrap();
     let heard = acceptor.heard.lock().unwrap();
     let broken = heard.iter().find(|heard| !heard.bye).unwrap();
     let router = broken.hello.as_ref().unwrap().router;

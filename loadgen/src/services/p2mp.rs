@@ -154,7 +154,7 @@ pub(crate) fn entries(
     for (child, link) in tree.below(network, router_index) {
         let (_, address) = network.topology.links[link].far_end(router_index);
         let stack = smallvec![tree.parents[&child].1];
-        let next_hop = NextHop::Address(address.into());
+        let next_hop = NextHop::Address(address);
         branches.push(Nhlfe { stack, next_hop, weight: None });
     }
     let own = network.fec_of_router(router_index);

@@ -216,7 +216,7 @@ pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> 
         stack.push(Label::IMPLICIT_NULL);
     }
     let (_, address) = network.topology.links[link].far_end(router);
-    Some(Nhlfe { stack, next_hop: NextHop::Address(address.into()), weight: None })
+    Some(Nhlfe { stack, next_hop: NextHop::Address(address), weight: None })
 }
 
 /// A tunnel at a router that it goes through. Explicitly routed: the router knows no FEC.
@@ -249,7 +249,7 @@ pub(crate) fn detour_entries(
     let (_, link) = detour.hops[place];
     let (_, address) = network.topology.links[link].far_end(router_index);
     let stack = std::iter::once(detour.labels[place]).collect();
-    let branch = Nhlfe { stack, next_hop: NextHop::Address(address.into()), weight: None };
+    let branch = Nhlfe { stack, next_hop: NextHop::Address(address), weight: None };
     let ingress = Ingress::platform(detour.labels[place - 1]);
     entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
 }

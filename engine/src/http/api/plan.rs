@@ -214,6 +214,7 @@ mod tests {
             receive_buffer_bytes: Some(64 << 20),
             tcp_pressure_bytes: Some(64 << 30),
             option_bytes: Some(1 << 20),
+            ..Limits::default()
         };
         Has { limits, free_bytes: Some(1 << 40), memory_bytes: Some(1 << 30) }
     }
