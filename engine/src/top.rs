@@ -37,8 +37,8 @@ pub struct TopArguments {
     /// Where the collector's HTTP side listens (its setting `http`).
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:30311", env = "STORMDRAIN_HTTP")]
     http: String,
-    /// A file that holds the token, where the collector wants one.
-    #[arg(long, value_name = "F")]
+    /// A file that holds the token, where the collector wants one (its setting `http_token_file`).
+    #[arg(long, value_name = "F", env = "STORMDRAIN_HTTP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// Print one page of text and end; so it is, too, where the output is no terminal.
     #[arg(long)]

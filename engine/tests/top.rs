@@ -127,3 +127,19 @@ fn nobody_who_answers_is_no_page() {
     let (code, _, notes) = top(&["--token-file", "/no/such/file"]);
     assert_eq!(code, 3, "{notes}");
 }
+
+#[test]
+fn a_collector_that_wants_a_token_is_asked_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-token-that-nobody-guesses\n").unwrap();
+    let token = token.to_str().unwrap();
+    let settings = format!("http_token_file = \"{token}\"\n");
+    let collector = Process::start(Way::Epoll, &folder.path().join("data"), &settings);
+    let http = collector.http.to_string();
+    let (code, text, notes) = top(&["--http", &http]);
+    assert_eq!((code, text.as_str()), (3, ""), "{notes}");
+    assert!(notes.contains("wants a token") && notes.contains("--token-file"), "{notes}");
+    let (code, text, notes) = top(&["--http", &http, "--token-file", token]);
+    assert_eq!((code, notes.as_str()), (0, ""), "{text}");
+}

@@ -5,6 +5,7 @@
 //! Law:  the collector is never asked while it is still answering, and a large answer less often.
 //! Not:  what an answer is shown as (`draw`).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,12 +17,16 @@ use super::client::{Client, ClientError};
 use super::picture::News;
 use super::view::Wanted;
 use crate::http::api::{BurstsAnswer, MomentsAnswer, NowAnswer, RoutersAnswer};
-use crate::watch::Burst;
+use crate::watch::{Burst, Head, Moment};
 
 /// How often the collector is asked.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Asking for the routers of a large fleet may take this part of the time: one in so many.
 const ROUTERS_SHARE: u32 = 10;
+/// Bursts that are shown.
+const BURSTS_MAX: usize = 200;
+/// A burst is known so long after its beginning, microseconds.
+const RECENT_US: i64 = 10_000_000;
 /// News that may wait for the drawing.
 const NEWS_MAX: usize = 64;
 
@@ -84,13 +89,15 @@ pub(super) struct Asker {
     client: Client,
     /// The last moment that was told.
     told_us: i64,
+    /// By id; none before they were asked for.
+    bursts: Option<BTreeMap<i64, Head>>,
     /// Not before this are the routers asked for again.
     routers_due: Option<Instant>,
 }
 
 impl Asker {
     pub(super) fn new(client: Client) -> Asker {
-        Asker { client, told_us: 0, routers_due: None }
+        Asker { client, told_us: 0, bursts: None, routers_due: None }
     }
 
     /// Asks for all that is wanted, and tells it. That nobody listens any more shows at the end.
@@ -99,16 +106,31 @@ impl Asker {
         wanted: Wanted,
         tell: &mut dyn FnMut(News) -> bool,
     ) -> Result<(), ClientError> {
+        let asked = self.ask_all(wanted, tell);
+        if asked.is_err() {
+            // What was missed meanwhile is asked for as at the beginning.
+            self.bursts = None;
+        }
+        asked
+    }
+
+    fn ask_all(
+        &mut self,
+        wanted: Wanted,
+        tell: &mut dyn FnMut(News) -> bool,
+    ) -> Result<(), ClientError> {
         let since = Micros(self.told_us);
         let answer: MomentsAnswer = self.client.ask(&format!("moments?since={since}"))?;
+        let bursts = self.ask_bursts(&answer.moments)?;
         if let Some(last) = answer.moments.last() {
             self.told_us = last.time_us;
         }
         let _ = tell(News::Moments(answer.moments));
+        if let Some(bursts) = bursts {
+            let _ = tell(News::Bursts(bursts));
+        }
         let now: NowAnswer = self.client.ask("now")?;
         let _ = tell(News::Now(Box::new(now)));
-        let answer: BurstsAnswer = self.client.ask("bursts")?;
-        let _ = tell(News::Bursts(answer.bursts));
         if let Some(id) = wanted.burst {
             match self.client.ask::<Burst>(&format!("bursts/{id}")) {
                 Ok(burst) => _ = tell(News::Burst(Box::new(burst))),
@@ -124,6 +146,31 @@ impl Asker {
             let _ = tell(News::Routers(answer.routers));
         }
         Ok(())
+    }
+
+    /// The bursts, newest first, if there may be other ones than a turn ago. The collector looks
+    /// into its log for them: all of a day are asked for once, and then what is not over yet.
+    fn ask_bursts(&mut self, moments: &[Moment]) -> Result<Option<Vec<Head>>, ClientError> {
+        let path = match &self.bursts {
+            None => "bursts".to_owned(),
+            Some(bursts) => {
+                let running = bursts.values().find(|burst| burst.is_running);
+                let stirred = |moment: &Moment| moment.burst.is_some() || moment.gained.frames > 0;
+                if running.is_none() && !moments.iter().any(stirred) {
+                    return Ok(None);
+                }
+                let recent_us = self.told_us - RECENT_US;
+                let since_us = running.map_or(recent_us, |burst| burst.id.min(recent_us));
+                format!("bursts?since={}", Micros(since_us))
+            }
+        };
+        let answer: BurstsAnswer = self.client.ask(&path)?;
+        let bursts = self.bursts.get_or_insert_default();
+        bursts.extend(answer.bursts.into_iter().map(|burst| (burst.id, burst)));
+        while bursts.len() > BURSTS_MAX {
+            bursts.pop_first();
+        }
+        Ok(Some(bursts.values().rev().cloned().collect()))
     }
 }
 
@@ -156,9 +203,8 @@ mod tests {
         let feed = Feed::start(client).unwrap();
         let failed = await_news(&feed, |news| matches!(news, News::Failed(_)));
         assert!(matches!(failed, News::Failed(told) if told.contains("127.77.0.1:30311")));
-        let server =
-            HttpServer::start(address, Guard::new(address, None).unwrap(), quiet_sources())
-                .unwrap();
+        let guard = Guard::new(address, None).unwrap();
+        let server = HttpServer::start(address, guard, quiet_sources()).unwrap();
         await_news(&feed, |news| matches!(news, News::Complete));
         feed.want(Wanted { routers: true, burst: Some(17) });
         await_news(&feed, |news| matches!(news, News::Routers(routers) if routers.is_empty()));
@@ -166,5 +212,48 @@ mod tests {
         await_news(&feed, |news| matches!(news, News::Complete));
         drop(server);
         await_news(&feed, |news| matches!(news, News::Failed(_)));
+    }
+
+    #[test]
+    fn bursts_are_asked_for_when_there_may_be_other_ones() {
+        let sources = quiet_sources();
+        let (watch, now_us) = (sources.watch.clone(), (sources.wall)().0);
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let guard = Guard::new(address, None).unwrap();
+        let server = HttpServer::start(address, guard, sources).unwrap();
+        let mut asker = Asker::new(Client::new(&server.address().to_string(), None).unwrap());
+        let second = |second: i64, frames: u64, burst: Option<i64>| {
+            let time_us = now_us + second * 1_000_000;
+            let mut moment = Moment { time_us, burst, ..Moment::default() };
+            moment.gained.frames = frames;
+            watch.tell(moment);
+        };
+        let burst = |is_running: bool| {
+            let head = Head { id: now_us + 7, is_running, ..Head::default() };
+            watch.tell_burst(Burst { head, ..Burst::default() });
+        };
+        // Whether each burst runs, newest first; nothing when they were not asked for.
+        let mut told = || {
+            let mut told = None;
+            asker
+                .ask(Wanted::default(), &mut |news| {
+                    if let News::Bursts(bursts) = news {
+                        told = Some(bursts.iter().map(|head| head.is_running).collect::<Vec<_>>());
+                    }
+                    true
+                })
+                .unwrap();
+            told
+        };
+        second(0, 0, None);
+        assert_eq!((told(), told()), (Some(vec![]), None));
+        burst(true);
+        second(1, 9, Some(now_us + 7));
+        assert_eq!((told(), told()), (Some(vec![true]), Some(vec![true])));
+        burst(false);
+        second(2, 0, None);
+        assert_eq!((told(), told()), (Some(vec![false]), None));
+        second(3, 1, None);
+        assert_eq!(told(), Some(vec![false]));
     }
 }

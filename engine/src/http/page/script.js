@@ -64,6 +64,8 @@ function span(ms) {
   return `${(ms / 3600e3).toFixed(1)} h`;
 }
 
+/** A counter by its name and how much it moved: names of those that count time end in `_us`. */
+const counted = (counter, by) => (counter.endsWith('_us') ? [counter.slice(0, -3), number(by, span(by / 1e3))] : [counter, number(by)]);
 const instant = (us) => new Date(us / 1e3).toISOString().replace('T', ' ').replace(/\.?0*Z$/, '');
 const short = (text) => (text ? text.replace('T', ' ').replace(/\.\d+Z$/, '') : '–');
 const rate = (moment, gained) => (gained * 1e6) / Math.max(moment.span_us, 1);
@@ -185,7 +187,10 @@ function showKernel(moment) {
   const { tcp_pages: pages, tcp_pages_pressure: pressure } = moment.kernel;
   const queues = pages === null ? '' : ` TCP holds ${count.format(pages)} pages${pressure ? ` of ${count.format(pressure)} before the kernel squeezes` : ''}.`;
   byId('kernel-says').textContent = (all.size ? 'Counters that moved.' : 'No counter that matters has moved in the last quarter of an hour.') + queues;
-  byId('kernel').replaceChildren(...[...all].sort().map(([name, by]) => row(element('th', { scope: 'row' }, name), right(last.get(name) ?? 0), right(by))));
+  byId('kernel').replaceChildren(...[...all].sort().map(([name, by]) => {
+    const [[words, sum], [, recent]] = [counted(name, by), counted(name, last.get(name) ?? 0)];
+    return row(element('th', { scope: 'row' }, words), cell(recent, 'number'), cell(sum, 'number'));
+  }));
 }
 
 async function showPlan() {
@@ -258,7 +263,10 @@ async function openBurst(id) {
     tile('routers', number(burst.routers)), tile('surge high-water', bytes(burst.surge_high_bytes)),
     tile('longest blocked', span(burst.blocked_longest_ms)), tile('gaps', number(burst.gaps)),
   );
-  byId('burst-moved').replaceChildren(...(burst.moved.length ? burst.moved.map(({ counter, by }) => row(element('th', { scope: 'row' }, counter), right(by)))
+  byId('burst-moved').replaceChildren(...(burst.moved.length ? burst.moved.map(({ counter, by }) => {
+    const [words, value] = counted(counter, by);
+    return row(element('th', { scope: 'row' }, words), cell(value, 'number'));
+  })
     : [row(element('td', { colspan: 2, class: 'good' }, 'nothing moved'))]));
   for (const what of ['mappings', 'bytes', 'kernel']) draw(`burst-${what}`, `charts/bursts/${burst.id}/${what}`);
   byId('burst').focus({ preventScroll: true });

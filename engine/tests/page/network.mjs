@@ -1,0 +1,73 @@
+// Small networks that tests know by heart, and large ones that speak for minutes.
+//
+// In:   a running collector.
+// Out:  label tables, sent as anybody with a pipe would; scenarios for stormgen.
+// Law:  what a test compares with is written here, not asked of the collector.
+// Not:  the collector (collector.mjs).
+
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+
+/** The FEC whose way from pe1 is looked at. */
+export const CUSTOMER = "vrf:192.0.2.3,65000:2";
+
+/** Names of its routers, for a collector's settings. */
+export const NAMED = ["pe1", "p2", "pe3", "p4"]
+  .map((name, index) => `[[router]]\nid = "192.0.2.${index + 1}"\nname = "${name}"\n`)
+  .join("\n");
+
+/** One mapping; TIME is when it is sent. */
+const mapping = (fec, label, origin, operation) =>
+  `<mapping timestamp="TIME">${fec}<ingress label="${label}" origin="${origin}"/>${operation}</mapping>`;
+const vrf = `<fec type="vrf" loopback="192.0.2.3" rd="65000:2"/>`;
+const loopback = `<fec type="ip" prefix="192.0.2.3/32"/>`;
+const branches = (type, ...nhlfes) =>
+  `<operation type="${type}">${nhlfes.map(([label, hop]) => `<nhlfe label="${label}" next-hop="${hop}"/>`).join("")}</operation>`;
+
+/** From pe1 to pe3 on two ways, over p2 and over p4. */
+const TABLES = {
+  "192.0.2.1": [
+    mapping(vrf, -1, "untagged", branches("push", [13, "recursive"])),
+    mapping(loopback, 13, "service", branches("push", [12, "192.0.2.2"], [24, "192.0.2.4"])),
+  ],
+  "192.0.2.2": [mapping(loopback, 12, "platform", branches("swap", [3, "192.0.2.3"]))],
+  "192.0.2.3": [mapping(vrf, 13, "platform", branches("pop", [-1, "FEC"]))],
+  "192.0.2.4": [mapping(loopback, 24, "platform", branches("swap", [3, "192.0.2.3"]))],
+};
+
+/** Sends one document on a connection of its own; returns when the collector has taken it. */
+async function send(collector, router, mappings, snapshot = "") {
+  const [host, port] = collector.listen.split(":");
+  const socket = connect(Number(port), host);
+  const head = `<label-mappings xmlns="urn:stormdrain:label-mapping:1" router-id="${router}"${snapshot}>`;
+  const time = (Date.now() / 1_000).toFixed(6);
+  socket.end(`${head}${mappings.join("").replaceAll("TIME", time)}</label-mappings>`);
+  socket.resume();
+  await once(socket, "close");
+}
+
+/** Every router says its table. */
+export async function connectRouters(collector) {
+  for (const [router, mappings] of Object.entries(TABLES)) {
+    await send(collector, router, mappings, ' snapshot="complete"');
+  }
+}
+
+/** p2 withdraws its only entry: one of the two ways is broken from now on. */
+export async function breakWay(collector) {
+  const none = `<operation type="none"/>`;
+  await send(collector, "192.0.2.2", [mapping(loopback, 12, "platform", none)]);
+}
+
+/** A scenario file: a link that fails and comes back, then a quiet hour in which little happens. */
+export async function longDay(collector) {
+  const path = join(collector.folder, "long-day.toml");
+  await writeFile(
+    path,
+    "[[step]]\nlink-down = { count = 2, restore_after_ms = 2000 }\n" +
+      "[[step]]\ntrickle = { events = 4, over_ms = 3600000 }\n",
+  );
+  return path;
+}
