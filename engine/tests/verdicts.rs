@@ -2,7 +2,7 @@
 //!
 //! In:   a network namespace of its own, with a limit that is too low, a disk that stands still,
 //!       a collector that is stopped for a while.
-//! Out:  a storm, and the burst that `stormdrain bursts` then tells of.
+//! Out:  a storm, and the burst that the log, the page and the doctor then tell of.
 //! Law:  nothing outside that namespace, that mount and that process is changed.
 //! Not:  what follows from which evidence (`watch::verdict`).
 
@@ -21,6 +21,8 @@ use tuning::counters::Counters;
 
 use crate::process::{PATIENCE, Process, Way, assert_sound};
 use crate::sender::{Router, Session, swap};
+
+mod told;
 
 /// Runs in a network namespace of its own, whose loopback is up; aloud not at all where none can
 /// be made.
@@ -150,7 +152,11 @@ fn a_clean_storm_is_called_clean() {
                 |bursts: &[Burst]| bursts.iter().map(|burst| burst.head.mappings).sum::<u64>();
             await_burst(&data, |_| mappings(&judged()) == 8 * 4 * 500);
             let found = judged();
-            found.iter().for_each(|burst| assert_verdict(burst, Outcome::Clean, None));
+            for burst in &found {
+                assert_verdict(burst, Outcome::Clean, None);
+                told::assert_on_the_page(&process, burst);
+            }
+            told::assert_not_blamed(&told::doctor(&data));
             let bins = found.iter().flat_map(|burst| &burst.bins);
             assert_eq!(bins.map(|bin| bin.mappings).sum::<u64>(), 8 * 4 * 500);
             let routers: u64 = found.iter().map(|burst| burst.head.routers).sum();
@@ -173,6 +179,7 @@ fn a_digest_that_is_too_slow_is_named() {
         storm(&mut fleet, 5, 900);
         let burst = await_burst(&data, |burst| is_judged(burst) && burst.head.mappings > 10_000);
         assert_verdict(&burst, Outcome::Squeezed, Some(Layer::Digest));
+        told::assert_told(&process, &data, &burst);
         assert!(burst.head.blocked_longest_ms >= 100, "{:#?}", burst.head);
         assert!(process.terminate().success());
     });
@@ -210,6 +217,7 @@ fn a_collector_that_does_not_run_is_named() {
         };
         let burst = await_burst(&data, squeezed);
         assert_verdict(&burst, Outcome::Squeezed, Some(Layer::Drain));
+        told::assert_told(&process, &data, &burst);
         assert!(process.terminate().success());
     });
 }
@@ -279,6 +287,7 @@ fn a_disk_that_stands_still_is_named() {
         };
         let burst = await_burst(&data, squeezed);
         assert_verdict(&burst, Outcome::Squeezed, Some(Layer::Disk));
+        told::assert_told(&process, &data, &burst);
         assert!(process.terminate().success());
         assert_sound(&data);
     });
@@ -301,8 +310,10 @@ fn a_listen_queue_of_one_is_named() {
         storm(&mut fleet, 4, 500);
         let burst = await_burst(&data, |burst| is_judged(burst) && burst.head.mappings > 1_000);
         assert_verdict(&burst, Outcome::Squeezed, Some(Layer::Socket));
-        let reasons = burst.head.verdict.unwrap().reasons.join("; ");
+        let reasons = burst.head.verdict.as_ref().unwrap().reasons.join("; ");
         assert!(reasons.contains("listen queue"), "{reasons}");
+        let findings = told::assert_told(&process, &data, &burst);
+        told::assert_limit(&findings, "listen-backlog", "net.core.somaxconn");
         drop(waiting);
         assert!(process.terminate().success());
     });
@@ -353,6 +364,8 @@ fn receive_buffers_that_are_too_small_are_named() {
         let did_not_run = reasons.contains("did not run");
         let layer = if did_not_run { Layer::Drain } else { Layer::Socket };
         assert_verdict(&burst, Outcome::Squeezed, Some(layer));
+        let findings = told::assert_told(&process, &data, &burst);
+        told::assert_limit(&findings, "receive-buffer", "net.ipv4.tcp_rmem");
         assert!(process.terminate().success());
     });
 }

@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use storage::time::Micros;
 use tuning::doctor::{Finding, Fleet, Judgement, Observed, Remedy, Ring, examine, report, script};
 use tuning::mounts::mount_of;
 use tuning::tree::Tree;
@@ -20,12 +19,11 @@ use crate::io::clock::Clock;
 use crate::io::disk::time_syncs;
 use crate::io::uring;
 use crate::memory::Budget;
-use crate::query::{Cell, Format, Range, Sheet, bursts};
+use crate::query::{Cell, Format, Sheet};
 use crate::settings::{IoChoice, Settings};
-use crate::watch::{Head, Layer, Outcome};
 
-/// Bursts of so long are looked at: a week.
-const PAST_US: i64 = 7 * 86_400_000_000;
+mod past;
+
 /// A fleet of which nothing is known.
 const ROUTERS_UNNAMED: u64 = 1_000;
 /// What `stormdrain doctor` is asked.
@@ -86,7 +84,7 @@ pub fn doctor(
     };
     let mut findings = examine(&Tree::host(), fleet, &observe(&settings, &budget, notes));
     let now = Clock::start().now().wall;
-    findings.extend(past(&settings.data, now));
+    findings.extend(past::of_week(&settings.data, now));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.judgement));
     let text = if arguments.fix_script {
         script(&findings)
@@ -103,69 +101,6 @@ pub fn doctor(
         }
         _ if findings.iter().any(|finding| finding.judgement == Judgement::Bites) => EXIT_NO,
         _ => EXIT_DONE,
-    }
-}
-
-/// What the log says of this host's last week: it has been through more than any check can try.
-/// Nothing where no collector has written yet, or no burst came.
-fn past(data: &Path, now: Micros) -> Vec<Finding> {
-    let range = Range { since: now.offset(-PAST_US), until: now };
-    let Ok(answered) = bursts(data, range) else { return Vec::new() };
-    let heads: Vec<&Head> = answered.value.iter().map(|burst| &burst.head).collect();
-    let hurt = |head: &&&Head| {
-        head.verdict.as_ref().is_some_and(|verdict| verdict.outcome != Outcome::Clean)
-    };
-    let Some(last) = heads.iter().rev().find(hurt) else {
-        let found = format!("{} bursts in a week, none of which hurt", heads.len());
-        return if heads.is_empty() { Vec::new() } else { vec![of_past(Judgement::Good, found)] };
-    };
-    let Some(verdict) = &last.verdict else { return Vec::new() };
-    let lost = heads
-        .iter()
-        .filter(hurt)
-        .any(|head| head.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Lost));
-    let layer = verdict.layer.map_or("no layer of this host", Layer::name);
-    let found = format!(
-        "{} of {} bursts in a week were squeezed or lost, the last at {} ({}, {layer}): {}",
-        heads.iter().filter(hurt).count(),
-        heads.len(),
-        Micros(last.start_us),
-        verdict.outcome.name(),
-        verdict.reasons.join("; "),
-    );
-    let judgement = if lost { Judgement::Bites } else { Judgement::Note };
-    let mut finding = of_past(judgement, found);
-    finding.wanted = "bursts that are clean".to_owned();
-    finding.consequence = match lost {
-        true => "sessions broke: there are gaps".to_owned(),
-        false => "routers waited; nothing was lost".to_owned(),
-    };
-    finding.remedy = Some(Remedy::Words(remedy(verdict.layer).to_owned()));
-    vec![finding]
-}
-
-fn of_past(judgement: Judgement, found: String) -> Finding {
-    Finding {
-        name: "bursts",
-        judgement,
-        found,
-        wanted: String::new(),
-        consequence: String::new(),
-        routers_max: None,
-        remedy: None,
-    }
-}
-
-/// What mends a layer, in words: the other findings have the commands.
-fn remedy(layer: Option<Layer>) -> &'static str {
-    match layer {
-        Some(Layer::Nic) => "larger receive rings: ethtool -G, and see dropped-by-interface",
-        Some(Layer::Softnet) => "spread receiving over processors, and see dropped-by-processor",
-        Some(Layer::Socket) => "see listen-backlog, receive-buffer and tcp-memory",
-        Some(Layer::Drain) => "give the collector its processors: no quota, no neighbours, no swap",
-        Some(Layer::Digest) => "a larger --memory, more shards, or fewer routers on this host",
-        Some(Layer::Disk) => "a faster disk, or one of its own, and see disk-flush",
-        None => "look at the routers and at the way: stormdrain bursts names the worst",
     }
 }
 
