@@ -23,7 +23,8 @@ mod verdict;
 pub use burst::{BIN_US, Bin, Burst, Detector, Head, Level, Moved, Step, Turn};
 pub use connections::Connection;
 pub use moment::{Kernel, MemoryUse, Moment, Sessions, ShardShare, Totals};
-pub use record::Reader;
+pub(crate) use record::is_begin;
+pub use record::{Headless, Reader};
 pub(crate) use thread::Watcher;
 pub use verdict::{Evidence, Layer, Outcome, SocketEvidence, Verdict, Worst, judge};
 

@@ -1,38 +1,132 @@
 //! Bursts of the past: when mappings came in heaps, and what it did to the host.
 //!
 //! In:   kernel rows of a data folder; an interval.
-//! Out:  bursts as the watch saw them, with bins, steps and verdict.
+//! Out:  bursts as the watch saw them, with bins, steps and verdict; what was lost beside them.
 //! Law:  a burst that a crash cut is told as such, and nobody invents its verdict.
 //! Not:  finding bursts (`watch`), or bins of any width over any interval (`bins`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 use storage::log::{ReadReport, read_kernel};
 use storage::time::{MICROS_PER_HOUR, Micros};
+use tuning::counters::LOSS_COUNTERS;
 
 use super::sheet::{Cell, Sheet};
 use super::{Answered, QueryError, Range, folder};
-use crate::watch::{Burst, Moved, Reader};
+use crate::watch::{Burst, Headless, Moved, Reader, is_begin};
 
-/// A burst that began so long before the interval is looked for: most last seconds, and one that
-/// waits for a full disk may last.
-const BEGAN_BEFORE_US: i64 = MICROS_PER_HOUR;
+/// Where the beginning of a burst is looked for that has no end to tell it: so long before its
+/// first row that was found, and longer only where it was not there. Most last seconds.
+const BEGAN_BEFORE_US: [i64; 4] =
+    [MICROS_PER_HOUR, 24 * MICROS_PER_HOUR, 31 * 24 * MICROS_PER_HOUR, i64::MAX];
 
-/// The bursts that overlap the interval, oldest first.
+/// The bursts that overlap the interval, oldest first, however long before it they began.
 pub fn bursts(data: &Path, range: Range) -> Result<Answered<Vec<Burst>>, QueryError> {
-    let mut reader = Reader::default();
-    let since = range.since.offset(-BEGAN_BEFORE_US);
-    let report = read_kernel(folder(data)?, since, Micros::MAX, &mut |row| {
-        // Rows up to the end of a burst that began in the interval are wanted too.
-        if row.time <= range.until || reader.is_open() {
-            reader.take(&row);
-        }
-    })?;
+    let data = folder(data)?;
+    let (mut reader, mut report) = read(data, range.since, range.until)?;
+    if let Some(start) = began_before(data, &reader, range.since)? {
+        (reader, report) = read(data, start, range.until)?;
+    }
     let mut bursts = reader.finish();
     bursts
         .retain(|burst| burst.head.start_us <= range.until.0 && range.since.0 <= burst.head.end_us);
     Ok(Answered::new(bursts, &report))
+}
+
+/// Reads bursts from an instant on; of what comes after the other, what belongs to those before.
+fn read(data: &Path, since: Micros, until: Micros) -> Result<(Reader, ReadReport), QueryError> {
+    let mut reader = Reader::default();
+    let report = read_kernel(data, since, Micros::MAX, &mut |row| {
+        if row.time <= until || reader.is_open() || reader.may_be_headless() {
+            reader.take(&row);
+        }
+    })?;
+    Ok((reader, report))
+}
+
+/// When the burst began that ran at this instant already, if what was read from then on tells of
+/// one.
+fn began_before(data: &Path, reader: &Reader, since: Micros) -> Result<Option<Micros>, QueryError> {
+    match reader.headless() {
+        None => return Ok(None),
+        Some(Headless::BeganAt(start)) => return Ok(Some(start)),
+        Some(Headless::BeganBefore) => {}
+    }
+    for before_us in BEGAN_BEFORE_US {
+        let (from, mut last) = (since.offset(-before_us), None);
+        read_kernel(data, from, since.offset(-1), &mut |row| {
+            last = if is_begin(&row) { Some(row.time) } else { last };
+        })?;
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    // Retention took its beginning.
+    Ok(None)
+}
+
+/// A counter of loss that moved while no burst ran that anybody judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// As the kernel names it, behind the layer that it belongs to.
+    pub counter: String,
+    /// By how much in all.
+    pub by: u64,
+    /// How often it was seen to move.
+    pub times: u64,
+    /// When first.
+    pub first: Micros,
+    /// When last.
+    pub last: Micros,
+}
+
+/// What was lost in the interval without a burst that says so, sorted by counter.
+pub fn losses(data: &Path, range: Range) -> Result<Answered<Vec<Loss>>, QueryError> {
+    let data = folder(data)?;
+    let (reader, _) = read(data, range.since, range.since)?;
+    let from = began_before(data, &reader, range.since)?.unwrap_or(range.since);
+    let mut losses = BTreeMap::new();
+    let mut reader = Reader::default();
+    let report = read_kernel(data, from, range.until, &mut |row| {
+        if !reader.is_open() && range.since <= row.time {
+            note(&mut losses, &row.counter, row.time, row.value);
+        }
+        reader.take(&row);
+    })?;
+    let unjudged = |burst: &Burst| burst.head.verdict.is_none();
+    for burst in reader.finish().into_iter().filter(unjudged) {
+        for step in burst.steps.iter().filter(|step| range.since.0 <= step.time_us) {
+            note(&mut losses, &step.counter, Micros(step.time_us), step.by);
+        }
+    }
+    Ok(Answered::new(losses.into_values().collect(), &report))
+}
+
+fn note(losses: &mut BTreeMap<String, Loss>, counter: &str, time: Micros, by: u64) {
+    if !is_loss(counter) {
+        return;
+    }
+    let loss = losses.entry(counter.to_owned()).or_insert_with(|| Loss {
+        counter: counter.to_owned(),
+        by: 0,
+        times: 0,
+        first: time,
+        last: time,
+    });
+    loss.by = loss.by.saturating_add(by);
+    loss.times = loss.times.saturating_add(1);
+    (loss.first, loss.last) = (loss.first.min(time), loss.last.max(time));
+}
+
+/// Whether a counter that moves says that something was dropped, refused or squeezed on its way
+/// to the collector. An interface's `rx_dropped` does not: frames of protocols that nobody here
+/// speaks count there.
+fn is_loss(counter: &str) -> bool {
+    let of_interface = counter.starts_with("interface.") && !counter.ends_with(".rx_dropped");
+    let of_processor = counter.starts_with("softnet.") && counter.ends_with(".dropped");
+    LOSS_COUNTERS.contains(&counter) || counter == "listener.drops" || of_interface || of_processor
 }
 
 /// One burst by its name, which is when it began.

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 
-use storage::log::{BlockBuilder, log_path};
-use storage::row::LedgerRow;
-use storage::time::Hour;
+use storage::log::layout::KERNEL_SHARD;
+use storage::log::{BlockBuilder, kernel_block, log_path};
+use storage::row::{KernelRow, LedgerRow};
+use storage::time::{Hour, MICROS_PER_HOUR};
 
 use super::*;
 
@@ -190,6 +191,53 @@ fn a_burst_is_found_by_its_name_and_by_any_interval_that_it_touches() {
     assert_eq!(found(start.offset(30_001), Micros::MAX), []);
     assert_eq!(burst(folder.path(), start.0).unwrap().value, Some(burst_of_all));
     assert_eq!(burst(folder.path(), start.0 + 1).unwrap().value, None);
+}
+
+/// Writes kernel rows, each into the file of its hour.
+fn write_kernel(data: &Path, rows: &[(Micros, &str, u64)]) {
+    for (time, counter, value) in rows {
+        let row = KernelRow { time: *time, counter: (*counter).into(), value: *value };
+        let path = log_path(data, time.hour(), KERNEL_SHARD);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        file.write_all(&kernel_block(&[row])).unwrap();
+    }
+}
+
+#[test]
+fn a_burst_is_found_however_long_before_the_interval_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |hours: i64| sample::START.offset(hours * MICROS_PER_HOUR);
+    let began = |since, until| {
+        let bursts = bursts(folder.path(), Range { since, until }).unwrap().value;
+        bursts.iter().map(|burst| burst.head.start_us).collect::<Vec<_>>()
+    };
+    let lasted_us = 30 * MICROS_PER_HOUR.unsigned_abs();
+    write_kernel(
+        folder.path(),
+        &[
+            (at(0), "burst.begin", 0),
+            (at(0), "bin.mappings", 5),
+            (at(20), "bin.mappings", 5),
+            (at(30), "burst.squeezed.disk", 0),
+            (at(30), "burst.end", lasted_us),
+            (at(40), "burst.begin", 0),
+            (at(70), "bin.mappings", 5),
+            // It was cut, and another began.
+            (at(80), "burst.begin", 0),
+            (at(80), "burst.clean", 0),
+            (at(80).offset(9), "burst.end", 9),
+        ],
+    );
+    // With rows in the interval and without, before its end and at it, and after it.
+    assert_eq!(began(at(19), at(21)), [at(0).0]);
+    assert_eq!(began(at(10), at(11)), [at(0).0]);
+    assert_eq!(began(at(30), at(31)), [at(0).0]);
+    assert_eq!(began(at(31), at(32)), [0; 0]);
+    assert_eq!(began(at(10), at(90)), [at(0).0, at(40).0, at(80).0]);
+    // One without an end is looked for backwards.
+    assert_eq!(began(at(69), at(71)), [at(40).0]);
+    assert_eq!(began(at(71), at(90)), [at(80).0]);
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub(super) fn begin(head: &Head) -> KernelRow {
     row(head.start_us, BEGIN, 0)
 }
 
+/// Whether a burst begins with this row.
+pub(crate) fn is_begin(row: &KernelRow) -> bool {
+    &*row.counter == BEGIN
+}
+
 /// Counters that moved.
 pub(super) fn moved(rows: &mut Vec<KernelRow>, time_us: i64, moved: &[Moved]) {
     rows.extend(moved.iter().map(|moved| row(time_us, moved.counter.as_str(), moved.by)));
@@ -87,19 +92,34 @@ pub struct Reader {
     current: Option<Burst>,
     reasons: Vec<String>,
     bursts: Vec<Burst>,
+    has_begun: bool,
+    headless: Option<Headless>,
+}
+
+/// A burst whose rows were taken without the one with which it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Headless {
+    /// It began then: its end says so.
+    BeganAt(Micros),
+    /// It began before the first row that was taken, and its end has not been seen.
+    BeganBefore,
 }
 
 impl Reader {
     /// Takes the next row. A counter outside of any burst is passed over.
     pub fn take(&mut self, row: &KernelRow) {
-        if &*row.counter == BEGIN {
+        if is_begin(row) {
             self.cut();
+            self.has_begun = true;
             let start_us = row.time.0;
             let head = Head { id: start_us, start_us, end_us: start_us, ..Head::default() };
             self.current = Some(Burst { head, bin_us: BIN_US, ..Burst::default() });
             return;
         }
-        let Some(burst) = &mut self.current else { return };
+        let Some(burst) = &mut self.current else {
+            self.take_headless(row);
+            return;
+        };
         if row.counter.starts_with(BIN_PREFIX) {
             take_bin(burst, row);
         } else if let Some(reason) = row.counter.strip_prefix(BECAUSE) {
@@ -128,6 +148,29 @@ impl Reader {
     /// Whether a burst has begun and not ended.
     pub fn is_open(&self) -> bool {
         self.current.is_some()
+    }
+
+    /// The burst that ran already at the first row that was taken, as far as rows tell.
+    pub fn headless(&self) -> Option<Headless> {
+        self.headless
+    }
+
+    /// Whether rows still to come may tell of a burst that began before the first one.
+    pub fn may_be_headless(&self) -> bool {
+        !self.has_begun && !matches!(self.headless, Some(Headless::BeganAt(_)))
+    }
+
+    /// A row outside of any burst that is known: only such of a burst are of one.
+    fn take_headless(&mut self, row: &KernelRow) {
+        if !self.may_be_headless() {
+            return;
+        }
+        if &*row.counter == END {
+            let lasted_us = i64::try_from(row.value).unwrap_or(i64::MAX);
+            self.headless = Some(Headless::BeganAt(row.time.offset(-lasted_us)));
+        } else if row.counter.starts_with(BIN_PREFIX) || row.counter.starts_with(BURST_PREFIX) {
+            self.headless = Some(Headless::BeganBefore);
+        }
     }
 
     /// The bursts, oldest first; the last may not have ended.

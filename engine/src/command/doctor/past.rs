@@ -1,7 +1,7 @@
 //! What the log says of this host's last week: it has been through more than any check can try.
 //!
-//! In:   bursts of a data folder.
-//! Out:  findings: how bursts went, and which layers were tight.
+//! In:   bursts of a data folder, and counters of loss that moved beside them.
+//! Out:  findings: how bursts went and which layers were tight; what was lost without a burst.
 //! Law:  nothing where no collector has written yet, or nothing came.
 //! Not:  what a burst is, and who is to blame (`watch`).
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use storage::time::Micros;
 use tuning::doctor::{Finding, Judgement, Remedy};
 
-use crate::query::{Range, bursts};
+use crate::query::{Loss, Range, bursts, losses};
 use crate::watch::{Head, Layer, Outcome, Verdict};
 
 /// Bursts of so long are looked at: a week.
@@ -19,9 +19,42 @@ const WEEK_US: i64 = 7 * 86_400_000_000;
 /// What the last week shows.
 pub(super) fn of_week(data: &Path, now: Micros) -> Vec<Finding> {
     let range = Range { since: now.offset(-WEEK_US), until: now };
-    let Ok(answered) = bursts(data, range) else { return Vec::new() };
-    let heads: Vec<&Head> = answered.value.iter().map(|burst| &burst.head).collect();
-    of_bursts(&heads).into_iter().collect()
+    // What cannot be read is nothing to judge; `stormdrain bursts` says why it cannot.
+    let bursts = bursts(data, range).map_or_else(|_| Vec::new(), |answered| answered.value);
+    let heads: Vec<&Head> = bursts.iter().map(|burst| &burst.head).collect();
+    let losses = losses(data, range).map_or_else(|_| Vec::new(), |answered| answered.value);
+    of_bursts(&heads).into_iter().chain(of_losses(&losses)).collect()
+}
+
+/// Counters of loss that moved while no burst ran.
+fn of_losses(losses: &[Loss]) -> Option<Finding> {
+    let told = |loss: &Loss| match loss.times {
+        1 => format!("{} +{} at {}", loss.counter, loss.by, loss.first),
+        times => format!(
+            "{} +{} in {times} steps from {} to {}",
+            loss.counter, loss.by, loss.first, loss.last
+        ),
+    };
+    let told: Vec<String> = losses.iter().map(told).collect();
+    let found = format!("in a week, outside of bursts that were judged: {}", told.join("; "));
+    let mut finding = (!told.is_empty()).then(|| finding("losses", Judgement::Note, found))?;
+    finding.wanted = "counters that stand still".to_owned();
+    finding.consequence = "routers, or others on this host, waited and sent again".to_owned();
+    let mut remedies: Vec<&str> = losses.iter().map(|loss| remedy_of(&loss.counter)).collect();
+    remedies.sort_unstable();
+    remedies.dedup();
+    finding.remedy = Some(Remedy::Words(format!("see {}", remedies.join(", "))));
+    Some(finding)
+}
+
+/// The finding whose limit holds this counter still.
+fn remedy_of(counter: &str) -> &'static str {
+    match counter {
+        "listener.drops" | "TcpExt.ListenOverflows" | "TcpExt.ListenDrops" => "listen-backlog",
+        _ if counter.starts_with("softnet.") => "dropped-by-processor",
+        _ if counter.starts_with("interface.") => "dropped-by-interface",
+        _ => "receive-buffer and tcp-memory",
+    }
 }
 
 fn of_bursts(heads: &[&Head]) -> Option<Finding> {
@@ -97,5 +130,111 @@ fn remedy(layer: Option<Layer>) -> &'static str {
         Some(Layer::Digest) => "a larger --memory, more shards, or fewer routers on this host",
         Some(Layer::Disk) => "a faster disk, or one of its own, and see disk-flush",
         None => "look at the routers and at the way: stormdrain bursts names the worst",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::log::layout::KERNEL_SHARD;
+    use storage::log::{kernel_block, log_path};
+    use storage::row::KernelRow;
+
+    use super::*;
+
+    const SECOND_US: i64 = 1_000_000;
+    const NOW: Micros = Micros(1_750_000_000 * SECOND_US);
+
+    /// Findings of a data folder with these kernel rows, so many seconds ago.
+    fn findings(rows: &[(i64, &str, u64)]) -> Vec<Finding> {
+        let data = tempfile::tempdir().unwrap();
+        for (ago, counter, value) in rows {
+            let time = NOW.offset(-ago * SECOND_US);
+            let row = KernelRow { time, counter: (*counter).into(), value: *value };
+            let path = log_path(data.path(), time.hour(), KERNEL_SHARD);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap_or_default();
+            bytes.extend(kernel_block(&[row]));
+            std::fs::write(path, bytes).unwrap();
+        }
+        of_week(data.path(), NOW)
+    }
+
+    #[test]
+    fn nothing_is_said_where_nothing_came() {
+        assert_eq!(findings(&[]), []);
+        assert_eq!(findings(&[(9, "stall.io.some_us", 5), (8, "interface.a.rx_dropped", 2)]), []);
+        assert_eq!(of_week(Path::new("/nonexistent"), NOW), []);
+    }
+
+    #[test]
+    fn what_was_lost_outside_of_bursts_is_found_with_its_times() {
+        let second = SECOND_US.unsigned_abs();
+        let week = WEEK_US / SECOND_US;
+        let found = findings(&[
+            // Before the week, and in a burst that was judged and began before it.
+            (week + 9, "TcpExt.ListenDrops", 90),
+            (week + 5, "burst.begin", 0),
+            (week - 1, "TcpExt.ListenDrops", 900),
+            (week - 2, "burst.clean", 0),
+            (week - 2, "burst.end", 7 * second),
+            (90, "TcpExt.PruneCalled", 2),
+            (60, "TcpExt.PruneCalled", 3),
+            (50, "burst.begin", 0),
+            (45, "TcpExt.PruneCalled", 100),
+            (40, "burst.clean", 0),
+            (40, "burst.end", 10 * second),
+            (30, "softnet.1.dropped", 7),
+            // Nobody judged this one.
+            (20, "burst.begin", 0),
+            (10, "listener.drops", 1),
+        ]);
+        let [bursts, losses] = found.as_slice() else { panic!("{found:#?}") };
+        assert_eq!((bursts.name, bursts.judgement), ("bursts", Judgement::Good));
+        assert_eq!((losses.name, losses.judgement), ("losses", Judgement::Note));
+        let at = |ago: i64| NOW.offset(-ago * SECOND_US);
+        let expected = format!(
+            "in a week, outside of bursts that were judged: TcpExt.PruneCalled +5 in 2 steps from \
+             {} to {}; listener.drops +1 at {}; softnet.1.dropped +7 at {}",
+            at(90),
+            at(60),
+            at(10),
+            at(30)
+        );
+        assert_eq!(losses.found, expected);
+        let words = losses.remedy.as_ref().unwrap().words();
+        assert_eq!(
+            words,
+            "see dropped-by-processor, listen-backlog, receive-buffer and tcp-memory"
+        );
+    }
+
+    #[test]
+    fn bursts_that_hurt_are_counted_by_layer_and_the_last_is_told() {
+        let second = SECOND_US.unsigned_abs();
+        let mut rows = Vec::new();
+        let verdicts =
+            ["burst.squeezed.disk", "burst.clean", "burst.squeezed.drain", "burst.squeezed.disk"];
+        for (ago, verdict) in [400, 300, 200, 100].into_iter().zip(verdicts) {
+            rows.push((ago, "burst.begin", 0));
+            rows.push((ago - 10, "burst.because it was so", 0));
+            rows.push((ago - 10, verdict, 0));
+            rows.push((ago - 10, "burst.end", 10 * second));
+        }
+        let judged = |rows: &[(i64, &str, u64)]| {
+            let [finding] = findings(rows).try_into().unwrap();
+            finding
+        };
+        let finding = judged(&rows);
+        let expected = format!(
+            "3 of 4 bursts in a week were squeezed or lost (disk 2, drain 1), the last at {} \
+             (squeezed, disk): it was so",
+            NOW.offset(-100 * SECOND_US)
+        );
+        assert_eq!((finding.judgement, finding.found), (Judgement::Note, expected));
+        let words = finding.remedy.as_ref().unwrap().words();
+        assert!(words.starts_with("a faster disk") && words.contains("no quota"), "{words}");
+        assert_eq!(judged(&rows[4..8]).judgement, Judgement::Good);
+        rows[2].1 = "burst.lost.disk";
+        assert_eq!(judged(&rows).judgement, Judgement::Bites);
     }
 }

@@ -34,7 +34,7 @@ pub struct BurstsAnswer {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BurstsQuestion {
-    /// Bursts that began from this instant on; a day ago if it is left out.
+    /// Bursts that ran at this instant or later; a day ago if it is left out.
     since: Option<String>,
 }
 
@@ -61,7 +61,8 @@ pub(super) async fn bursts(
     let kept = kept.into_iter().map(|burst| (burst.head.id, burst.head));
     let mut bursts: BTreeMap<i64, Head> = kept.collect();
     let seen = app.sources.watch.bursts().into_iter();
-    bursts.extend(seen.filter(|head| head.id >= range.since.0).map(|head| (head.id, head)));
+    let overlaps = |head: &Head| head.is_running || head.end_us >= range.since.0;
+    bursts.extend(seen.filter(overlaps).map(|head| (head.id, head)));
     Ok(Json(BurstsAnswer { bursts: bursts.into_values().rev().collect() }))
 }
 
