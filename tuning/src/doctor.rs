@@ -22,6 +22,7 @@ mod script;
 #[cfg(test)]
 mod tests;
 
+pub use process::{LOCKED_BYTES, LOCKED_SHARD_BYTES};
 pub use report::report;
 pub use script::script;
 

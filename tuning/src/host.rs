@@ -1,12 +1,11 @@
 //! The host that a figure was taken on, and how much of it others used meanwhile.
 //!
-//! In:   /proc, the file system of the data folder, git if it is there.
+//! In:   a tree of /proc, the file system of the data folder, git if it is there.
 //! Out:  a description, and the share of the CPUs that other processes took.
 //! Law:  what cannot be found out is said to be unknown, and stops nothing.
 //! Not:  the kernel's network counters (`counters`).
 
 use std::fmt::{self, Write as _};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,12 +13,15 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::mounts::mount_of;
+use crate::tree::Tree;
+
 /// What a reader of a figure has to know of the machine, one fact per line.
 pub fn description(data: &Path) -> String {
-    let cpus = cpus();
-    let model = line_of("/proc/cpuinfo", "model name").unwrap_or_else(unknown);
-    let memory = line_of("/proc/meminfo", "MemTotal").unwrap_or_else(unknown);
-    let kernel = read("/proc/sys/kernel/osrelease").unwrap_or_else(unknown);
+    let (tree, cpus) = (Tree::host(), cpus());
+    let model = line_of(&tree, "proc/cpuinfo", "model name").unwrap_or_else(unknown);
+    let memory = line_of(&tree, "proc/meminfo", "MemTotal").unwrap_or_else(unknown);
+    let kernel = tree.sysctl("kernel.osrelease").unwrap_or_else(unknown);
     let limit =
         |value: Option<u64>| value.map_or("unlimited".to_owned(), |value| value.to_string());
     let limits = getrlimit(Resource::Nofile);
@@ -47,28 +49,17 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
-}
-
 /// The value behind `name :` in a file of such lines.
-fn line_of(path: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+fn line_of(tree: &Tree, path: &str, name: &str) -> Option<String> {
+    let text = tree.text(path)?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
 }
 
-/// Type and place of the mount that holds `folder`: the longest one that is a prefix of it.
+/// Type and place of the mount that holds `folder`.
 fn file_system(folder: &Path) -> Option<String> {
-    let folder = fs::canonicalize(folder).ok()?;
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let fields = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ');
-        Some((words.next()?, Path::new(words.next()?), words.next()?))
-    });
-    let holding = fields.filter(|(_, place, _)| folder.starts_with(place));
-    let (device, place, kind) = holding.max_by_key(|(_, place, _)| place.as_os_str().len())?;
-    Some(format!("{kind} ({device} at {})", place.display()))
+    let mount = mount_of(&folder.canonicalize().ok()?).ok()??;
+    Some(format!("{} ({} at {})", mount.file_system, mount.source, mount.point.display()))
 }
 
 fn commit() -> Option<String> {
@@ -91,7 +82,7 @@ pub fn thread_time() -> Duration {
 
 /// Processor time that a process has used, its ended children included; 0 when it is gone.
 pub fn cpu_of(process: u32) -> Duration {
-    let Some(text) = read(&format!("/proc/{process}/stat")) else { return Duration::ZERO };
+    let text = Tree::host().text(&format!("proc/{process}/stat")).unwrap_or_default();
     // The name of the program is in parentheses and may hold spaces: count from behind it.
     let Some((_, rest)) = text.rsplit_once(')') else { return Duration::ZERO };
     // Behind state, parent, group, session, terminal, its group, flags and four counts of faults:
@@ -103,24 +94,23 @@ pub fn cpu_of(process: u32) -> Duration {
 
 /// Resident memory of this process; 0 where it is not known.
 pub fn resident_bytes() -> u64 {
-    let pages = read("/proc/self/statm").unwrap_or_default();
-    let pages = pages.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
+    let pages = Tree::host().numbers("proc/self/statm").unwrap_or_default();
+    pages.get(1).copied().unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// Processor time of the threads that a process has now, exactly: their scheduler's own count.
 pub fn cpu_of_threads(process: u32) -> Duration {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Duration::ZERO };
-    let of = |path: &Path| {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(threads.flatten().filter_map(|thread| of(&thread.path())).sum())
+    let tree = Tree::host();
+    let folder = format!("proc/{process}/task");
+    let of =
+        |thread: &String| tree.numbers(&format!("{folder}/{thread}/schedstat"))?.first().copied();
+    Duration::from_nanos(tree.names(&folder).iter().filter_map(of).sum())
 }
 
 /// The most memory that a process has had resident since its start, bytes; 0 when it is gone.
 pub fn memory_peak(process: u32) -> u64 {
-    let text = line_of(&format!("/proc/{process}/status"), "VmHWM").unwrap_or_default();
+    let text =
+        line_of(&Tree::host(), &format!("proc/{process}/status"), "VmHWM").unwrap_or_default();
     let kibibytes = text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok());
     kibibytes.unwrap_or(0) << 10
 }
@@ -141,8 +131,8 @@ struct Total {
     cpus: usize,
 }
 
-fn total() -> Total {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+fn total(tree: &Tree) -> Total {
+    let text = tree.text("proc/stat").unwrap_or_default();
     let words = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
     let ticks: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
     let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
@@ -192,7 +182,7 @@ pub struct Watch {
 impl Watch {
     /// Begins; `others` are processes of ours besides this one.
     pub fn start(others: &[u32]) -> Watch {
-        Watch { began: Instant::now(), total: total(), own: own(others) }
+        Watch { began: Instant::now(), total: total(&Tree::host()), own: own(others) }
     }
 
     /// What happened since, of the same processes. Both shares are 0 where /proc/stat cannot be
@@ -200,7 +190,7 @@ impl Watch {
     /// are rough.
     pub fn end(&self, others: &[u32]) -> Disturbance {
         let own = own(others).saturating_sub(self.own);
-        shares(self.began.elapsed(), (self.total, total()), own)
+        shares(self.began.elapsed(), (self.total, total(&Tree::host())), own)
     }
 }
 
@@ -220,9 +210,10 @@ pub const DISTURBED_PERCENT: f64 = 5.0;
 
 /// Processes that this one has started and that still run; none where the kernel does not say.
 pub fn children() -> Vec<u32> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let of_thread = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children"));
-    let texts: Vec<String> = threads.flatten().flat_map(of_thread).collect();
+    let tree = Tree::host();
+    let threads = tree.names("proc/self/task");
+    let of_thread = |thread| tree.text(&format!("proc/self/task/{thread}/children"));
+    let texts: Vec<String> = threads.iter().filter_map(of_thread).collect();
     let words = texts.iter().flat_map(|text| text.split_whitespace());
     words.filter_map(|word| word.parse().ok()).collect()
 }
@@ -257,13 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn a_captured_host_says_what_its_processors_have_done() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/virtual-two-cores");
+        let total = total(&Tree::at(&root));
+        // One processor's line was captured, beside that of all.
+        assert_eq!((total.cpus, total.stolen), (1, ticks_of(135_884)));
+        assert_eq!(total.busy, ticks_of(2_209_236 + 1_227_091 + 417_431));
+    }
+
+    #[test]
     fn work_of_this_process_is_its_own() {
         let before = cpu_of(std::process::id());
         let mut sum = 0_u64;
         while cpu_of(std::process::id()) < before + Duration::from_millis(30) {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(total().busy > Duration::ZERO);
+        assert!(total(&Tree::host()).busy > Duration::ZERO);
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         let told_apart = loop {
             // Of one reading of the host, and own time is read last where the child is not named:
             // only its name can make what is foreign less.
-            let (elapsed, now) = (alone.began.elapsed(), total());
+            let (elapsed, now) = (alone.began.elapsed(), total(&Tree::host()));
             let named = own(&[child.id()]).saturating_sub(together.own);
             let unnamed = own(&[]).saturating_sub(alone.own);
             let of = |watch: &Watch, own| shares(elapsed, (watch.total, now), own).foreign_percent;

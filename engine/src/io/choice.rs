@@ -9,6 +9,7 @@
 use std::io;
 
 use rustix::io::Errno;
+use tuning::doctor::{LOCKED_BYTES, LOCKED_SHARD_BYTES};
 
 use crate::io::uring::Offered;
 use crate::settings::IoChoice;
@@ -49,7 +50,7 @@ pub enum ChoiceError {
     #[error("io_uring cannot be set up: {source}; {fix}, or use --io epoll")]
     Failed {
         /// What gives it what it wants.
-        fix: &'static str,
+        fix: String,
         /// What the kernel said.
         source: io::Error,
     },
@@ -97,15 +98,20 @@ fn obstacle(error: &io::Error) -> Option<(&'static str, &'static str)> {
 }
 
 /// What a ring that should work lacked, and what gives it.
-fn want_of(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
+fn want_of(error: &io::Error) -> String {
+    let words = match Errno::from_io_error(error) {
         Some(Errno::NOMEM) => {
-            "raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK=) to 2 MiB and 1 MiB per shard"
+            return format!(
+                "raise RLIMIT_MEMLOCK (`ulimit -l`, LimitMEMLOCK=) to {} MiB and {} MiB per shard",
+                LOCKED_BYTES >> 20,
+                LOCKED_SHARD_BYTES >> 20
+            );
         }
         Some(Errno::MFILE) => "raise RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE=)",
         Some(Errno::NFILE) => "raise fs.file-max",
         _ => "`stormdrain doctor` looks at this host's limits",
-    }
+    };
+    words.to_owned()
 }
 
 #[cfg(test)]
@@ -137,6 +143,12 @@ mod tests {
                 Err(ChoiceError::Failed { .. })
             ));
         }
+    }
+
+    #[test]
+    fn a_ring_that_lacks_locked_memory_says_how_much() {
+        let error = choose(IoChoice::Auto, failing(Errno::NOMEM)).unwrap_err().to_string();
+        assert!(error.contains("to 2 MiB and 1 MiB per shard"), "{error}");
     }
 
     #[test]
