@@ -69,7 +69,7 @@ impl Log {
     ) -> io::Result<Log> {
         let (batches, received) = bounded(BATCHES_MAX);
         let (stop, stopped) = bounded(0);
-        let writer = Writer {
+        let mut writer = Writer {
             data: data.to_owned(),
             appender: Appender::new(data, KERNEL_SHARD),
             publication: Arc::clone(&publication),
@@ -78,7 +78,10 @@ impl Log {
         };
         let thread = std::thread::Builder::new().name("watch-log".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
-            restore(&writer.data, now.wall, &watch);
+            if restore(&writer.data, now.wall, &watch) {
+                let rows = vec![record::cut(now.wall)];
+                writer.keep(&Batch { hour: now.wall.hour(), rows });
+            }
             writer.run(&received);
         })?;
         Ok(Log {
@@ -187,13 +190,15 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, batches: &Receiver<Batch>) {
-        for batch in batches {
-            let kept = match self.persist(&batch) {
-                true => Kept::KernelRows,
-                false => Kept::KernelRowsDropped,
-            };
-            self.publication.keep(kept, batch.rows.len() as u64);
-        }
+        batches.iter().for_each(|batch| self.keep(&batch));
+    }
+
+    fn keep(&mut self, batch: &Batch) {
+        let kept = match self.persist(batch) {
+            true => Kept::KernelRows,
+            false => Kept::KernelRowsDropped,
+        };
+        self.publication.keep(kept, batch.rows.len() as u64);
     }
 
     /// Writes a batch, however long the disk refuses; `false` when the collector ends meanwhile.
@@ -223,15 +228,21 @@ impl Writer {
     }
 }
 
-fn restore(data: &Path, now: Micros, watch: &Watch) {
+/// Shows the bursts of the last day. Whether the last of them has no end: its collector is gone.
+fn restore(data: &Path, now: Micros, watch: &Watch) -> bool {
     let mut reader = Reader::default();
     match read_kernel(data, now.offset(-SHOWN_US), Micros::MAX, &mut |row| reader.take(&row)) {
         Ok(_) => {
+            let is_open = reader.is_open();
             let mut bursts = reader.finish();
             let over = bursts.len().saturating_sub(BURSTS_MAX);
             watch.restore(bursts.split_off(over));
+            is_open
         }
-        Err(error) => tracing::warn!(%error, "bursts of the last day are not shown"),
+        Err(error) => {
+            tracing::warn!(%error, "bursts of the last day are not shown");
+            false
+        }
     }
 }
 
@@ -286,6 +297,25 @@ mod tests {
         drop(start(watch.clone()));
         let bursts = watch.bursts();
         assert_eq!((bursts.len(), bursts[0].id, bursts[0].mappings), (1, head.id, 1));
+    }
+
+    #[test]
+    fn a_burst_without_an_end_is_ended_by_the_next_collector() {
+        let data = tempfile::tempdir().unwrap();
+        let publication = Arc::new(Publication::new(1));
+        let now = Clock::start().now();
+        let start =
+            || Log::start(data.path(), now, Watch::new(), Arc::clone(&publication)).unwrap();
+        let mut log = start();
+        log.begin(&Head { id: now.wall.0, start_us: now.wall.0, ..Head::default() });
+        log.finish(now);
+        // Two starts, and it is said once.
+        let mut log = start();
+        log.moved(now.wall.0, &moved("TcpExt.PruneCalled", 2), false);
+        log.finish(now);
+        start().finish(now);
+        let names: Vec<String> = rows(data.path(), now).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["burst.begin", "burst.cut", "TcpExt.PruneCalled"]);
     }
 
     #[test]

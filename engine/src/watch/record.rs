@@ -14,6 +14,7 @@ use super::verdict::{Layer, Outcome, Verdict, Worst};
 
 const BEGIN: &str = "burst.begin";
 const END: &str = "burst.end";
+const CUT: &str = "burst.cut";
 const RECEIVED: &str = "bin.received_bytes";
 const MAPPINGS: &str = "bin.mappings";
 const SURGE: &str = "bin.surge_bytes";
@@ -41,6 +42,11 @@ pub(super) fn begin(head: &Head) -> KernelRow {
 /// Whether a burst begins with this row.
 pub(crate) fn is_begin(row: &KernelRow) -> bool {
     &*row.counter == BEGIN
+}
+
+/// The row of a collector that starts and finds a burst without an end: what follows is not of it.
+pub(super) fn cut(time: Micros) -> KernelRow {
+    row(time.0, CUT, 0)
 }
 
 /// Counters that moved.
@@ -114,6 +120,10 @@ impl Reader {
             let start_us = row.time.0;
             let head = Head { id: start_us, start_us, end_us: start_us, ..Head::default() };
             self.current = Some(Burst { head, bin_us: BIN_US, ..Burst::default() });
+            return;
+        }
+        if &*row.counter == CUT {
+            self.cut();
             return;
         }
         let Some(burst) = &mut self.current else {
@@ -289,6 +299,14 @@ mod tests {
         assert_eq!((bursts.len(), &bursts[1]), (2, &burst));
         assert_eq!((bursts[0].head.verdict.as_ref(), bursts[0].head.received_bytes), (None, 16));
         assert_eq!(bursts[0].head.end_us, 25_000);
+
+        // The next collector says that it ended: what moves then is of no burst.
+        let mut cut = rows(&burst, &bins);
+        cut.truncate(5);
+        cut.extend([super::cut(Micros(70_000)), row(80_000, "TcpExt.PruneCalled", 9)]);
+        let [found] = read(&cut).try_into().unwrap();
+        assert_eq!((found.head.end_us, found.head.moved.len()), (25_000, 0));
+        assert_eq!(found.head.verdict, None);
     }
 
     #[test]
