@@ -319,6 +319,27 @@ fn a_listen_queue_of_one_is_named() {
     });
 }
 
+#[test]
+fn what_is_refused_while_no_storm_runs_is_found_too() {
+    in_namespace(|| {
+        sysctl("net.core.somaxconn=1");
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let mut process = Process::start(Way::Epoll, &data, "shards = 1\n");
+        // What moved before the first look is nobody's.
+        told::await_look(&process);
+        process.signal(Signal::STOP);
+        let waiting: Vec<Socket> =
+            (1..=20).map(|at| begin_to_connect(at, process.listen)).collect();
+        process.signal(Signal::CONT);
+        told::await_loss(&data, "TcpExt.ListenOverflows");
+        told::assert_loss(&told::doctor(&data), "TcpExt.ListenOverflows", "listen-backlog");
+        assert_eq!(bursts(&data), []);
+        drop(waiting);
+        assert!(process.terminate().success());
+    });
+}
+
 fn begin_to_connect(number: u8, target: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, None).unwrap();
     socket.set_nonblocking(true).unwrap();

@@ -7,12 +7,14 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use engine::query::{Range, losses};
 use engine::watch::{Burst, Layer, Outcome};
 use serde_json::Value;
 
 use crate::http::json;
-use crate::process::Process;
+use crate::process::{PATIENCE, Process};
 
 /// The page shows the burst with the verdict that the log has.
 pub(super) fn assert_on_the_page(process: &Process, burst: &Burst) {
@@ -68,6 +70,38 @@ pub(super) fn assert_limit(findings: &[Value], name: &str, sysctl: &str) {
     assert_eq!(finding["judgement"], "bites", "{finding:#}");
     let command = finding["command"].as_str().unwrap();
     assert!(command.starts_with(&format!("sysctl -w {sysctl}='")), "{finding:#}");
+}
+
+/// Waits until the collector has looked at the kernel.
+pub(super) fn await_look(process: &Process) {
+    let started = Instant::now();
+    while json(process, "/api/v1/now")["moment"].is_null() {
+        assert!(started.elapsed() < PATIENCE, "nobody looks");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the log tells of a counter of loss that moved while no burst ran.
+pub(super) fn await_loss(data: &Path, counter: &str) {
+    let started = Instant::now();
+    let is_told = || {
+        let losses = losses(data, Range::ALL).unwrap().value;
+        losses.iter().any(|loss| loss.counter == counter)
+    };
+    while !is_told() {
+        assert!(started.elapsed() < PATIENCE, "{counter} did not move");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The doctor tells of it, and which of its findings has the limit.
+pub(super) fn assert_loss(findings: &[Value], counter: &str, limit: &str) {
+    let of_losses = named(findings, "losses");
+    let [finding] = of_losses.as_slice() else { panic!("not one finding: {findings:#?}") };
+    let found = finding["found"].as_str().unwrap();
+    assert!(found.contains(&format!("{counter} +")), "{finding:#}");
+    assert_eq!(finding["judgement"], "note", "{finding:#}");
+    assert!(named(findings, limit).iter().any(|finding| finding["judgement"] == "bites"));
 }
 
 /// All of it, for a burst that hurt.
