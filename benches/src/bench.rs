@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
-use crate::{burst, burst_tight, generator, model, peers, restart_storm, rotation, trickle};
+use crate::{burst, burst_tight, generator, model, peers, restart_storm, rotation, trickle, watch};
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 
 /// One entry of the list that a run without a name prints.
@@ -70,6 +70,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     burst_tight::BENCH,
     restart_storm::BENCH,
     trickle::BENCH,
+    watch::BENCH,
     rotation::BENCH,
     generator::BENCH,
     generator::LAG_BENCH,

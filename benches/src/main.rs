@@ -23,6 +23,7 @@ mod burst;
 mod burst_tight;
 mod restart_storm;
 mod trickle;
+mod watch;
 mod rotation;
 mod generator;
 mod model;

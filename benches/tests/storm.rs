@@ -65,6 +65,11 @@ fn a_trickle_is_measured() {
 }
 
 #[test]
+fn the_watch_is_measured() {
+    assert_figures("watch", &["watch/idle", "watch/burst"]);
+}
+
+#[test]
 fn rotations_are_measured() {
     assert_figures("rotation", &["rotation"]);
 }

@@ -100,10 +100,18 @@ pub fn resident_bytes() -> u64 {
 
 /// Processor time of the threads that a process has now, exactly: their scheduler's own count.
 pub fn cpu_of_threads(process: u32) -> Duration {
+    cpu_of_threads_named(process, |_| true)
+}
+
+/// Processor time of those threads of a process whose names are wanted, as exactly.
+pub fn cpu_of_threads_named(process: u32, is_wanted: impl Fn(&str) -> bool) -> Duration {
     let tree = Tree::host();
     let folder = format!("proc/{process}/task");
-    let of =
-        |thread: &String| tree.numbers(&format!("{folder}/{thread}/schedstat"))?.first().copied();
+    let of = |thread: &String| {
+        let name = tree.text(&format!("{folder}/{thread}/comm"))?;
+        let times = || tree.numbers(&format!("{folder}/{thread}/schedstat"));
+        is_wanted(name.trim_end()).then(times)??.first().copied()
+    };
     Duration::from_nanos(tree.names(&folder).iter().filter_map(of).sum())
 }
 

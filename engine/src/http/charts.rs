@@ -18,7 +18,7 @@ use super::api::ApiError;
 use super::api::bursts;
 use super::api::past::{self, DensityQuestion};
 use crate::chart::{Chart, Series, short, strip};
-use crate::watch::{Bin, Burst, Moment};
+use crate::watch::{Bin, Burst, Moment, Moved};
 
 /// Widths that are drawn, in pixels of the page.
 const WIDTHS: std::ops::RangeInclusive<u32> = 280..=1_600;
@@ -133,8 +133,11 @@ async fn burst(
                 bins(&burst, "waiting", size.chart().0, |bin| bin.surge_bytes),
             ],
         ),
-        "kernel" if burst.head.moved.is_empty() => {
-            let sentence = "<p class=\"good\">no counter of the kernel moved</p>\n";
+        "kernel" if !burst.head.moved.iter().any(is_drawn) => {
+            let sentence = match burst.head.moved.is_empty() {
+                true => "<p class=\"good\">no counter of the kernel moved</p>\n",
+                false => "<p class=\"none\">no counter moved but times, which stand below</p>\n",
+            };
             return Ok(Html(sentence.to_owned()));
         }
         "kernel" => ("moved by", kernel(&burst)),
@@ -157,12 +160,17 @@ fn bins(burst: &Burst, name: &str, width: u32, value: fn(&Bin) -> u64) -> Series
     Series::line(name, thin(points.collect(), width))
 }
 
+/// Times, which move on every host and by far more than any count would, are not drawn.
+fn is_drawn(moved: &Moved) -> bool {
+    !moved.counter.ends_with("_us")
+}
+
 /// Every counter that moved, a dot at each step; over the length of the burst.
 fn kernel(burst: &Burst) -> Vec<Series> {
     let ms = |time_us: i64| (time_us - burst.head.start_us) as f64 / 1_000.0;
     let ends = vec![(0.0, 0.0), (ms(burst.head.end_us).max(1.0), 0.0)];
     let mut series = vec![Series::line("length of the burst", ends)];
-    for moved in &burst.head.moved {
+    for moved in burst.head.moved.iter().filter(|moved| is_drawn(moved)) {
         let steps = burst.steps.iter().filter(|step| step.counter == moved.counter);
         let points = steps.map(|step| (ms(step.time_us), step.by as f64));
         series.push(Series::dots(moved.counter.as_str(), points.collect()));

@@ -18,8 +18,10 @@ use super::verdict::{SocketEvidence, Worst};
 use crate::io::Now;
 use crate::registry::Registry;
 
-/// Of a million microseconds of time, so many of one core: 0.8 %.
-const SHARE_MILLIONTHS: u64 = 8_000;
+/// Of a million microseconds of time, so many of one core: 0.2 % while it is calm, so that a silent
+/// fleet costs next to nothing, and 0.8 % while a burst runs or waits for its verdict.
+const CALM_MILLIONTHS: u64 = 2_000;
+const BURST_MILLIONTHS: u64 = 8_000;
 /// What may be saved up for the end of a burst: a hundred milliseconds of one core.
 const SAVED_US_MAX: i64 = 100_000;
 /// Reads within one look, each some eighty sockets: a look stays short.
@@ -107,7 +109,8 @@ impl Survey {
     /// Goes on as far as the budget lets. Returns whether a round has become whole.
     pub(super) fn work(&mut self, now: Now, in_burst: bool) -> bool {
         let elapsed_us = now.monotonic_us.saturating_sub(self.given_us);
-        let given_us = elapsed_us * SHARE_MILLIONTHS / 1_000_000;
+        let share = if in_burst { BURST_MILLIONTHS } else { CALM_MILLIONTHS };
+        let given_us = elapsed_us * share / 1_000_000;
         if given_us > 0 {
             self.given_us = now.monotonic_us;
             self.budget_us = (self.budget_us + given_us as i64).min(SAVED_US_MAX);

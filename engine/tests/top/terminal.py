@@ -3,9 +3,9 @@
 
     terminal.py STEP.. -- PROGRAM ARGUMENT..
 
-Steps: `see:TEXT` awaits a text (blanks do not count: they are not always sent), `key:TEXT` types
-one, `size:COLUMNSxROWS` resizes, and whatever is shown is drawn anew, `end:PID` ends a process. The program has to end by itself after the
-last step; its exit code is this one's. What it wrote goes to standard output.
+Steps: `see:TEXT` awaits that a text stands on the screen (blanks do not count), `key:TEXT` types
+one, `size:COLUMNSxROWS` resizes, `end:PID` ends a process. The program has to end by itself after
+the last step; its exit code is this one's. What it wrote goes to standard output.
 """
 
 import fcntl
@@ -20,9 +20,42 @@ import termios
 import time
 
 PATIENCE_S = 60
+SEQUENCE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
 
 
-SEQUENCE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\s")
+class Screen:
+    """What stands on the screen: it knows how to move, to clear, and to write."""
+
+    def __init__(self):
+        self.cells, self.row, self.column, self.rest = {}, 1, 1, b""
+
+    def take(self, part):
+        self.rest += part
+        # The last character or sequence may not be whole yet.
+        text = self.rest.decode(errors="ignore")
+        place = 0
+        while place < len(text):
+            found = SEQUENCE.match(text, place)
+            if found:
+                self.obey(*found.groups())
+                place = found.end()
+            elif text[place] == "\x1b" and len(text) - place < 32:
+                break
+            else:
+                self.cells[self.row, self.column] = text[place]
+                self.column += 1
+                place += 1
+        self.rest = text[place:].encode() + self.rest[len(text.encode()) :]
+
+    def obey(self, numbers, verb):
+        if verb == "H":
+            self.row, self.column = map(int, (numbers or "1;1").split(";"))
+        elif verb == "J" or numbers == "?1049":
+            self.cells = {}
+
+    def text(self):
+        cells = (letter for _, letter in sorted(self.cells.items()))
+        return "".join(letter for letter in cells if not letter.isspace())
 
 
 def resize(terminal, size):
@@ -39,7 +72,7 @@ def main():
         os.execv(command[0], command)
     resize(terminal, "80x24")
     deadline = time.monotonic() + PATIENCE_S
-    written, seen = b"", 0
+    written, screen = b"", Screen()
 
     def read():
         """False when the program has closed its terminal."""
@@ -53,20 +86,20 @@ def main():
         except OSError:
             part = b""
         written += part
+        screen.take(part)
         return part != b""
 
     for step in steps:
         verb, _, word = step.partition(":")
         if verb == "see":
-            wanted = SEQUENCE.sub(b"", word.encode())
-            while wanted not in SEQUENCE.sub(b"", written[seen:]):
+            wanted = "".join(word.split())
+            while wanted not in screen.text():
                 if not read():
                     sys.stdout.buffer.write(written)
                     sys.exit("terminal.py: it ended before " + step)
         elif verb == "key":
             os.write(terminal, word.encode())
         elif verb == "size":
-            seen = len(written)
             resize(terminal, word)
         elif verb == "end":
             os.kill(int(word), signal.SIGKILL)

@@ -247,6 +247,12 @@ function showBursts() {
 
 async function openBurst(id) {
   byId('burst').hidden = false;
+  await showBurst(id);
+  byId('burst').focus({ preventScroll: true });
+  byId('burst').scrollIntoView({ block: 'start' });
+}
+
+async function showBurst(id) {
   let burst;
   try {
     burst = await json(`api/v1/bursts/${encodeURIComponent(id)}`);
@@ -269,8 +275,6 @@ async function openBurst(id) {
   })
     : [row(element('td', { colspan: 2, class: 'good' }, 'nothing moved'))]));
   for (const what of ['mappings', 'bytes', 'kernel']) draw(`burst-${what}`, `charts/bursts/${burst.id}/${what}`);
-  byId('burst').focus({ preventScroll: true });
-  byId('burst').scrollIntoView({ block: 'start' });
 }
 
 // --- Routers --------------------------------------------------------------------------------
@@ -454,6 +458,7 @@ function take(name, value) {
     if (place < 0) seen.bursts.unshift(value);
     else seen.bursts[place] = value;
     if (part === 'bursts') showBursts();
+    if (location.hash === `#bursts/${value.id}`) showBurst(value.id);
   }
 }
 
