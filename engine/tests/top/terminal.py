@@ -4,8 +4,9 @@
     terminal.py STEP.. -- PROGRAM ARGUMENT..
 
 Steps: `see:TEXT` awaits that a text stands on the screen (blanks do not count), `key:TEXT` types
-one, `size:COLUMNSxROWS` resizes, `end:PID` ends a process. The program has to end by itself after
-the last step; its exit code is this one's. What it wrote goes to standard output.
+one, `size:COLUMNSxROWS` resizes and awaits that the screen is cleared for it, `end:PID` ends a
+process. The program has to end by itself after the last step; its exit code is this one's. What it
+wrote goes to standard output.
 """
 
 import fcntl
@@ -28,6 +29,7 @@ class Screen:
 
     def __init__(self):
         self.cells, self.row, self.column, self.rest = {}, 1, 1, b""
+        self.clears = 0
 
     def take(self, part):
         self.rest += part
@@ -52,6 +54,7 @@ class Screen:
             self.row, self.column = map(int, (numbers or "1;1").split(";"))
         elif verb == "J" or numbers == "?1049":
             self.cells = {}
+            self.clears += 1
 
     def text(self):
         cells = (letter for _, letter in sorted(self.cells.items()))
@@ -100,7 +103,13 @@ def main():
         elif verb == "key":
             os.write(terminal, word.encode())
         elif verb == "size":
+            # A key that is typed at the very moment of a resize may wait for the next one.
+            before = screen.clears
             resize(terminal, word)
+            while screen.clears == before:
+                if not read():
+                    sys.stdout.buffer.write(written)
+                    sys.exit("terminal.py: it ended before " + step)
         elif verb == "end":
             os.kill(int(word), signal.SIGKILL)
     while read():
