@@ -109,7 +109,7 @@ impl Default for Settings {
             keepalive_idle_s: 30,
             keepalive_interval_s: 10,
             keepalive_probes: 3,
-            user_timeout_s: 60,
+            user_timeout_s: 90,
             stop_timeout_s: 10,
             wire: WireLimits::default(),
             allow: Vec::new(),

@@ -19,6 +19,7 @@ use socket2::Socket;
 use crate::io::clock::Clock;
 use crate::io::gate::{AcceptGate, Places, accept_is_exhausted};
 use crate::io::links::{DriverCounters, Links, Machine};
+use crate::io::listener::Spread;
 use crate::io::slots::Slots;
 use crate::io::sockets::{
     LINGER_US, RECEIVE_BUFFER_BYTES, RECEIVE_BYTES_MAX, TURN_US, UNSENT_BYTES_MAX, end_of_receive,
@@ -39,6 +40,7 @@ const BELL: u64 = u64::MAX - 1;
 pub struct EpollDriver {
     epoll: OwnedFd,
     listener: Socket,
+    spread: Spread,
     gate: AcceptGate,
     links: Links,
     clock: Clock,
@@ -74,11 +76,13 @@ impl EpollDriver {
         clock: Clock,
     ) -> io::Result<EpollDriver> {
         listener.set_nonblocking(true)?;
+        let spread = Spread::of(&listener);
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, links.mailbox.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
         Ok(EpollDriver {
             epoll,
             listener,
+            spread,
             gate: AcceptGate::new(places),
             links,
             clock,
@@ -115,6 +119,7 @@ impl EpollDriver {
             match self.listener.accept() {
                 Ok((socket, address)) => {
                     self.gate.entered();
+                    self.spread.turn(&self.listener);
                     socket.set_nonblocking(true)?;
                     let peer = peer_of(&address);
                     let connection = self.connections.insert(Connection::new(socket));

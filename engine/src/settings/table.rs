@@ -360,7 +360,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "keepalive_idle_s",
         group: Group::Process,
-        help: "Idle time before the first TCP keepalive probe of a session, in seconds.",
+        help: "Idle time before the first TCP keepalive probe of a session, in seconds. Each \
+               session gets a time between this and twice as much: after a storm thousands fall \
+               silent together, and would be probed together.",
         allowed: "1 to 7200",
         set: |settings, text| within(&mut settings.keepalive_idle_s, text, 1, 7_200),
         get: |settings| settings.keepalive_idle_s.to_string(),
@@ -385,7 +387,8 @@ pub const SETTINGS: &[Setting] = &[
         name: "user_timeout_s",
         group: Group::Process,
         help: "Time that sent bytes (acks) may stay unacknowledged by the router's TCP before it \
-               is dead, in seconds.",
+               is dead, in seconds. Less than 2 x keepalive_idle_s + keepalive_probes x \
+               keepalive_interval_s, and one unanswered probe may be enough (tcp(7)).",
         allowed: "1 to 3600",
         set: |settings, text| within(&mut settings.user_timeout_s, text, 1, 3_600),
         get: |settings| settings.user_timeout_s.to_string(),

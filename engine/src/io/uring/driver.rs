@@ -19,6 +19,7 @@ use storage::row::Reason;
 use crate::io::clock::Clock;
 use crate::io::gate::{AcceptGate, Places};
 use crate::io::links::{DriverCounters, Links, Machine};
+use crate::io::listener::Spread;
 use crate::io::slots::{Slots, index_of};
 use crate::io::sockets::{LINGER_US, TURN_US, UNSENT_BYTES_MAX, end_of_receive};
 use crate::io::turn::Turn;
@@ -35,6 +36,7 @@ pub struct UringDriver {
     // Before the sockets: requests are cancelled while the descriptors are still theirs.
     ring: Ring,
     listener: Socket,
+    spread: Spread,
     gate: AcceptGate,
     accepts: Accepts,
     links: Links,
@@ -85,11 +87,13 @@ impl UringDriver {
         clock: Clock,
     ) -> io::Result<UringDriver> {
         let gate = AcceptGate::new(places);
+        let spread = Spread::of(&listener);
         let mut ring = Ring::new(offered, gate.direct(), buffers)?;
         ring.watch_bell(links.mailbox.bell_raw());
         Ok(UringDriver {
             ring,
             listener,
+            spread,
             gate,
             accepts: Accepts::new(),
             links,

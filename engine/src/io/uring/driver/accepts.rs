@@ -58,6 +58,7 @@ impl UringDriver {
             Ok((handle, address)) => {
                 let connection = self.connections.insert(Connection::new(handle));
                 self.gate.entered();
+                self.spread.turn(&self.listener);
                 let peer = peer_of(&address);
                 machine.handle(now, Completion::Accepted { connection, peer });
                 return;
