@@ -229,7 +229,8 @@ mod tests {
             watch.tell(moment);
         };
         let burst = |is_running: bool| {
-            let head = Head { id: now_us + 7, is_running, ..Head::default() };
+            let id = now_us + 7;
+            let head = Head { id, start_us: id, end_us: id + 1, is_running, ..Head::default() };
             watch.tell_burst(Burst { head, ..Burst::default() });
         };
         // Whether each burst runs, newest first; nothing when they were not asked for.
