@@ -92,24 +92,24 @@ def main():
         screen.take(part)
         return part != b""
 
+    def await_until(is_there, step):
+        while not is_there():
+            if not read():
+                sys.stdout.buffer.write(written)
+                sys.exit("terminal.py: it ended before " + step)
+
     for step in steps:
         verb, _, word = step.partition(":")
         if verb == "see":
             wanted = "".join(word.split())
-            while wanted not in screen.text():
-                if not read():
-                    sys.stdout.buffer.write(written)
-                    sys.exit("terminal.py: it ended before " + step)
+            await_until(lambda: wanted in screen.text(), step)
         elif verb == "key":
             os.write(terminal, word.encode())
         elif verb == "size":
             # A key that is typed at the very moment of a resize may wait for the next one.
             before = screen.clears
             resize(terminal, word)
-            while screen.clears == before:
-                if not read():
-                    sys.stdout.buffer.write(written)
-                    sys.exit("terminal.py: it ended before " + step)
+            await_until(lambda: screen.clears != before, step)
         elif verb == "end":
             os.kill(int(word), signal.SIGKILL)
     while read():
