@@ -25,8 +25,6 @@ use crate::process::{self, Process};
 pub(crate) const ROLE: &str = "collector";
 /// Between two looks at a counter that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// Within this time the last block is on its way: the default of `commit_interval_ms`, and a turn.
-const LAST_BLOCK: Duration = Duration::from_millis(25);
 
 /// Runs a collector with `name=value` settings; `cpu=N` keeps all of it on one CPU, and
 /// `short_hour_ms=N` gives it a clock that shows the last N ms of one hour after another.
@@ -141,10 +139,8 @@ impl CollectorProcess {
     }
 
     /// Looks until so many mappings since `before` are applied and every row is durable; the
-    /// counts then, and when it was. `None` when that does not come within `limit`.
-    ///
-    /// Rows count as pushed when a commit takes them: those of the last block are waited for by
-    /// letting its interval pass, which adds that interval to the time.
+    /// counts then, and when it was. `None` when that does not come within `limit`. Rows count as
+    /// pushed in the turn in which their mappings are applied.
     pub(crate) fn wait_until_durable(
         &mut self,
         before: &Counts,
@@ -159,7 +155,6 @@ impl CollectorProcess {
         if self.wait_for(limit, applied)?.is_none() {
             return Ok(None);
         }
-        std::thread::sleep(LAST_BLOCK);
         let left = limit.saturating_sub(began.elapsed());
         self.wait_for(left, |counts| {
             counts.get(Metric::RowsCommitted) == counts.get(Metric::RowsPushed)

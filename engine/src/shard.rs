@@ -246,7 +246,7 @@ impl Shard {
         longest.map_or(0, |(since_us, _)| now.monotonic_us.saturating_sub(since_us))
     }
 
-    /// What has been counted. States are set by the call.
+    /// What has been counted. States and rows are brought up to date by the call.
     pub fn counters(&mut self) -> &mut Counters {
         self.counters.set(Metric::RoutersHeld, self.homes.len() as u64);
         self.counters.set(Metric::TableEntries, self.tables.entries);
@@ -254,6 +254,9 @@ impl Shard {
         self.counters.set(Metric::SurgeHeldBytes, self.pressure.held_bytes() as u64);
         self.counters.set(Metric::ReceivePaused, self.pressure.paused() as u64);
         self.counters.set(Metric::SnapshotsWaiting, self.storm.waiting());
+        // A row counts from when it is appended, in the same turn as what it tells of.
+        let pushed = self.commit.rows_pushed() - self.counters.get(Metric::RowsPushed);
+        self.counters.add(Metric::RowsPushed, pushed);
         let eta_ms = self.storm_eta_ms();
         self.counters.set(Metric::SnapshotsEtaMs, eta_ms);
         self.counters.set(Metric::ReceivePauseLongestMs, self.pressure.longest_us() / 1_000);

@@ -237,6 +237,12 @@ impl Process {
         }
     }
 
+    /// Waits until every row that has been appended by now is durable.
+    pub(crate) fn await_durable(&self) {
+        let pushed = self.metric("stormdrain_rows_pushed_total", "");
+        self.await_metric("stormdrain_rows_committed_total", "", |rows| rows >= pushed);
+    }
+
     /// Waits until the HTTP side has a place for another client.
     pub(crate) fn await_answer(&self) {
         let started = Instant::now();

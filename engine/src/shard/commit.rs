@@ -85,8 +85,8 @@ pub(crate) struct Commit {
     failed: Option<i32>,
     /// Change rows appended since the start: what the ledgers must sum to.
     pub(crate) change_rows: u64,
-    rows_pushed: u64,
-    rows_durable: u64,
+    /// Rows of blocks that are full or written.
+    rows_of_blocks: u64,
 }
 
 impl Commit {
@@ -111,8 +111,7 @@ impl Commit {
             waiting: None,
             failed: None,
             change_rows: 0,
-            rows_pushed: 0,
-            rows_durable: 0,
+            rows_of_blocks: 0,
         }
     }
 
@@ -163,6 +162,11 @@ impl Commit {
     /// The last batch that is durable.
     pub(crate) fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// Rows since the start, those of the block that collects included.
+    pub(crate) fn rows_pushed(&self) -> u64 {
+        self.rows_of_blocks + self.builder.rows() as u64
     }
 
     /// Nothing collects, nothing flies.
@@ -231,8 +235,7 @@ impl Shard {
         }
         self.commit.builder.finish(&mut self.commit.sealed);
         self.commit.rows_sealed += rows;
-        self.commit.rows_pushed += rows;
-        self.counters.add(Metric::RowsPushed, rows);
+        self.commit.rows_of_blocks += rows;
     }
 
     fn write_batch(&mut self, now: Now) {
@@ -297,7 +300,6 @@ impl Shard {
         }
         self.room_found(now);
         self.commit.durable = self.commit.collecting - 1;
-        self.commit.rows_durable += flight.rows;
         self.counters.add(Metric::RowsCommitted, flight.rows);
         self.counters.add(Metric::LogSyncs, 1);
         let since = |then_us: u64| now.monotonic_us.saturating_sub(then_us);

@@ -61,10 +61,11 @@ impl Watcher {
         let log = Log::start(&settings.data, now, watch.clone(), Arc::clone(&publication))?;
         let drops = settings.drop_reasons.then(open_drops).flatten();
         let survey = Survey::new(listen, registry, now);
+        let strain = Strain::new(settings.commit_interval_ms);
         let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
             let work = Work::new(watch, log, survey, clock, publication);
-            Work { drops, ..work }.run(&stopped);
+            Work { drops, strain, ..work }.run(&stopped);
         })?;
         Ok(Watcher { stop: Some(stop), thread: Some(thread) })
     }

@@ -25,6 +25,23 @@ fn a_session_is_committed_before_it_is_acknowledged() {
 }
 
 #[test]
+fn rows_count_as_pushed_with_what_they_tell_of() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, true));
+    bench.send(id, &frame(1, true, &[mapping(16, 17), mapping(18, 19)]));
+    bench.end(id, Reason::ClosedByRouter);
+    let counted = |bench: &mut Bench, metric| bench.shard.counters().get(metric);
+    assert_eq!(counted(&mut bench, Metric::SessionsEnded), 1);
+    assert_eq!(bench.rows().len(), 0, "nothing is written yet");
+    let pushed = counted(&mut bench, Metric::RowsPushed);
+    bench.settle();
+    assert_eq!(bench.rows().len() as u64, pushed);
+    assert_eq!(counted(&mut bench, Metric::RowsPushed), pushed);
+    assert_eq!(counted(&mut bench, Metric::RowsCommitted), pushed);
+}
+
+#[test]
 fn a_session_that_ends_without_a_word_leaves_a_gap_from_its_last_evidence() {
     let mut bench = Bench::new();
     let id = bench.connect(1, PEER);
