@@ -11,7 +11,7 @@ mod recover;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -327,6 +327,13 @@ impl Collector {
         for shard in 0..self.shards.len() {
             self.tell(shard, Message::Policy(Arc::clone(&policy)));
         }
+    }
+
+    /// Reads the token of the HTTP side again; whether it is another one.
+    ///
+    /// Errors: there is none that would keep anybody out; then the one of before goes on.
+    pub fn reload_token(&self, token_file: Option<&Path>) -> Result<bool, GuardError> {
+        self.http.as_ref().map_or(Ok(false), |http| http.reload(token_file))
     }
 
     fn tell(&self, shard: usize, message: Message) {

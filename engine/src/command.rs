@@ -59,7 +59,8 @@ Exit codes: 0 done, 1 the answer is \"no\" (fault found, verdict bad), 2 usage o
 pub enum Command {
     /// Collect: listen for routers and write the log, until SIGTERM.
     #[command(after_help = "\
-SIGTERM and SIGINT digest and commit what was read, then end; SIGHUP re-reads allow and [[router]].
+SIGTERM and SIGINT digest and commit what was read, then end; SIGHUP re-reads allow,
+[[router]] and the token.
 Every setting is in docs/settings.md; STORMDRAIN_NAME in the environment sets any of them.
 
 Example: stormdrain run --config /etc/stormdrain.toml --shards 4")]

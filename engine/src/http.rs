@@ -71,6 +71,7 @@ struct App {
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
+    guard: Guard,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -91,6 +92,7 @@ impl HttpServer {
         let (stop, stopped) = oneshot::channel();
         let sources = Arc::new(sources);
         let app = App { sources, guard: guard.clone(), questions: Questions::default() };
+        let own = guard.clone();
         let pages = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health_page))
@@ -111,12 +113,17 @@ impl HttpServer {
             // Nor for questions: their threads end with the process.
             runtime.shutdown_background();
         })?;
-        Ok(HttpServer { address, stop: Some(stop), thread: Some(thread) })
+        Ok(HttpServer { address, guard: own, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Reads the token again: `Guard::reload`.
+    pub fn reload(&self, token_file: Option<&Path>) -> Result<bool, GuardError> {
+        self.guard.reload(token_file)
     }
 }
 

@@ -109,11 +109,17 @@ fn run(arguments: &RunArguments) -> u8 {
     }
 }
 
-/// Takes routers and allow-lists from the settings again; a file with a fault changes nothing.
+/// Takes routers, allow-lists and the token from where the settings say again; a file with a fault
+/// changes nothing.
 fn reload(collector: &Collector, arguments: &RunArguments, started: &Settings) {
     match settings(arguments) {
         Ok(settings) => {
             let routers = settings.routers.len();
+            match collector.reload_token(settings.http_token_file.as_deref()) {
+                Ok(true) => tracing::info!("the HTTP side has another token from now on"),
+                Ok(false) => {}
+                Err(error) => tracing::error!("{error}; the token stays as it was"),
+            }
             collector.reload(Policy::new(&settings));
             tracing::info!(routers, allow = settings.allow.len(), "routers and allow-list re-read");
             for name in settings.waiting_for_a_start(started) {
@@ -121,7 +127,7 @@ fn reload(collector: &Collector, arguments: &RunArguments, started: &Settings) {
             }
         }
         Err(error) => {
-            tracing::error!("{error}; routers and allow-list stay as they were");
+            tracing::error!("{error}; routers, allow-list and token stay as they were");
         }
     }
 }

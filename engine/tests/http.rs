@@ -165,12 +165,13 @@ fn a_collector_that_others_can_reach_asks_for_a_token() {
     let token = folder.path().join("token");
     std::fs::write(&token, "a-token-of-sufficient-length\n").unwrap();
     let settings = format!("http_token_file = \"{}\"\n", token.display());
-    let collector = Process::start(Way::Epoll, &data, &settings);
-    let ask = |path: &str, line: &str| {
+    let mut collector = Process::start(Way::Epoll, &data, &settings);
+    let ask_of = |collector: &Process, path: &str, line: &str| {
         let text =
             format!("GET {path} HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n{line}\r\n");
-        rest(say(&collector, &text))
+        rest(say(collector, &text))
     };
+    let ask = |path: &str, line: &str| ask_of(&collector, path, line);
     let bearer = "Authorization: Bearer a-token-of-sufficient-length\r\n";
     for path in ["/api/v1/now", "/metrics", "/charts/now/bytes"] {
         let answer = ask(path, "");
@@ -184,6 +185,26 @@ fn a_collector_that_others_can_reach_asks_for_a_token() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
         assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
     }
+
+    // Another token: it holds from SIGHUP on, and whoever listens with the old one hears no more.
+    let events = format!("GET /api/v1/events HTTP/1.1\r\nHost: elsewhere\r\n{bearer}\r\n");
+    let mut listener = say(&collector, &events);
+    let mut begun = [0; 12];
+    listener.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    let now = |collector: &Process, token: &str| {
+        let line = format!("Authorization: Bearer {token}\r\n");
+        ask_of(collector, "/api/v1/now", &line)[..12].to_owned()
+    };
+    let first = "a-token-of-sufficient-length";
+    std::fs::write(&token, "weak\n").unwrap();
+    collector.reload(&settings);
+    assert_eq!(now(&collector, first), "HTTP/1.1 200", "a file without a token changes nothing");
+    std::fs::write(&token, "another-token-of-that-length\n").unwrap();
+    collector.reload(&settings);
+    assert_eq!(now(&collector, first), "HTTP/1.1 401");
+    assert_eq!(now(&collector, "another-token-of-that-length"), "HTTP/1.1 200");
+    assert!(rest(listener).ends_with("0\r\n\r\n"), "the stream of events has ended in order");
 }
 
 #[test]

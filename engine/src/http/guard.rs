@@ -15,6 +15,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
 
 use super::api::ApiError;
 
@@ -80,16 +81,32 @@ pub enum GuardError {
     },
 }
 
-/// Who may ask.
+/// The token, if there is one.
+type Token = Option<Arc<str>>;
+
+/// Who may ask. Clones share the token: another one holds for all of them at once.
 #[derive(Clone)]
 pub struct Guard {
-    token: Option<Arc<str>>,
+    address: SocketAddr,
+    token: Arc<watch::Sender<Token>>,
+}
+
+/// Lasts as long as the token does with which an answer was begun.
+#[derive(Debug)]
+pub(super) struct Admission(watch::Receiver<Token>);
+
+impl Admission {
+    /// Returns when another token holds, or none does any more.
+    pub(super) async fn ended(&mut self) {
+        // An error says that the guard is gone: then nobody may ask either.
+        let _ = self.0.changed().await;
+    }
 }
 
 impl std::fmt::Debug for Guard {
     /// Never the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guard").field("has_token", &self.token.is_some()).finish()
+        f.debug_struct("Guard").field("has_token", &self.has_token()).finish()
     }
 }
 
@@ -98,16 +115,35 @@ impl Guard {
     ///
     /// Errors: an address that others can reach, without a token; a file that holds none.
     pub fn new(address: SocketAddr, token_file: Option<&Path>) -> Result<Guard, GuardError> {
-        let token = token_file.map(read_token).transpose()?;
-        if token.is_none() && !address.ip().to_canonical().is_loopback() {
-            return Err(GuardError::Exposed { address });
-        }
-        Ok(Guard { token })
+        let token = token_for(address, token_file)?;
+        Ok(Guard { address, token: Arc::new(watch::Sender::new(token)) })
+    }
+
+    /// Reads the token again. Whoever has only the old one is admitted no more, and answers that
+    /// go on without end, to whomever, end. Returns whether anything changed.
+    ///
+    /// Errors: as of `new`; then everything stays as it was.
+    pub fn reload(&self, token_file: Option<&Path>) -> Result<bool, GuardError> {
+        let token = token_for(self.address, token_file)?;
+        Ok(self.token.send_if_modified(|held| {
+            let is_other = *held != token;
+            *held = token;
+            is_other
+        }))
+    }
+
+    /// Lasts from now on until there is another token.
+    pub(super) fn admission(&self) -> Admission {
+        Admission(self.token.subscribe())
+    }
+
+    fn has_token(&self) -> bool {
+        self.token.borrow().is_some()
     }
 
     /// Whether whoever asks has the token, if there is one.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = self.token.borrow().clone() else { return true };
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let given = given.and_then(|value| {
             let (scheme, given) = value.split_at_checked(b"Bearer ".len())?;
@@ -118,7 +154,7 @@ impl Guard {
 
     fn refusal(&self, request: &Request) -> Option<ApiError> {
         let path = request.uri().path();
-        if self.token.is_some() {
+        if self.has_token() {
             let is_open = OPEN.contains(&path) || path == "/healthz";
             let refused = !is_open && !self.admits(request.headers());
             return refused.then(|| {
@@ -179,6 +215,14 @@ fn equal(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && differences == 0
 }
 
+fn token_for(address: SocketAddr, token_file: Option<&Path>) -> Result<Token, GuardError> {
+    let token = token_file.map(read_token).transpose()?;
+    if token.is_none() && !address.ip().to_canonical().is_loopback() {
+        return Err(GuardError::Exposed { address });
+    }
+    Ok(token)
+}
+
 fn read_token(path: &Path) -> Result<Arc<str>, GuardError> {
     let weak = |found: String| GuardError::Weak { path: path.to_owned(), found };
     let text = std::fs::read(path)
@@ -236,6 +280,30 @@ mod tests {
             assert!(!admits(wrong), "{wrong}");
         }
         assert!(!admits("Bearer 0123456789abcdef0") && !guard.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn another_token_holds_at_once_and_one_that_cannot_be_read_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "the-first-of-two-tokens\n").unwrap();
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 30_311));
+        let guard = Guard::new(everywhere, Some(&path)).unwrap();
+        let shared = guard.clone();
+        let admits = |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            shared.admits(&headers)
+        };
+        let admission = guard.admission();
+        assert!(!guard.reload(Some(&path)).unwrap() && !admission.0.has_changed().unwrap());
+        std::fs::write(&path, "short\n").unwrap();
+        assert!(guard.reload(Some(&path)).is_err());
+        assert!(guard.reload(None).is_err(), "others can reach it: a token there must be");
+        assert!(admits("the-first-of-two-tokens") && !admission.0.has_changed().unwrap());
+        std::fs::write(&path, "the-second-of-two-tokens\n").unwrap();
+        assert!(guard.reload(Some(&path)).unwrap() && admission.0.has_changed().unwrap());
+        assert!(admits("the-second-of-two-tokens") && !admits("the-first-of-two-tokens"));
     }
 
     #[test]

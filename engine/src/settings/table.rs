@@ -162,11 +162,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "http_token_file",
-        group: Group::Process,
+        group: Group::Reload,
         help: "A file with the token that whoever asks the `http` address must send, as \
                `Authorization: Bearer TOKEN`; the page asks for it. One line of 16 printable \
                letters or more, such as `head -c 24 /dev/urandom | base64` writes. Without it the \
-               `http` address must be loopback, and only this host is answered.",
+               `http` address must be loopback, and only this host is answered. At SIGHUP the file \
+               is read again: whoever has only the old token is asked for the new one.",
         allowed: "a path, or off",
         set: |settings, text| {
             settings.http_token_file = match text {

@@ -2,7 +2,8 @@
 //!
 //! In:   the news of the watch.
 //! Out:  `event: moment` and `event: burst` with one line of JSON each; a comment when it is quiet.
-//! Law:  a client that does not read misses news and holds one connection, nothing else.
+//! Law:  a client that does not read misses news and holds one connection, nothing else; who has
+//!       only a token of before hears no more.
 //! Not:  how many connections there may be (`server`).
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::now::NoQuestion;
 use super::{ApiError, Fault};
 use crate::http::App;
+use crate::http::guard::Admission;
 use crate::watch::{Head, Moment, News};
 
 /// So long after the last event a comment says that the connection lives.
@@ -44,14 +46,23 @@ pub(super) async fn events(
     question: Result<Query<NoQuestion>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     question?;
-    let news = app.sources.watch.listen();
-    Ok(Sse::new(unfold(news, next)).keep_alive(KeepAlive::new().interval(QUIET)))
+    let listener = (app.sources.watch.listen(), app.guard.admission());
+    Ok(Sse::new(unfold(listener, next)).keep_alive(KeepAlive::new().interval(QUIET)))
 }
 
+/// What is heard, and for how long.
+type Listener = (Receiver<News>, Admission);
+
 /// The next event. News that were missed are not made up for: each moment has the totals.
-async fn next(mut news: Receiver<News>) -> Option<(Result<Event, Infallible>, Receiver<News>)> {
+async fn next(
+    (mut news, mut admission): Listener,
+) -> Option<(Result<Event, Infallible>, Listener)> {
     loop {
-        let event = match news.recv().await {
+        let told = tokio::select! {
+            told = news.recv() => told,
+            () = admission.ended() => return None,
+        };
+        let event = match told {
             Ok(News::Moment(moment)) => event("moment", &*moment),
             Ok(News::Burst(head)) => event("burst", &*head),
             Err(RecvError::Lagged(_)) => continue,
@@ -59,7 +70,7 @@ async fn next(mut news: Receiver<News>) -> Option<(Result<Event, Infallible>, Re
         };
         // Plain values with text keys: they are always JSON.
         if let Some(event) = event {
-            return Some((Ok(event), news));
+            return Some((Ok(event), (news, admission)));
         }
     }
 }
