@@ -107,6 +107,22 @@ fn a_live_view_follows_keys_sizes_and_the_end_of_its_collector() {
 }
 
 #[test]
+fn a_key_that_comes_together_with_a_resize_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Process::start(Way::Epoll, &folder.path().join("data"), "");
+    let _router = connect(&collector, 1, 10);
+    await_moment(&collector, 11);
+    let mut steps = vec!["see:CALM"];
+    for _ in 0..8 {
+        steps.extend(["both:81x24:2", "see:1 routers, 0 unknown, by answer"]);
+        steps.extend(["both:80x24:3", "see:newest first"]);
+    }
+    steps.push("key:q");
+    let (code, text, notes) = on_terminal(&steps, &["--http", &collector.http.to_string()], true);
+    assert_eq!((code, notes.as_str()), (0, ""), "{text}");
+}
+
+#[test]
 fn a_terminal_that_wants_no_colours_gets_none() {
     let folder = tempfile::tempdir().unwrap();
     let collector = Process::start(Way::Epoll, &folder.path().join("data"), "");

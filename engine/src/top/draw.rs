@@ -16,6 +16,7 @@ use super::state::{Grade, state};
 use super::units::{clock, span_ms};
 use super::view::{Part, View};
 
+mod list;
 mod now;
 mod routers;
 mod bursts;

@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::picture::Picture;
 use crate::http::api::RouterEntry;

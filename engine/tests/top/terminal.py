@@ -4,8 +4,8 @@
     terminal.py STEP.. -- PROGRAM ARGUMENT..
 
 Steps: `see:TEXT` awaits that a text stands on the screen (blanks do not count), `key:TEXT` types
-one, `size:COLUMNSxROWS` resizes and awaits that the screen is cleared for it, `end:PID` ends a
-process. The program has to end by itself after the last step; its exit code is this one's. What it
+one, `size:COLUMNSxROWS` resizes and awaits that the screen is cleared for it, `both:SIZE:TEXT`
+resizes and types in the same moment, `end:PID` ends a process. The program has to end by itself after the last step; its exit code is this one's. What it
 wrote goes to standard output.
 """
 
@@ -106,10 +106,13 @@ def main():
         elif verb == "key":
             os.write(terminal, word.encode())
         elif verb == "size":
-            # A key that is typed at the very moment of a resize may wait for the next one.
             before = screen.clears
             resize(terminal, word)
             await_until(lambda: screen.clears != before, step)
+        elif verb == "both":
+            size, _, keys = word.partition(":")
+            resize(terminal, size)
+            os.write(terminal, keys.encode())
         elif verb == "end":
             os.kill(int(word), signal.SIGKILL)
     while read():

@@ -7,11 +7,12 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style};
+use ratatui::style::Style;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table, Wrap};
+use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Wrap};
 
 use super::Theme;
+use super::list::{List, page_rows};
 use crate::top::picture::Picture;
 use crate::top::state::verdict;
 use crate::top::units::{bytes, clock, count, moved, span, span_ms};
@@ -31,7 +32,7 @@ pub(super) fn draw(
 ) {
     let [list, detail] = Layout::vertical([Constraint::Fill(2), Constraint::Fill(3)]).areas(area);
     let index = view.burst_index(picture);
-    view.page_rows = usize::from(list.height.saturating_sub(3)).max(1);
+    view.page_rows = page_rows(Block::bordered().inner(list));
     draw_list(frame, picture, Some(index), theme, list);
     match picture.bursts.get(index) {
         None => frame.render_widget(Block::bordered(), detail),
@@ -61,15 +62,6 @@ pub(super) fn draw_list(
         frame.render_widget(Paragraph::new(text), inner);
         return;
     }
-    let page = usize::from(inner.height.saturating_sub(1)).max(1);
-    let first = cursor.unwrap_or(0).saturating_sub(page - 1);
-    let rows = picture.bursts.iter().enumerate().skip(first).take(page).map(|(index, burst)| {
-        let mut style = style(burst, theme);
-        if Some(index) == cursor {
-            style = style.add_modifier(Modifier::REVERSED);
-        }
-        Row::new(cells(burst)).style(style)
-    });
     let widths = [
         Constraint::Length(8),
         Constraint::Length(6),
@@ -81,7 +73,8 @@ pub(super) fn draw_list(
         Constraint::Fill(1),
     ];
     let head = Row::new(HEADS).style(theme.quiet());
-    frame.render_widget(Table::new(rows, widths).header(head), inner);
+    let list = List { head, widths, cursor };
+    list.draw(frame, inner, &picture.bursts, |burst| (cells(burst), style(burst, theme)));
 }
 
 fn style(burst: &Head, theme: Theme) -> Style {

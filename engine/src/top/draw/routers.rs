@@ -7,11 +7,12 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
-use ratatui::style::{Modifier, Style};
+use ratatui::style::Style;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Paragraph, Row, Table};
+use ratatui::widgets::{Block, Paragraph, Row};
 
 use super::Theme;
+use super::list::{List, page_rows};
 use crate::http::api::RouterEntry;
 use crate::top::picture::Picture;
 use crate::top::units::{bytes, count, span_ms};
@@ -38,19 +39,9 @@ pub(super) fn draw(
         frame.render_widget(Paragraph::new(text), inner);
         return;
     }
-    let page = usize::from(inner.height.saturating_sub(1)).max(1);
-    view.page_rows = page;
-    let active = view.part == Part::Routers;
-    let cursor = if active { view.router.min(routers.len() - 1) } else { 0 };
-    let first = cursor.saturating_sub(page - 1);
-    let ordered = view.ordered(routers);
-    let rows = ordered.iter().enumerate().skip(first).take(page).map(|(index, entry)| {
-        let mut style = style(entry, theme);
-        if active && index == cursor {
-            style = style.add_modifier(Modifier::REVERSED);
-        }
-        Row::new(cells(entry)).style(style)
-    });
+    view.page_rows = page_rows(inner);
+    // Beside what is now nobody moves in the list.
+    let cursor = (view.part == Part::Routers).then(|| view.router.min(routers.len() - 1));
     let heads = Column::ALL.map(|column| {
         let mark = match (column == view.column, view.reversed) {
             (false, _) => "",
@@ -70,7 +61,8 @@ pub(super) fn draw(
         Constraint::Length(9),
     ];
     let head = Row::new(heads).style(theme.quiet());
-    frame.render_widget(Table::new(rows, widths).header(head), inner);
+    let list = List { head, widths, cursor };
+    list.draw(frame, inner, view.ordered(routers), |entry| (cells(entry), style(entry, theme)));
 }
 
 fn title(picture: &Picture, view: &View) -> String {
