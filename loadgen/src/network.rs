@@ -17,7 +17,7 @@ use storage::time::Micros;
 use crate::model::Model;
 use crate::services::l3vpn::{self, Vpn};
 use crate::services::p2mp::{self, TreePlan};
-use crate::services::rsvp::{self, TunnelPlan};
+use crate::services::rsvp::{self, Around, TunnelPlan};
 use crate::services::vpws::{self, Circuit};
 use crate::services::{Services, labels, transport};
 use crate::state::State;
@@ -79,12 +79,12 @@ pub enum Unit {
     Circuit(usize),
     /// A tunnel that goes through, by its index.
     Tunnel(usize),
-    /// A detour that goes through.
-    Detour {
+    /// A bypass that goes through.
+    Bypass {
         /// Index of the router where it begins.
         router: usize,
-        /// Index of the link that it leads around.
-        link: usize,
+        /// What it leads around.
+        around: Around,
     },
     /// A tree, by its index.
     Tree(usize),
@@ -297,8 +297,8 @@ impl Network {
             Unit::Vpn(vpn) => l3vpn::entries(self, state, router_index, vpn, entries),
             Unit::Circuit(circuit) => vpws::entries(self, state, router_index, circuit, entries),
             Unit::Tunnel(tunnel) => rsvp::entries(self, state, router_index, tunnel, entries),
-            Unit::Detour { router, link } => {
-                rsvp::detour_entries(self, state, router_index, (router, link), entries);
+            Unit::Bypass { router, around } => {
+                rsvp::bypass_entries(self, state, router_index, (around, router), entries);
             }
             Unit::Tree(tree) => p2mp::entries(self, state, router_index, tree, entries),
         }
@@ -337,7 +337,7 @@ impl Network {
             Unit::Fec(fec) => transport::differs(self, old, new, router_index, fec),
             Unit::Vpn(vpn) => l3vpn::differs(self, old, new, router_index, vpn),
             Unit::Circuit(circuit) => vpws::differs(self, old, new, router_index, circuit),
-            Unit::Tunnel(_) | Unit::Detour { .. } => {
+            Unit::Tunnel(_) | Unit::Bypass { .. } => {
                 rsvp::differs(self, old, new, router_index, unit)
             }
             Unit::Tree(tree) => p2mp::differs(old, new, router_index, tree),

@@ -291,6 +291,10 @@ impl Performance {
                 instants
                     .push((format!("in the middle{}", which.replace(" act", " of act")), middle));
             }
+            if let Some(repaired) = self.world.repaired(index) {
+                instants
+                    .push((format!("on bypasses{}", which.replace(" act", " in act")), repaired));
+            }
             instants.push((format!("after{which}"), act.ended));
         }
         instants

@@ -94,7 +94,7 @@ impl State {
     }
 
     /// What follows from this state when other things are down: paths and trees. Tunnels stay as
-    /// they were signalled, and take their detours.
+    /// they were signalled, and take their bypasses.
     pub fn follow(&self, network: &Network, down: Down, paths: &Arc<Paths>) -> State {
         let mut labels = self.labels(network);
         let trees = match network.trees.is_empty() {

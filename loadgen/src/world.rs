@@ -14,7 +14,7 @@ use crate::faults::clocks::{AHEAD_US_MAX, Clocks};
 use crate::faults::{Asked, Fault, Moment, Strike};
 use crate::model::Model;
 use crate::network::{Network, Unit};
-use crate::scenario::plan::{NothingToHit, Plan};
+use crate::scenario::plan::{Epoch, NothingToHit, Plan};
 use crate::sender::Outage;
 use crate::state::{Down, State};
 use crate::topology::ShapeError;
@@ -156,6 +156,21 @@ impl World {
         let middle = times.len() / 2;
         let (_, middle, _) = (middle < times.len()).then(|| times.select_nth_unstable(middle))?;
         Some(*middle)
+    }
+
+    /// When tunnels of an act go over bypasses: something has failed and everybody has reacted, and
+    /// no head has signalled anew. `None` when it is not staged, or no such time is in it.
+    pub fn repaired(&self, act: usize) -> Option<Micros> {
+        let epochs: Vec<(usize, &Epoch)> = self.plan.epochs_of(act).collect();
+        let signals = |pair: &&[(usize, &Epoch)]| {
+            !Arc::ptr_eq(&pair[0].1.state.tunnels, &pair[1].1.state.tunnels)
+        };
+        let pair = epochs.windows(2).find(signals)?;
+        let [(index, failed), (next, _)] = [pair[0], pair[1]];
+        let began = self.epoch_began(index)?;
+        let reacted_us = failed.span_us().map_or(0, |(_, last)| last - failed.offset_us);
+        let at = began.offset(reacted_us);
+        (at < self.epoch_began(next)?).then_some(at)
     }
 
     /// Entries that have to be looked at, over all routers, to say what an act changes in VPNs of

@@ -72,13 +72,19 @@ fn a_router_that_is_gone_is_unknown_and_nobody_else_is() {
 }
 
 /// Tunnels that are repaired on the spot and signalled anew, trees that are built anew, circuits
-/// and VPNs over them.
+/// and VPNs over them: around a link, and around a router.
 #[test]
 fn every_service_is_answered_exactly_through_a_repair() {
-    let script = Script::parse("[[step]]\nlink-down = { restore_after_ms = 2500 }").unwrap();
-    let scenario = Scenario::Script(Arc::new(script));
+    let steps = "[[step]]\nlink-down = { restore_after_ms = 2500 }\n[[step]]\nnode-down = {}";
+    let scenario = Scenario::Script(Arc::new(Script::parse(steps).unwrap()));
     let shape = Shape { routers: 60, edges: 16, seed: 3 };
-    exact(Model { services: Services::ALL, scenario, ..Model::from(shape) });
+    let report = exact(Model { services: Services::ALL, scenario, ..Model::from(shape) });
+    let verdict = report.verdict.unwrap();
+    for act in ["act 1, link down", "act 2, node down"] {
+        let paths = format!("paths on bypasses in {act}");
+        let asked = verdict.checks.iter().find(|check| check.what.starts_with(&paths));
+        assert!(asked.is_some_and(|check| check.answers > 500), "{act}: {verdict}");
+    }
 }
 
 /// Sixteen thousand messages of six routers in 0.65 s, as FRR routers sent them.

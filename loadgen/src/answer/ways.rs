@@ -12,7 +12,7 @@ use storage::mapping::{Label, RouterId};
 use super::{Hop, Question, Target, Way};
 use crate::network::Network;
 use crate::paths::UNREACHABLE;
-use crate::services::rsvp::Route;
+use crate::services::rsvp::{Around, Route};
 use crate::services::transport::Kind;
 use crate::state::State;
 
@@ -31,7 +31,7 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     let own = network.fec_of_router(question.head);
     let route = own.and_then(|own| state.tunnels.between(network, own, question.fec_index));
     if let Some((_, route)) = route
-        && repaired(state, route, 0) != Repair::Broken
+        && !matches!(repaired(network, state, route, 0), Repair::Broken)
     {
         return Some(tunnel(network, state, route, inner));
     }
@@ -91,39 +91,54 @@ fn along(
 }
 
 /// What becomes of a tunnel at one place of its route.
-#[derive(PartialEq, Eq)]
 enum Repair<'a> {
     /// The link works.
     None,
-    /// It does not, and there is a way around it.
-    Around(&'a Route),
+    /// It does not, and there is a way around it to this place of the route.
+    Around(&'a Route, usize),
     /// It does not.
     Broken,
 }
 
-fn repaired<'a>(state: &'a State, route: &Route, place: usize) -> Repair<'a> {
-    let hop = route.hops[place];
-    if state.paths.carries(hop.1) {
+fn repaired<'a>(network: &Network, state: &'a State, route: &Route, place: usize) -> Repair<'a> {
+    let (router, link) = route.hops[place];
+    if state.paths.carries(link) {
         return Repair::None;
     }
-    match state.tunnels.detours.get(&hop) {
-        Some(detour) if detour.carries(&state.paths) => Repair::Around(detour),
-        _ => Repair::Broken,
+    let bypass = |around| {
+        let bypass = state.tunnels.bypasses.get(&(around, router));
+        bypass.filter(|bypass| bypass.carries(&state.paths))
+    };
+    // Around the router first: nobody can tell whether it is the link or the router that failed.
+    if let Some((avoided, onward)) = route.hops.get(place + 1).copied() {
+        let (merge, _) = network.topology.links[onward].far_end(avoided);
+        if let Some(bypass) = bypass(Around::Router { avoided, merge }) {
+            return Repair::Around(bypass, place + 2);
+        }
+    }
+    match bypass(Around::Link(link)) {
+        Some(bypass) => Repair::Around(bypass, place + 1),
+        None => Repair::Broken,
     }
 }
 
-/// The one way through a tunnel, detours included.
+/// The one way through a tunnel, bypasses included.
 fn tunnel(network: &Network, state: &State, route: &Route, inner: Option<Label>) -> Way {
     let mut hops = Vec::new();
-    for (place, (router, _)) in route.hops.iter().enumerate() {
-        let label = Some(route.labels[place]);
-        match repaired(state, route, place) {
-            Repair::None => hops.push(hop(network, *router, [label, inner])),
+    let mut place = 0;
+    while let Some((router, _)) = route.hops.get(place) {
+        match repaired(network, state, route, place) {
+            Repair::None => {
+                hops.push(hop(network, *router, [Some(route.labels[place]), inner]));
+                place += 1;
+            }
             Repair::Broken => return Way::Lost,
-            Repair::Around(detour) => {
-                for ((router, _), outer) in detour.hops.iter().zip(&detour.labels) {
+            Repair::Around(bypass, merge_place) => {
+                let label = Some(route.labels[merge_place - 1]);
+                for ((router, _), outer) in bypass.hops.iter().zip(&bypass.labels) {
                     hops.push(hop(network, *router, [Some(*outer), label, inner]));
                 }
+                place = merge_place;
             }
         }
     }

@@ -78,7 +78,7 @@ impl Epoch {
     /// When the first router changes something and when the last has changed everything, in
     /// microseconds after the act's beginning. `None` when nothing changes.
     pub fn span_us(&self) -> Option<(i64, i64)> {
-        let first = self.reactions.values().map(|reaction| reaction.start_us).min()?;
+        let first = self.reactions.values().map(|reaction| reaction.time_us(0)).min()?;
         let last = self.reactions.values().map(Reaction::end_us).max()?;
         Some((self.offset_us + first, self.offset_us + last))
     }

@@ -18,6 +18,8 @@ use crate::state::State;
 
 // How a router comes to know and to act, in microseconds.
 //
+// A router that sees a link or a neighbour fail puts the tunnels that went there into bypasses at
+// once (RFC 4090); everything else waits for the IGP.
 // Detection: BFD, three times 10 to 50 ms apart at most (RFC 5880 section 6.8.4, RFC 5882).
 // Flooding: a few milliseconds per hop. SPF: the first delay of RFC 8405 (50 ms, section 5.1 and
 // its default for INITIAL_SPF_DELAY) and the computation itself. Install: at the router's pace, by
@@ -35,12 +37,16 @@ pub type Reactions = BTreeMap<usize, Reaction>;
 /// What one router does about a change of the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reaction {
-    /// When it installs its first unit, in microseconds after the event.
+    /// When it installs its first unit that is no repair, in microseconds after the event.
     pub start_us: i64,
     /// Between one unit and the next, at least 1.
     pub install_us: i64,
     /// What it installs, in order.
     pub units: Vec<Unit>,
+    /// How many of these, the first ones, are repairs on the spot: they wait for no SPF.
+    pub repairs: usize,
+    /// When it installs its first repair, in microseconds after the event.
+    pub repair_us: i64,
     /// How long after its last unit it reports; `None` = all the while.
     pub deferred_us: Option<i64>,
 }
@@ -48,8 +54,12 @@ pub struct Reaction {
 impl Reaction {
     /// When the unit at this place of the order is installed, in microseconds after the event.
     pub fn time_us(&self, place: usize) -> i64 {
+        let (begin_us, place) = match place.checked_sub(self.repairs) {
+            Some(behind) => (self.start_us, behind),
+            None => (self.repair_us, place),
+        };
         let place = i64::try_from(place).expect("a router has far fewer units than 2^63");
-        self.start_us + place * self.install_us
+        begin_us + place * self.install_us
     }
 
     /// When the last unit is installed.
@@ -101,22 +111,33 @@ impl Transition<'_> {
                 continue;
             }
             units.shuffle(chance);
+            let seen = self.witnesses.iter().position(|seen| *seen == router_index);
+            let seen_us = seen.map(|place| heard[place].0);
+            let is_repair = |unit: &Unit| seen_us.is_some() && matches!(unit, Unit::Tunnel(_));
+            units.sort_by_key(|unit| !is_repair(unit));
+            let repairs = units.iter().filter(|unit| is_repair(unit)).count();
+            let free_us = (self.free_us)(router_index);
+            let repair_us = seen_us.unwrap_or_default().max(free_us);
             let heard_us = heard.iter().filter_map(|(seen_us, hops)| {
                 Some(seen_us + i64::from(hops[router_index]?) * per_hop_us)
             });
             // Cut off from every witness: by then its own neighbours have timed out as well.
             let heard_us = heard_us.min().unwrap_or(DETECTION_US.end);
-            let start_us = (heard_us + spf_us).max((self.free_us)(router_index));
             let is_deferred =
                 deferred_percent > 0 && chance.random_range(0..100) < deferred_percent;
             let deferred_us =
                 is_deferred.then(|| chance.random_range(0..=self.pace.deferred_ms.micros()));
             let install_us = install_us as i64;
-            let reaction = Reaction { start_us, install_us, units, deferred_us };
+            let repaired_us = repair_us + install_us * i64::try_from(repairs).unwrap_or(i64::MAX);
+            let start_us = (heard_us + spf_us).max(free_us);
+            let start_us = if repairs > 0 { start_us.max(repaired_us) } else { start_us };
+            let reaction =
+                Reaction { start_us, install_us, units, repairs, repair_us, deferred_us };
             reactions.insert(router_index, reaction);
         }
         reactions
     }
+
     /// For each router what it has to change; nothing depends on chance yet, so every core helps.
     fn differing(&self) -> Vec<Vec<Unit>> {
         let Transition { network, before, after, only, .. } = *self;

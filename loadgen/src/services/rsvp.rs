@@ -1,13 +1,14 @@
-//! Tunnels with facility fast reroute (RFC 3209, RFC 4090): explicit routes, and detours around
-//! each link on them.
+//! Tunnels with facility fast reroute (RFC 3209, RFC 4090): explicit routes, and bypasses around
+//! each router and each link on them.
 //!
 //! In:   heads and tails, drawn once; the state's paths at the time of signalling.
-//! Out:  `Tunnels`: routes with the labels on them; what a router on a route swaps, also while a
-//!       link is down and the tunnel takes the detour: two labels.
+//! Out:  `Tunnels`: routes with the labels on them; what a router on a route swaps, also while the
+//!       link or router behind it is down and the tunnel takes a bypass: two labels.
 //! Law:  a route stays as it was signalled until it is signalled again, whatever is down.
 //! Not:  when that is (`scenario/plan`), which labels are free (`labels`).
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rand_chacha::ChaCha8Rng;
 use storage::mapping::{Fec, Ingress, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation};
@@ -40,13 +41,28 @@ pub struct Route {
     pub labels: Vec<Label>,
 }
 
-/// Every tunnel and detour as it was last signalled.
+/// What a bypass leads around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Around {
+    /// A link, by its index: to the router at its far end (RFC 4090 section 3.2, NHOP bypass).
+    Link(usize),
+    /// The next router: to the one behind it (NNHOP bypass).
+    Router {
+        /// Its index.
+        avoided: usize,
+        /// Index of the router where the tunnel's own route goes on.
+        merge: usize,
+    },
+}
+
+/// Every tunnel and bypass as it was last signalled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tunnels {
     /// One per plan; `None` = there was no way.
     pub routes: Vec<Option<Route>>,
-    /// For a router and a link that tunnels use there: the way around it to its far end.
-    pub detours: BTreeMap<(usize, usize), Route>,
+    /// What a router goes around that tunnels use behind it, and from which router: the way. Both
+    /// kinds are kept, as routers with automatic bypasses do.
+    pub bypasses: BTreeMap<(Around, usize), Route>,
 }
 
 pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<TunnelPlan> {
@@ -81,6 +97,18 @@ impl Route {
         self.hops.iter().position(|(router, _)| *router == router_index)
     }
 
+    /// What the router at a place of the way goes around when what is behind it fails: the next
+    /// router, where there is one behind that, and the link.
+    fn behind(&self, place: usize, network: &Network) -> impl Iterator<Item = Around> + use<> {
+        let (_, link) = self.hops[place];
+        let next = self.hops.get(place + 1);
+        let router = next.map(|&(avoided, onward)| {
+            let (merge, _) = network.topology.links[onward].far_end(avoided);
+            Around::Router { avoided, merge }
+        });
+        router.into_iter().chain([Around::Link(link)])
+    }
+
     /// Routers with the label that each gave.
     fn given(&self) -> impl Iterator<Item = (usize, Label)> {
         let routers = self.hops.iter().skip(1).map(|(router, _)| *router);
@@ -113,36 +141,26 @@ impl Tunnels {
             };
             tunnels.routes.push(route);
         }
-        let used = tunnels.routes.iter().flatten().flat_map(|route| route.hops.iter().copied());
-        let used: std::collections::BTreeSet<(usize, usize)> = used.collect();
-        let mut heap = BinaryHeap::new();
-        for (router, link) in used {
-            let old = before.detours.get(&(router, link)).filter(|old| old.carries(paths));
-            let detour = old.cloned().or_else(|| {
-                let hops = around(network, paths, router, link, &mut heap)?;
-                Some(Route::new(hops, network, labels))
-            });
-            tunnels.detours.extend(detour.map(|detour| ((router, link), detour)));
-        }
+        tunnels.bypasses = bypasses(network, &tunnels.routes, &before.bypasses, paths, labels);
         tunnels
     }
 
-    /// Every router's tunnels and detours.
+    /// Every router's tunnels and bypasses.
     pub(crate) fn units(&self) -> impl Iterator<Item = (usize, Unit)> {
         let routes = self.routes.iter().enumerate();
         let routes =
             routes.filter_map(|(index, route)| Some((Unit::Tunnel(index), route.as_ref()?)));
-        let detours = self.detours.iter();
-        let detours =
-            detours.map(|(&(router, link), route)| (Unit::Detour { router, link }, route));
-        routes.chain(detours).flat_map(|(unit, route)| {
+        let bypasses = self.bypasses.iter();
+        let bypasses =
+            bypasses.map(|(&(around, router), route)| (Unit::Bypass { router, around }, route));
+        routes.chain(bypasses).flat_map(|(unit, route)| {
             route.hops.iter().skip(1).map(move |(router, _)| (*router, unit))
         })
     }
 
     /// Every label that a router has given.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (usize, Label)> {
-        self.routes.iter().flatten().chain(self.detours.values()).flat_map(Route::given)
+        self.routes.iter().flatten().chain(self.bypasses.values()).flat_map(Route::given)
     }
 
     /// The route of the tunnel from this head to this tail.
@@ -167,47 +185,96 @@ fn shortest(network: &Network, paths: &Paths, plan: &TunnelPlan) -> Option<Vec<(
     Some(hops)
 }
 
-/// The shortest way from a router to the far end of a link without that link.
-fn around(
+/// Ways around everything that these routes use: those of before that still carry, and new ones.
+fn bypasses(
     network: &Network,
+    routes: &[Option<Route>],
+    before: &BTreeMap<(Around, usize), Route>,
     paths: &Paths,
-    router: usize,
-    link: usize,
-    heap: &mut BinaryHeap<std::cmp::Reverse<(u32, usize)>>,
-) -> Option<Vec<(usize, usize)>> {
-    let topology = &network.topology;
-    let target = topology.links[link].far_end(router).0;
-    let usable = |other: usize| other != link && paths.carries(other);
-    let distances = distances_to(topology, target, usable, paths.transits(), heap);
-    let mut here = router;
-    let mut hops = Vec::new();
-    while here != target {
-        let nearer = |next: &&usize| {
-            let far = topology.links[**next].far_end(here).0;
-            let cost = topology.links[**next].cost;
-            usable(**next)
-                && distances[here] != UNREACHABLE
-                && distances[far].checked_add(cost) == Some(distances[here])
-                && (far == target || paths.transits()[far])
-        };
-        let next = *topology.routers[here].links.iter().find(nearer)?;
-        hops.push((here, next));
-        here = topology.links[next].far_end(here).0;
+    labels: &mut Labels,
+) -> BTreeMap<(Around, usize), Route> {
+    let mut used: BTreeSet<(Around, usize)> = BTreeSet::new();
+    for route in routes.iter().flatten() {
+        for (place, (router, _)) in route.hops.iter().enumerate() {
+            used.extend(route.behind(place, network).map(|around| (around, *router)));
+        }
     }
-    Some(hops)
+    let mut detour = Detour::default();
+    let mut bypasses = BTreeMap::new();
+    for (around, router) in used {
+        let old = before.get(&(around, router)).filter(|old| old.carries(paths));
+        let route = old.cloned().or_else(|| {
+            let hops = detour.find(network, paths, router, around)?;
+            Some(Route::new(hops, network, labels))
+        });
+        bypasses.extend(route.map(|route| ((around, router), route)));
+    }
+    bypasses
+}
+
+/// Shortest ways that avoid something. Who avoids the same for the same end shares the distances.
+#[derive(Default)]
+struct Detour {
+    heap: BinaryHeap<Reverse<(u32, usize)>>,
+    /// Of every router to the end of what was asked last.
+    distances: Vec<u32>,
+    found: Option<(Around, usize)>,
+}
+
+impl Detour {
+    /// The way from a router to the far end of a link without that link, or to the router behind
+    /// the next one without that one.
+    fn find(
+        &mut self,
+        network: &Network,
+        paths: &Paths,
+        router: usize,
+        around: Around,
+    ) -> Option<Vec<(usize, usize)>> {
+        let topology = &network.topology;
+        let end = match around {
+            Around::Link(link) => topology.links[link].far_end(router).0,
+            Around::Router { merge, .. } => merge,
+        };
+        let usable = |link: usize| {
+            paths.carries(link)
+                && match around {
+                    Around::Link(avoided) => link != avoided,
+                    Around::Router { avoided, .. } => !topology.links[link].ends.contains(&avoided),
+                }
+        };
+        if self.found != Some((around, end)) {
+            self.distances = distances_to(topology, end, usable, paths.transits(), &mut self.heap);
+            self.found = Some((around, end));
+        }
+        let mut here = router;
+        let mut hops = Vec::new();
+        while here != end {
+            let nearer = |next: &&usize| {
+                let far = topology.links[**next].far_end(here).0;
+                let cost = topology.links[**next].cost;
+                usable(**next)
+                    && self.distances[here] != UNREACHABLE
+                    && self.distances[far].checked_add(cost) == Some(self.distances[here])
+                    && (far == end || paths.transits()[far])
+            };
+            let next = *topology.routers[here].links.iter().find(nearer)?;
+            hops.push((here, next));
+            here = topology.links[next].far_end(here).0;
+        }
+        Some(hops)
+    }
 }
 
 /// What a router at this place of a tunnel's route puts on, and over which link: along the route,
-/// or, when the link is down, into the detour. `None` when there is neither.
+/// or, when the link or the router behind it is down, into a bypass. `None` when there is neither.
 pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> Option<Nhlfe> {
-    let (router, link) = route.hops[place];
-    let inner = route.labels[place];
-    let (outer, link) = match state.paths.carries(link) {
-        true => (None, link),
+    let (_, link) = route.hops[place];
+    let (outer, inner, link) = match state.paths.carries(link) {
+        true => (None, route.labels[place], link),
         false => {
-            let detour = state.tunnels.detours.get(&(router, link))?;
-            let usable = detour.carries(&state.paths);
-            (Some(detour.labels[0]), usable.then_some(detour.hops[0].1)?)
+            let (bypass, inner) = repair(network, state, route, place)?;
+            (Some(bypass.labels[0]), inner, bypass.hops[0].1)
         }
     };
     let labels = outer.into_iter().chain([inner]);
@@ -215,8 +282,30 @@ pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> 
     if stack.is_empty() {
         stack.push(Label::IMPLICIT_NULL);
     }
-    let (_, address) = network.topology.links[link].far_end(router);
+    let (_, address) = network.topology.links[link].far_end(route.hops[place].0);
     Some(Nhlfe { stack, next_hop: NextHop::Address(address), weight: None })
+}
+
+/// The bypass that a router takes, and the label that the tunnel has where it ends. A router
+/// cannot tell a failed link from a failed neighbour, so it goes around the neighbour wherever it
+/// can: then with the label that the next but one gave, known because labels are recorded on the
+/// way back (RFC 4090 section 3.2, RFC 3209 section 4.4). Before the tail, or where no way leads
+/// around the neighbour, it goes around the link.
+fn repair<'a>(
+    network: &Network,
+    state: &'a State,
+    route: &Route,
+    place: usize,
+) -> Option<(&'a Route, Label)> {
+    let (router, _) = route.hops[place];
+    route.behind(place, network).find_map(|around| {
+        let bypass = state.tunnels.bypasses.get(&(around, router))?;
+        let place = match around {
+            Around::Link(_) => place,
+            Around::Router { .. } => place + 1,
+        };
+        bypass.carries(&state.paths).then(|| (bypass, route.labels[place]))
+    })
 }
 
 /// A tunnel at a router that it goes through. Explicitly routed: the router knows no FEC.
@@ -236,21 +325,21 @@ pub(crate) fn entries(
     entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
 }
 
-/// A detour at a router that it goes through.
-pub(crate) fn detour_entries(
+/// A bypass at a router that it goes through.
+pub(crate) fn bypass_entries(
     network: &Network,
     state: &State,
     router_index: usize,
-    key: (usize, usize),
+    key: (Around, usize),
     entries: &mut Vec<Mapping>,
 ) {
-    let Some(detour) = state.tunnels.detours.get(&key) else { return };
-    let Some(place) = detour.place(router_index).filter(|place| *place > 0) else { return };
-    let (_, link) = detour.hops[place];
+    let Some(bypass) = state.tunnels.bypasses.get(&key) else { return };
+    let Some(place) = bypass.place(router_index).filter(|place| *place > 0) else { return };
+    let (_, link) = bypass.hops[place];
     let (_, address) = network.topology.links[link].far_end(router_index);
-    let stack = std::iter::once(detour.labels[place]).collect();
+    let stack = std::iter::once(bypass.labels[place]).collect();
     let branch = Nhlfe { stack, next_hop: NextHop::Address(address), weight: None };
-    let ingress = Ingress::platform(detour.labels[place - 1]);
+    let ingress = Ingress::platform(bypass.labels[place - 1]);
     entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
 }
 
@@ -265,8 +354,8 @@ pub(crate) fn differs(
         let mut seen = Vec::new();
         match unit {
             Unit::Tunnel(index) => entries(network, state, router_index, index, &mut seen),
-            Unit::Detour { router, link } => {
-                detour_entries(network, state, router_index, (router, link), &mut seen);
+            Unit::Bypass { router, around } => {
+                bypass_entries(network, state, router_index, (around, router), &mut seen);
             }
             _ => {}
         }

@@ -1,14 +1,17 @@
 //! Services, looked at in every state of a storm.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use storage::mapping::{Key, Origin};
 
+use super::rsvp::{Around, Route};
 use super::*;
 use crate::model::Model;
 use crate::network::Network;
+use crate::paths::Paths;
 use crate::scenario::{Scenario, Script};
-use crate::state::State;
+use crate::state::{Down, State};
 use crate::topology::Shape;
 use crate::world::World;
 
@@ -87,6 +90,62 @@ fn every_service_says_what_it_alone_can_say() {
     let all =
         ["circuit", "copies", "copies at the root", "interface", "segment", "service", "tunnel"];
     assert_eq!(seen, all.into());
+}
+
+/// RFC 4090 section 3.2: around the next router with the label that the next but one gave; before
+/// the tail, and where nothing leads around the router, around the link.
+#[test]
+fn a_failed_router_is_gone_around_and_the_tunnel_goes_on_behind_it() {
+    let world = world("ldp,rsvp".parse().unwrap());
+    let (network, state) = (&world.network, &*world.first);
+    let topology = &network.topology;
+    let mut failures: BTreeMap<Down, State> = BTreeMap::new();
+    let (mut around_routers, mut around_links, mut last) = (0, 0, 0);
+    for route in state.tunnels.routes.iter().flatten() {
+        for (place, &(router, link)) in route.hops.iter().enumerate() {
+            let plain = rsvp::branch(network, state, route, place).unwrap();
+            let (next, address) = topology.links[link].far_end(router);
+            assert_eq!((plain.stack[..].len(), plain.next_hop), (1, NextHop::Address(address)));
+            // Whether the link has failed or the router behind it, nobody knows: it is the same.
+            let router_down = Down { routers: BTreeSet::from([next]), ..Down::default() };
+            let repaired = [Down::link(link), router_down].map(|down| {
+                let failed = failures.entry(down.clone()).or_insert_with(|| {
+                    let paths = Arc::new(Paths::compute(topology, &down));
+                    state.follow(network, down, &paths)
+                });
+                rsvp::branch(network, failed, route, place)
+            });
+            let bypass = |around| state.tunnels.bypasses.get(&(around, router));
+            let onward = route.hops.get(place + 1).map(|(_, onward)| *onward);
+            let merge = onward.map(|onward| topology.links[onward].far_end(next).0);
+            let router_bypass =
+                merge.and_then(|merge| bypass(Around::Router { avoided: next, merge }));
+            let stack = |bypass: &Route, inner: Label| -> Vec<Label> {
+                let labels = [bypass.labels[0], inner].into_iter();
+                let labels: Vec<Label> = labels.filter(|l| *l != Label::IMPLICIT_NULL).collect();
+                if labels.is_empty() { vec![Label::IMPLICIT_NULL] } else { labels }
+            };
+            last += usize::from(merge.is_none());
+            let expected = match (router_bypass, bypass(Around::Link(link))) {
+                (Some(bypass), _) => {
+                    around_routers += 1;
+                    assert!(bypass.hops.iter().all(|(router, _)| *router != next));
+                    let stack = stack(bypass, route.labels[place + 1]);
+                    [Some(stack.clone()), Some(stack)]
+                }
+                // Its end is the router that has failed.
+                (None, Some(bypass)) => {
+                    around_links += 1;
+                    [Some(stack(bypass, route.labels[place])), None]
+                }
+                (None, None) => [None, None],
+            };
+            let found = repaired.map(|branch| branch.map(|branch| branch.stack.to_vec()));
+            assert_eq!(found, expected, "{route:?} at {place}");
+        }
+    }
+    assert!(around_routers > 50 && around_links > 50, "{around_routers} {around_links}");
+    assert!(last > 50 && around_links >= last / 2, "{around_links} of {last}");
 }
 
 #[test]

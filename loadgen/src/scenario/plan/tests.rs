@@ -5,6 +5,7 @@ use storage::time::Micros;
 
 use super::*;
 use crate::model::Model;
+use crate::network::Unit;
 use crate::scenario::react::Reaction;
 use crate::scenario::{Scenario, Script, Step};
 use crate::services::l3vpn::SitePrefix;
@@ -234,6 +235,38 @@ fn rates_are_those_that_were_asked_for_and_some_routers_report_later() {
     assert!(reactions.iter().all(|it| (250..=500).contains(&it.install_us)), "{reactions:?}");
     let deferred = reactions.iter().filter(|it| it.deferred_us.is_some()).count();
     assert!((5..reactions.len() - 5).contains(&deferred), "{deferred} of {}", reactions.len());
+}
+
+/// Fast reroute waits for no SPF: who sees the failure repairs as soon as it is detected.
+#[test]
+fn tunnels_are_repaired_at_once_where_the_failure_is_seen() {
+    for scenario in [Scenario::LinkDown, Scenario::NodeDown] {
+        let services = "ldp,rsvp".parse().unwrap();
+        let shape = Shape { routers: 120, edges: 20, seed: 2 };
+        let model = Model { scenario, services, ..Model::from(shape) };
+        let network = Network::generate(&model).unwrap();
+        let first = Arc::new(State::settle(&network, Down::default()));
+        let plan = Plan::make(&network, &first, &model.scenario.script(), model.seed).unwrap();
+        let epoch = &plan.epochs[0];
+        let witnesses = first.down.witnesses(&epoch.state.down, &network.topology);
+        let mut repairs = 0;
+        for (router_index, reaction) in &epoch.reactions {
+            let tunnels = reaction.units.iter().filter(|unit| matches!(unit, Unit::Tunnel(_)));
+            assert_eq!(reaction.repairs, tunnels.count(), "router {router_index}");
+            assert!(reaction.repairs == 0 || witnesses.contains(router_index));
+            let times: Vec<i64> =
+                (0..reaction.units.len()).map(|place| reaction.time_us(place)).collect();
+            assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+            let [repaired, rest] = <[&[i64]; 2]>::from(times.split_at(reaction.repairs));
+            assert!(repaired.first().is_none_or(|at_us| (10_000..50_000).contains(at_us)));
+            assert!(rest.iter().all(|at_us| *at_us >= 65_000), "{rest:?}");
+            repairs += repaired.len();
+        }
+        assert!(repairs > 0, "{}", model.scenario.name());
+        // Heads that were told signal anew: nothing of that is a repair.
+        let signalled = plan.epochs[1].reactions.values();
+        assert_eq!(signalled.map(|reaction| reaction.repairs).sum::<usize>(), 0);
+    }
 }
 
 #[test]

@@ -101,8 +101,8 @@ impl Planner<'_> {
             let pause_us = step.pause_us.draw(&mut self.chance);
             speaker.free_us += speaker.change_us * count + pause_us.max(2.0);
             said += changes.len() as u64;
-            reactions
-                .insert(router_index, Reaction { start_us, install_us, units, deferred_us: None });
+            let reaction = Reaction { start_us, install_us, units, ..Reaction::default() };
+            reactions.insert(router_index, reaction);
         }
         let act = self.plan.acts.len() - 1;
         let state = std::sync::Arc::new(state);
