@@ -429,6 +429,7 @@ impl Start {
                     published: DriverCounters::default(),
                     publication: Arc::clone(&self.publication),
                     balance_due_us: 0,
+                    has_come: true,
                 },
                 cpu: self.cpus.get(index).copied(),
                 places: Arc::clone(&places),
@@ -512,7 +513,8 @@ impl ShardThread {
     }
 }
 
-/// The books are balanced once a second: it costs a look at every connection.
+/// The books are balanced once a second, unless nothing has come since: it costs a look at every
+/// connection.
 const BALANCE_INTERVAL_US: u64 = 1_000_000;
 
 /// The shard, and where its counters go.
@@ -521,8 +523,9 @@ struct ShardMachine {
     index: usize,
     published: DriverCounters,
     publication: Arc<Publication>,
-    /// Monotonic time of the next balance of the books.
+    /// Monotonic time of the next balance of the books, and whether anything can have changed it.
     balance_due_us: u64,
+    has_come: bool,
 }
 
 impl Machine for ShardMachine {
@@ -556,8 +559,10 @@ impl Machine for ShardMachine {
 
     fn publish(&mut self, now: Now, driver: &DriverCounters) {
         let before = std::mem::replace(&mut self.published, *driver);
-        let imbalance = (self.balance_due_us <= now.monotonic_us).then(|| {
+        let is_due = self.balance_due_us <= now.monotonic_us && self.has_come;
+        let imbalance = is_due.then(|| {
             self.balance_due_us = now.monotonic_us + BALANCE_INTERVAL_US;
+            self.has_come = false;
             let Balance { bytes, mappings, rows } = self.shard.ledger_balance();
             u64::try_from(bytes + mappings + rows).unwrap_or(u64::MAX)
         });
@@ -573,7 +578,10 @@ impl Machine for ShardMachine {
         counters.add(Metric::ReceiveRounds, driver.receive_rounds - before.receive_rounds);
         counters.set(Metric::AcceptLimited, u64::from(driver.accept_limited));
         counters.add(Metric::SendsAbandoned, driver.sends_abandoned - before.sends_abandoned);
-        self.publication.publish(self.index, counters, now.wall);
+        if self.publication.publish(self.index, counters, now.wall) {
+            self.has_come = true;
+            self.publication.alarm().came(now.monotonic_us);
+        }
     }
 }
 

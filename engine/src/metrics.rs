@@ -13,7 +13,7 @@ use storage::row::Cause;
 use storage::time::{Hour, Micros};
 
 use crate::memory::Memory;
-use crate::watch::{Layer, Outcome, Verdict};
+use crate::watch::{Alarm, Layer, Outcome, Verdict};
 
 mod table;
 
@@ -95,6 +95,8 @@ pub struct Publication {
     bursts: [[AtomicU64; 1 + Layer::ALL.len()]; Outcome::ALL.len()],
     /// The first hour of the log that can be asked about.
     horizon: AtomicI64,
+    /// For whoever sleeps while nothing comes.
+    alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -118,18 +120,38 @@ impl Publication {
             kept: std::array::from_fn(|_| AtomicU64::new(0)),
             bursts: Default::default(),
             horizon: AtomicI64::new(0),
+            alarm: Alarm::default(),
         }
     }
 
     /// Publishes what a shard has counted. Called by its thread once per turn of its loop, and at
     /// least once a second when nothing happens: that is how the shard is known to live.
-    pub fn publish(&self, shard: usize, counters: &Counters, now: Micros) {
-        let Some(cells) = self.shards.get(shard) else { return };
+    ///
+    /// Returns whether something has come or goes on since it published last: the alarm is to know.
+    pub fn publish(&self, shard: usize, counters: &Counters, now: Micros) -> bool {
+        let Some(cells) = self.shards.get(shard) else { return false };
+        let differs = |metric: &Metric| {
+            let cell = &cells.values[*metric as usize];
+            cell.load(Ordering::Relaxed) != counters.get(*metric)
+        };
+        let has_come = COMINGS.iter().any(differs);
         for (cell, value) in cells.values.iter().zip(counters.values.iter()) {
             // Each number stands for itself: no other memory is read by its value.
             cell.store(*value, Ordering::Relaxed);
         }
         cells.turned.store(now.0, Ordering::Release);
+        has_come
+    }
+
+    /// What wakes those who sleep while nothing comes.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    /// What changes when something comes or goes on, as one number: the same number, and it is
+    /// silent.
+    pub fn comings(&self) -> u64 {
+        COMINGS.iter().fold(0, |sum, metric| sum.wrapping_add(self.total(*metric)))
     }
 
     /// Says which driver won and why; the first word stands.
@@ -348,6 +370,9 @@ pub(crate) fn line(text: &mut String, name: &str, labels: &str, value: u64) {
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
 }
+
+/// What moves when something comes from routers, is digested, or is to be made durable.
+const COMINGS: [Metric; 3] = [Metric::ReceivedBytes, Metric::MappingsFramed, Metric::RowsPushed];
 
 /// Microseconds, written as seconds without rounding.
 struct Seconds(u64);

@@ -1,6 +1,7 @@
 //! The watch: looks at the collector and at the kernel all the time, so that a burst is an event.
 //!
-//! In:   what the shards publish, every 10 ms; the kernel's counters, at 1 Hz, at 20 Hz in a burst.
+//! In:   what the shards publish, every 10 ms while anything comes; the kernel's counters, at 1 Hz,
+//!       at 20 Hz in a burst.
 //! Out:  a quarter of an hour of moments, the last bursts, and news of both.
 //! Law:  it runs on a thread of its own at low priority and asks nothing of a shard.
 //! Not:  what is served of it (`http`), or what the log says of the past (`query`).
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+mod alarm;
 mod burst;
 mod connections;
 mod keep;
@@ -19,9 +21,11 @@ mod strain;
 mod survey;
 mod thread;
 mod verdict;
+mod work;
 
+pub use alarm::Alarm;
 pub use burst::{BIN_US, Bin, Burst, Detector, Head, Level, Moved, Step, Turn};
-pub use connections::Connection;
+pub use connections::{Connection, Connections, Copied};
 pub use moment::{Kernel, MemoryUse, Moment, Sessions, ShardShare, Totals};
 pub(crate) use record::is_begin;
 pub use record::{Headless, Reader};
@@ -47,7 +51,7 @@ struct Seen {
     /// Oldest first; the one that runs is apart.
     bursts: Mutex<VecDeque<Arc<Burst>>>,
     running: Mutex<Option<Arc<Burst>>>,
-    connections: Mutex<Arc<Vec<Connection>>>,
+    connections: Connections,
     news: broadcast::Sender<News>,
 }
 
@@ -73,7 +77,7 @@ impl Watch {
             moments: Mutex::default(),
             bursts: Mutex::default(),
             running: Mutex::default(),
-            connections: Mutex::default(),
+            connections: Connections::default(),
             news: broadcast::channel(NEWS_MAX).0,
         };
         Watch { seen: Arc::new(seen) }
@@ -106,8 +110,8 @@ impl Watch {
     }
 
     /// What the kernel says of each connection, as far as it has been asked.
-    pub fn connections(&self) -> Arc<Vec<Connection>> {
-        Arc::clone(&locked(&self.seen.connections))
+    pub fn connections(&self) -> &Connections {
+        &self.seen.connections
     }
 
     /// News from now on. A listener that is too slow misses some and is told how many.
@@ -126,11 +130,6 @@ impl Watch {
         drop(moments);
         // Nobody has to listen.
         let _ = self.seen.news.send(News::Moment(moment));
-    }
-
-    /// The kernel was asked about every connection.
-    pub(super) fn tell_connections(&self, connections: Vec<Connection>) {
-        *locked(&self.seen.connections) = Arc::new(connections);
     }
 
     /// Bursts that were seen before the start, oldest first.

@@ -1,6 +1,6 @@
 //! What the kernel says of each TCP socket: queues, window, drops, retransmits, round trip.
 //!
-//! In:   sock_diag over netlink, for one local port.
+//! In:   sock_diag over netlink, for one local address and port.
 //! Out:  `SocketState`s, a few dozen per read, so that whoever asks decides how much it costs.
 //! Law:  a dump goes on where the last read ended; a field that this kernel has not is `None`.
 //! Not:  how often it is asked, or what of it hurts (engine, `watch`).
@@ -72,6 +72,8 @@ pub struct SocketDiag {
     socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
+    /// The local address of the sockets that are asked for; `None`: any.
+    local: Option<IpAddr>,
 }
 
 impl SocketDiag {
@@ -80,13 +82,15 @@ impl SocketDiag {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (family, kind) = (AddressFamily::NETLINK, SocketType::DGRAM);
         let socket = socket_with(family, kind, flags, Some(SOCK_DIAG))?;
-        Ok(SocketDiag { socket, buffer: vec![0; READ_BYTES], sequence: 0 })
+        Ok(SocketDiag { socket, buffer: vec![0; READ_BYTES], sequence: 0, local: None })
     }
 
     /// Begins a dump of the sockets of a local port. `address` is what is listened on: its family
-    /// is that of the sockets. Errors: the kernel refuses.
+    /// is that of the sockets, and unless it is any address, so is its address: others may use the
+    /// same port on an address of theirs. Errors: the kernel refuses.
     pub fn ask(&mut self, address: SocketAddr, which: Which) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
+        self.local = Some(address.ip().to_canonical()).filter(|local| !local.is_unspecified());
         let (family, id) = match address.ip() {
             IpAddr::V4(_) => (AF_INET, SocketId::new_v4()),
             IpAddr::V6(_) => (AF_INET6, SocketId::new_v6()),
@@ -134,7 +138,10 @@ impl SocketDiag {
                 NetlinkPayload::Done(_) => return Ok(true),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    on_socket(state_of(&response));
+                    let local = response.header.socket_id.source_address.to_canonical();
+                    if self.local.is_none_or(|wanted| wanted == local) {
+                        on_socket(state_of(&response));
+                    }
                 }
                 _ => {}
             }
@@ -222,6 +229,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let mut diag = SocketDiag::open().unwrap();
             let mut client = TcpStream::connect(address).unwrap();
+            let _namesake = namesake(address);
             let _unrelated = TcpStream::connect(other.local_addr().unwrap()).unwrap();
 
             let listening = dump(&mut diag, address, Which::Listening);
@@ -247,6 +255,16 @@ mod tests {
             assert!(state.window_bytes.is_none_or(|window| window > 0), "{state:?}");
             drop(server);
         }
+    }
+
+    /// A socket with the same port on another address of this host, and a connection to it.
+    fn namesake(address: SocketAddr) -> Option<(TcpListener, TcpStream)> {
+        if address.is_ipv6() {
+            return None;
+        }
+        let namesake = TcpListener::bind(("127.93.0.7", address.port())).unwrap();
+        let client = TcpStream::connect(namesake.local_addr().unwrap()).unwrap();
+        Some((namesake, client))
     }
 
     /// Reads are few dozen sockets long, and a dump that was given up does not mix with the next.

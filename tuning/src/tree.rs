@@ -5,14 +5,32 @@
 //! Law:  nothing is written, and no path leads out of the root but the kernel's own links.
 //! Not:  what a value means (`doctor`, `counters`).
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A tree of files that say how a host is set up.
 #[derive(Clone, Debug)]
 pub struct Tree {
     root: PathBuf,
+    /// Files that have been read, where they are kept open.
+    open: Option<Arc<Mutex<Open>>>,
 }
+
+/// Files that are read again and again, and the memory for what they say.
+#[derive(Debug, Default)]
+struct Open {
+    files: BTreeMap<String, File>,
+    buffer: Vec<u8>,
+}
+
+/// More files than these are not kept open: those of interfaces that are gone are among them.
+const FILES_MAX: usize = 256;
+/// What most files of the kernel fit into; larger ones are read in several parts.
+const READ_BYTES: usize = 16 << 10;
 
 impl Tree {
     /// The host this program runs on.
@@ -22,13 +40,24 @@ impl Tree {
 
     /// A tree that was captured into a folder.
     pub fn at(root: &Path) -> Tree {
-        Tree { root: root.to_owned() }
+        Tree { root: root.to_owned(), open: None }
+    }
+
+    /// The same tree for one who reads the same files again and again: they stay open, which
+    /// spares the kernel most of the work.
+    pub fn kept_open(self) -> Tree {
+        Tree { open: Some(Arc::default()), ..self }
     }
 
     /// The file's text, without white space at its ends.
     pub fn text(&self, path: &str) -> Option<String> {
-        let text = fs::read_to_string(self.path(path)).ok()?;
-        Some(text.trim().to_owned())
+        let Some(open) = &self.open else {
+            let text = fs::read_to_string(self.path(path)).ok()?;
+            return Some(text.trim().to_owned());
+        };
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = open.read(path, &self.path(path)).ok()?;
+        Some(std::str::from_utf8(bytes).ok()?.trim().to_owned())
     }
 
     /// The one number that the file holds.
@@ -75,9 +104,72 @@ impl Tree {
     }
 }
 
+impl Open {
+    /// What the file says now. Errors: it cannot be opened, or not be read.
+    fn read(&mut self, name: &str, path: &Path) -> io::Result<&[u8]> {
+        if let Some(file) = self.files.get(name) {
+            match read_all(file, &mut self.buffer) {
+                Ok(length) => return Ok(&self.buffer[..length]),
+                // An interface that went and came back is another file.
+                Err(_) => drop(self.files.remove(name)),
+            }
+        }
+        let file = File::open(path)?;
+        let length = read_all(&file, &mut self.buffer)?;
+        if self.files.len() >= FILES_MAX {
+            self.files.clear();
+        }
+        self.files.insert(name.to_owned(), file);
+        Ok(&self.buffer[..length])
+    }
+}
+
+/// Reads a file from its beginning to its end; how long it is.
+fn read_all(file: &File, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let mut length = 0;
+    loop {
+        if buffer.len() < length + READ_BYTES {
+            buffer.resize(length + READ_BYTES, 0);
+        }
+        match file.read_at(&mut buffer[length..], length as u64) {
+            Ok(0) => return Ok(length),
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_kept_open_says_what_it_says_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counter");
+        let tree = Tree::at(folder.path()).kept_open();
+        assert_eq!(tree.text("counter"), None);
+        let long = "7 ".repeat(READ_BYTES);
+        for text in ["1", "22", "3", long.as_str(), "4"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(tree.text("counter").as_deref(), Some(text.trim()));
+        }
+        let opened = || tree.open.as_ref().unwrap().lock().unwrap().files.len();
+        assert_eq!(opened(), 1);
+        for place in 0..FILES_MAX + 10 {
+            fs::write(folder.path().join(format!("x{place}")), "5").unwrap();
+            assert_eq!(tree.number(&format!("x{place}")), Some(5));
+        }
+        assert!(opened() <= FILES_MAX);
+
+        // What the kernel writes anew with every reading is anew with every reading.
+        let host = Tree::host().kept_open();
+        let uptime = || host.text("proc/uptime").unwrap();
+        let first = uptime();
+        assert!((0..10_000_000).any(|_| uptime() != first), "{first}");
+        assert_eq!(host.text("proc/net/netstat").map(|text| text.lines().count() > 3), Some(true));
+    }
 
     #[test]
     fn this_host_is_a_tree() {

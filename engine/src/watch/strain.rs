@@ -1,6 +1,6 @@
 //! Strain: how long rows wait for the disk, and how long the collector does not run.
 //!
-//! In:   what each shard published, looked at every 10 ms.
+//! In:   what each shard published, looked at every 10 ms while anything comes or waits.
 //! Out:  the longest of either since the last mark, and what broke.
 //! Law:  what still waits counts: a disk that hangs is seen before it answers.
 //! Not:  what of it hurts (`verdict`).
@@ -21,7 +21,6 @@ pub(super) struct Strain {
     shards: Vec<Shard>,
     /// So long rows wait for others to be committed with: that is no fault of the disk.
     commit_interval_ms: u64,
-    looked_us: Option<u64>,
     commit_longest_ms: u64,
     stalled_longest_ms: u64,
     log_failed: bool,
@@ -44,12 +43,10 @@ impl Strain {
         Strain { commit_interval_ms, ..Strain::default() }
     }
 
-    /// One look.
-    pub(super) fn look(&mut self, publication: &Publication, now: Now) {
+    /// One look, which comes so much later than it was wanted.
+    pub(super) fn look(&mut self, publication: &Publication, now: Now, late_us: u64) {
         self.shards.resize(publication.shards(), Shard::default());
-        let between_us = self.looked_us.map_or(0, |before| now.monotonic_us.saturating_sub(before));
-        self.looked_us = Some(now.monotonic_us);
-        self.stall(between_us / 1_000);
+        self.stall(late_us / 1_000);
         for index in 0..publication.shards() {
             let value = |metric| publication.value(index, metric);
             let (pushed, committed) = (value(Metric::RowsPushed), value(Metric::RowsCommitted));
@@ -78,6 +75,11 @@ impl Strain {
         if stalled_ms <= STALLED_MS_MAX {
             self.stalled_longest_ms = self.stalled_longest_ms.max(stalled_ms);
         }
+    }
+
+    /// Whether rows wait to become durable.
+    pub(super) fn waits(&self) -> bool {
+        self.shards.iter().any(|shard| shard.waits_since_us.is_some())
     }
 
     /// From now on is asked about.
@@ -120,22 +122,29 @@ mod tests {
         counters.add(Metric::RowsPushed, 5);
         publication.publish(1, &counters, at(0).wall);
         for look in 0..50 {
-            strain.look(&publication, at(look * 10));
+            strain.look(&publication, at(look * 10), 3_000);
         }
         let evidence = strain.evidence();
-        assert_eq!((evidence.commit_longest_ms, evidence.stalled_longest_ms), (470, 10));
+        assert_eq!((evidence.commit_longest_ms, evidence.stalled_longest_ms), (470, 3));
+        assert!(strain.waits());
         // Some of them are durable: what waits now waits anew.
         counters.add(Metric::RowsCommitted, 3);
         counters.add(Metric::SurgePushedBytes, 1 << 20);
         publication.publish(1, &counters, at(500).wall);
         strain.mark();
         for look in 50..70 {
-            strain.look(&publication, at(look * 10));
+            strain.look(&publication, at(look * 10), 0);
         }
         let evidence = strain.evidence();
         assert_eq!((evidence.commit_longest_ms, evidence.stalled_longest_ms), (170, 190));
-        strain.look(&publication, at(3_000));
+        strain.look(&publication, at(3_000), 0);
         assert_eq!(strain.evidence().stalled_longest_ms, 2_500);
+        strain.look(&publication, at(3_000), 2_700_000);
+        assert_eq!(strain.evidence().stalled_longest_ms, 2_700);
+        counters.add(Metric::RowsCommitted, 2);
+        publication.publish(1, &counters, at(3_000).wall);
+        strain.look(&publication, at(3_010), 0);
+        assert!(!strain.waits());
     }
 
     #[test]
@@ -148,7 +157,7 @@ mod tests {
             counters.reject(Cause::TableFull, 100, 7);
             counters.set(Metric::LogFailed, failed);
             publication.publish(0, &counters, at(0).wall);
-            strain.look(&publication, at(0));
+            strain.look(&publication, at(0), 0);
         };
         step(&mut strain, 1);
         strain.mark();

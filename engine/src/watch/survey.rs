@@ -1,7 +1,7 @@
 //! The survey: asks the kernel about every connection, round after round, at a bounded cost.
 //!
-//! In:   sock_diag of the listening port; which router is at which address.
-//! Out:  `Connection`s; what our own sockets dropped, sent again and lost since a mark.
+//! In:   sock_diag of the listening port; which router is at which address; how it goes.
+//! Out:  `Connections`; what our own sockets dropped, sent again and lost since a mark.
 //! Law:  it takes less than a hundredth of one core, however many connections there are: what it
 //!       may spend grows with time, and a round goes on when there is some again.
 //! Not:  what of it hurts (`verdict`).
@@ -13,13 +13,13 @@ use std::sync::Arc;
 use rustix::time::{ClockId, clock_gettime};
 use tuning::sockets::{SocketDiag, SocketState, Which};
 
-use super::connections::Connection;
+use super::connections::{Connections, Known};
 use super::verdict::{SocketEvidence, Worst};
 use crate::io::Now;
 use crate::registry::Registry;
 
-/// Of a million microseconds of time, so many of one core: 0.2 % while it is calm, so that a silent
-/// fleet costs next to nothing, and 0.8 % while a burst runs or waits for its verdict.
+/// Of a million microseconds of time, so many of one core: 0.2 % while it is calm, and 0.8 % while
+/// a burst runs or waits for its verdict.
 const CALM_MILLIONTHS: u64 = 2_000;
 const BURST_MILLIONTHS: u64 = 8_000;
 /// What may be saved up for the end of a burst: a hundred milliseconds of one core.
@@ -29,6 +29,10 @@ const READS_PER_LOOK: usize = 8;
 /// Rounds begin so far apart while it is calm, and while a burst runs.
 const CALM_US: u64 = 1_000_000;
 const BURST_US: u64 = 50_000;
+/// And so far where nothing has come since the last of them began: it would say the same again.
+const SILENT_US: u64 = 60_000_000;
+/// While a round is under way, it wants to go on after so long.
+const STEP_US: u64 = 100_000;
 /// A receive queue of so many sixteenths of what it may take is full.
 const FULL_SIXTEENTHS: u64 = 12;
 /// Connections that a burst names.
@@ -39,7 +43,7 @@ pub(super) struct Survey {
     diag: Option<SocketDiag>,
     listen: SocketAddr,
     registry: Arc<Registry>,
-    known: BTreeMap<SocketAddr, Known>,
+    connections: Connections,
     listeners: BTreeMap<[u8; 8], Drops>,
     /// The dump that is under way.
     asked: Option<Which>,
@@ -48,6 +52,8 @@ pub(super) struct Survey {
     whole: u64,
     whole_began_us: u64,
     began_us: u64,
+    /// Marks that were made.
+    marks: u64,
     /// What may be spent, microseconds of one core, and up to when it has been given.
     budget_us: i64,
     given_us: u64,
@@ -55,16 +61,6 @@ pub(super) struct Survey {
     marked: Marked,
     /// Since the last sample of the kernel: drops, retransmits, drops at listeners.
     fresh: [u64; 3],
-}
-
-/// A connection, and what was known of it at the mark.
-#[derive(Debug, Default)]
-struct Known {
-    round: u64,
-    time_us: i64,
-    state: SocketState,
-    mark: SocketState,
-    mark_next: SocketState,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,20 +81,25 @@ struct Marked {
 
 impl Survey {
     /// A survey of the connections to this address. Where the kernel does not answer, there is
-    /// none, and the log says so once.
-    pub(super) fn new(listen: SocketAddr, registry: Arc<Registry>, now: Now) -> Survey {
+    /// none, and the log says so once. `connections` is where they are found by others.
+    pub(super) fn new(
+        (listen, registry): (SocketAddr, Arc<Registry>),
+        connections: Connections,
+        now: Now,
+    ) -> Survey {
         let diag = SocketDiag::open().inspect_err(no_answer).ok();
         Survey {
             diag,
             listen,
             registry,
-            known: BTreeMap::new(),
+            connections,
             listeners: BTreeMap::new(),
             asked: None,
             round: 0,
             whole: 0,
             whole_began_us: 0,
             began_us: 0,
+            marks: 0,
             budget_us: 0,
             given_us: now.monotonic_us,
             marked: Marked::default(),
@@ -106,8 +107,9 @@ impl Survey {
         }
     }
 
-    /// Goes on as far as the budget lets. Returns whether a round has become whole.
-    pub(super) fn work(&mut self, now: Now, in_burst: bool) -> bool {
+    /// Goes on as far as the budget lets. Returns whether a round has become whole. `came_us`:
+    /// when something came last from any router.
+    pub(super) fn work(&mut self, now: Now, in_burst: bool, came_us: u64) -> bool {
         let elapsed_us = now.monotonic_us.saturating_sub(self.given_us);
         let share = if in_burst { BURST_MILLIONTHS } else { CALM_MILLIONTHS };
         let given_us = elapsed_us * share / 1_000_000;
@@ -115,7 +117,11 @@ impl Survey {
             self.given_us = now.monotonic_us;
             self.budget_us = (self.budget_us + given_us as i64).min(SAVED_US_MAX);
         }
-        let rest_us = if in_burst { BURST_US } else { CALM_US };
+        let rest_us = match in_burst {
+            true => BURST_US,
+            false if self.has_seen(came_us) => SILENT_US,
+            false => CALM_US,
+        };
         let is_due = self.asked.is_some() || self.began_us + rest_us <= now.monotonic_us;
         if self.diag.is_none() || self.budget_us <= 0 || !is_due {
             return false;
@@ -130,6 +136,11 @@ impl Survey {
         })
     }
 
+    /// After how long it wants to go on; `None`: there is time.
+    pub(super) fn wants_us(&self) -> Option<u64> {
+        (self.diag.is_some() && self.asked.is_some()).then_some(STEP_US)
+    }
+
     /// Whatever goes over all connections is paid for: the next round waits for it.
     pub(super) fn charged<T>(&mut self, work: impl FnOnce(&mut Survey) -> T) -> T {
         let before_us = spent_us();
@@ -139,6 +150,9 @@ impl Survey {
     }
 
     fn step(&mut self, now: Now) -> std::io::Result<bool> {
+        let connections = self.connections.clone();
+        // Who copies them is done in a moment.
+        let Some(mut known) = connections.known_now() else { return Ok(false) };
         let Some(mut diag) = self.diag.take() else { return Ok(false) };
         if self.asked.is_none() {
             self.round += 1;
@@ -148,7 +162,7 @@ impl Survey {
         }
         let mut is_whole = false;
         for _ in 0..READS_PER_LOOK {
-            let is_over = diag.read(&mut |state| self.take(state, now))?;
+            let is_over = diag.read(&mut |state| self.take(&mut known, state, now))?;
             match (is_over, self.asked) {
                 (false, _) => {}
                 (true, Some(Which::Listening)) => {
@@ -157,7 +171,7 @@ impl Survey {
                 }
                 (true, _) => {
                     self.asked = None;
-                    self.finish_round();
+                    self.finish_round(&mut known);
                     is_whole = true;
                     break;
                 }
@@ -167,7 +181,7 @@ impl Survey {
         Ok(is_whole)
     }
 
-    fn take(&mut self, state: SocketState, now: Now) {
+    fn take(&mut self, known: &mut BTreeMap<SocketAddr, Known>, state: SocketState, now: Now) {
         let Some(peer) = state.peer else {
             let drops = self.listeners.entry(state.cookie).or_default();
             if drops.round > 0 || self.whole > 0 {
@@ -179,15 +193,6 @@ impl Survey {
             self.marked.listen_waiting = self.marked.listen_waiting.max(u64::from(state.queue));
             return;
         };
-        let known = self.known.entry(peer).or_default();
-        if known.round > 0 && known.state.cookie != state.cookie {
-            // Another connection from the same place: it began with nothing, as every one does.
-            *known = Known::default();
-        }
-        let more = |now: u32, before: u32| u64::from(now.saturating_sub(before));
-        let retransmits = |state: &SocketState| state.retransmits.unwrap_or(0);
-        self.fresh[0] += more(state.drops, known.state.drops);
-        self.fresh[1] += more(retransmits(&state), retransmits(&known.state));
         let held = u64::from(state.memory_bytes) * 16;
         if state.memory_max_bytes > 0 && held >= u64::from(state.memory_max_bytes) * FULL_SIXTEENTHS
         {
@@ -196,12 +201,16 @@ impl Survey {
         if state.window_bytes == Some(0) {
             self.marked.closed += 1;
         }
-        (known.round, known.time_us, known.state) = (self.round, now.wall.0, state);
+        let known = known.entry(peer).or_default();
+        let more = known.take(state, now.wall.0, self.marks);
+        known.round = self.round;
+        self.fresh[0] += u64::from(more.drops);
+        self.fresh[1] += u64::from(more.retransmits);
     }
 
-    fn finish_round(&mut self) {
+    fn finish_round(&mut self, known: &mut BTreeMap<SocketAddr, Known>) {
         let round = self.round;
-        self.known.retain(|_, known| known.round == round);
+        known.retain(|_, known| known.round == round);
         self.listeners.retain(|_, drops| drops.round == round);
         self.whole += 1;
         self.whole_began_us = self.began_us;
@@ -216,9 +225,7 @@ impl Survey {
     /// It is calm: from the mark before this one on is asked about. A burst is seen some looks
     /// after its first byte, and what came with it must not count as before.
     pub(super) fn mark(&mut self) {
-        for known in self.known.values_mut() {
-            known.mark = std::mem::replace(&mut known.mark_next, known.state.clone());
-        }
+        self.marks += 1;
         for drops in self.listeners.values_mut() {
             drops.mark = std::mem::replace(&mut drops.mark_next, drops.now);
         }
@@ -227,25 +234,26 @@ impl Survey {
 
     /// Sessions that have received bytes since the mark.
     pub(super) fn spoke(&self) -> u64 {
-        let spoke = |known: &&Known| known.state.received_bytes > known.mark.received_bytes;
-        self.known.values().filter(spoke).count() as u64
+        let spoke = |known: &&Known| known.since(self.marks).received_bytes > 0;
+        self.connections.known().values().filter(spoke).count() as u64
     }
 
     /// What our own sockets went through since the mark; `None` where nobody can say.
     pub(super) fn evidence(&self) -> Option<SocketEvidence> {
         self.diag.as_ref()?;
+        let known = self.connections.known();
         let mut evidence = SocketEvidence {
             full: self.marked.full,
             closed: self.marked.closed,
             listen_waiting: self.marked.listen_waiting,
-            connections: self.known.len() as u64,
+            connections: known.len() as u64,
             ..SocketEvidence::default()
         };
-        for Known { state, mark, .. } in self.known.values() {
-            let more = |of: fn(&SocketState) -> u32| u64::from(of(state).saturating_sub(of(mark)));
-            evidence.drops += more(|state| state.drops);
-            evidence.retransmits += more(|state| state.retransmits.unwrap_or(0));
-            evidence.out_of_order += more(|state| state.out_of_order.unwrap_or(0));
+        for known in known.values() {
+            let more = known.since(self.marks);
+            evidence.drops += u64::from(more.drops);
+            evidence.retransmits += u64::from(more.retransmits);
+            evidence.out_of_order += u64::from(more.out_of_order);
         }
         for drops in self.listeners.values() {
             evidence.listener_drops += u64::from(drops.now.saturating_sub(drops.mark));
@@ -255,44 +263,20 @@ impl Survey {
 
     /// The connections that had the hardest time since the mark.
     pub(super) fn worst(&self) -> Vec<Worst> {
-        let mut hurt: Vec<(u32, u32, &SocketAddr)> = Vec::new();
-        for (peer, Known { state, mark, .. }) in &self.known {
-            let drops = state.drops.saturating_sub(mark.drops);
-            let out_of_order = |state: &SocketState| state.out_of_order.unwrap_or(0);
-            let disordered = out_of_order(state).saturating_sub(out_of_order(mark));
-            if drops > 0 || disordered > 0 {
-                hurt.push((drops, disordered, peer));
+        let mut hurt: Vec<(u32, u32, SocketAddr)> = Vec::new();
+        for (peer, known) in &*self.connections.known() {
+            let more = known.since(self.marks);
+            if more.drops > 0 || more.out_of_order > 0 {
+                hurt.push((more.drops, more.out_of_order, *peer));
             }
         }
         hurt.sort_unstable_by(|left, right| right.cmp(left));
-        let worst = |(drops, _, peer): &(u32, u32, &SocketAddr)| Worst {
+        let worst = |(drops, _, peer): &(u32, u32, SocketAddr)| Worst {
             peer: peer.to_string(),
-            router: self.registry.router_at(**peer).map(|router| router.to_string()),
+            router: self.registry.router_at(*peer).map(|router| router.to_string()),
             drops: u64::from(*drops),
         };
         hurt.iter().take(WORST_MAX).map(worst).collect()
-    }
-
-    /// Every connection, as the last whole round saw it.
-    pub(super) fn connections(&self) -> Vec<Connection> {
-        let connection = |(peer, known): (&SocketAddr, &Known)| {
-            let state = &known.state;
-            Connection {
-                router: self.registry.router_at(*peer).map(|router| router.to_string()),
-                peer: peer.to_string(),
-                time_us: known.time_us,
-                queue_bytes: u64::from(state.queue),
-                queue_memory_bytes: u64::from(state.memory_bytes),
-                queue_memory_max_bytes: u64::from(state.memory_max_bytes),
-                window_bytes: state.window_bytes.map(u64::from),
-                drops: u64::from(state.drops),
-                retransmits: u64::from(state.retransmits.unwrap_or(0)),
-                rtt_us: state.rtt_us.map(u64::from),
-                received_bytes: state.received_bytes,
-                silent_ms: state.silent_ms.map(u64::from),
-            }
-        };
-        self.known.iter().map(connection).collect()
     }
 
     /// What our sockets dropped and sent again since this was asked last, by counter.
@@ -331,7 +315,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let clock = Clock::start();
         let registry = Arc::new(Registry::default());
-        let mut survey = Survey::new(address, Arc::clone(&registry), clock.now());
+        let connections = Connections::default();
+        let asked = (address, Arc::clone(&registry));
+        let mut survey = Survey::new(asked, connections.clone(), clock.now());
         let mut client = TcpStream::connect(address).unwrap();
         let (_server, peer) = listener.accept().unwrap();
         registry.named(peer, storage::mapping::RouterId([192, 0, 2, 7].into()));
@@ -341,7 +327,7 @@ mod tests {
             for _ in 0..100 {
                 at_us += CALM_US;
                 let now = Now { monotonic_us: at_us, ..clock.now() };
-                is_whole = survey.work(now, false);
+                is_whole = survey.work(now, false, at_us);
                 if is_whole {
                     break;
                 }
@@ -358,13 +344,33 @@ mod tests {
             round(&mut survey);
         }
         assert_eq!(survey.spoke(), 1);
-        let [connection] = survey.connections().try_into().unwrap();
-        assert_eq!(connection.router.as_deref(), Some("192.0.2.7"));
+        let connection = connections.copy().connection(peer, None).unwrap();
         assert_eq!((connection.peer, connection.queue_bytes), (peer.to_string(), 5_000));
         assert_eq!(survey.evidence().unwrap().drops, 0);
         assert!(survey.worst().is_empty());
-        registry.gone(peer);
-        assert_eq!(survey.connections()[0].router, None);
+    }
+
+    #[test]
+    fn in_silence_a_round_is_made_that_has_seen_it_and_then_none_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let asked = (listener.local_addr().unwrap(), Arc::new(Registry::default()));
+        let start = Now { monotonic_us: 0, ..Clock::start().now() };
+        let mut survey = Survey::new(asked, Connections::default(), start);
+        // For ten seconds something comes, then nothing for five minutes.
+        let came_us_max = 10_000_000;
+        let mut wholes = Vec::new();
+        for look in 1..=3_100_u64 {
+            let now = Now { monotonic_us: look * 100_000, ..start };
+            if survey.work(now, false, now.monotonic_us.min(came_us_max)) {
+                wholes.push(survey.whole_began_us);
+            }
+        }
+        let busy = wholes.iter().filter(|began| **began < came_us_max).count();
+        assert!(busy >= 2, "{wholes:?}");
+        let silent = &wholes[busy..];
+        assert!(silent[0] < came_us_max + SILENT_US / 2, "{wholes:?}");
+        assert!(silent.windows(2).all(|pair| pair[1] - pair[0] >= SILENT_US), "{wholes:?}");
+        assert!((4..=6).contains(&silent.len()), "{wholes:?}");
     }
 
     #[test]
@@ -373,7 +379,8 @@ mod tests {
         let clock = Clock::start();
         let registry = Arc::new(Registry::default());
         let start = Now { monotonic_us: 0, ..clock.now() };
-        let mut survey = Survey::new(listener.local_addr().unwrap(), registry, start);
+        let asked = (listener.local_addr().unwrap(), registry);
+        let mut survey = Survey::new(asked, Connections::default(), start);
         // Ten seconds in looks of 10 ms: what was spent has been given before, but for one look.
         let before_us = spent_us();
         let mut looks_us = 0;
@@ -382,7 +389,7 @@ mod tests {
             let in_debt = survey.budget_us <= 0;
             let rounds = survey.round;
             let spent = spent_us();
-            survey.work(now, true);
+            survey.work(now, true, now.monotonic_us);
             looks_us += spent_us() - spent;
             assert!(!in_debt || survey.budget_us <= 80 || survey.round == rounds);
         }

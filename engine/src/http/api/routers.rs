@@ -5,8 +5,6 @@
 //! Law:  of now, the shards answer from memory: a page that is open costs the disk nothing.
 //! Not:  what a router's table says (`past`).
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -17,7 +15,7 @@ use super::{ApiError, Fault};
 use crate::http::App;
 use crate::query::{self, Answer, RouterRow, instant};
 use crate::roster::{LiveSession, RosterLine};
-use crate::watch::Connection;
+use crate::watch::{Connection, Copied};
 
 /// When.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -121,10 +119,8 @@ pub(super) async fn routers(
             let ask =
                 move || roster.lines(now).map_err(|error| ApiError::failed(error.to_string()));
             let lines = app.questions.ask(ask).await?;
-            let connections = app.sources.watch.connections();
-            let by_peer = connections.iter().map(|connection| (&*connection.peer, connection));
-            let by_peer: HashMap<&str, &Connection> = by_peer.collect();
-            let routers = lines.iter().map(|line| RouterEntry::live(line, &by_peer)).collect();
+            let seen = app.sources.watch.connections().copy();
+            let routers = lines.iter().map(|line| RouterEntry::live(line, &seen)).collect();
             RoutersAnswer { at: now.to_string(), routers, warnings: Vec::new() }
         }
         Some(at) => {
@@ -167,11 +163,10 @@ impl RouterEntry {
         }
     }
 
-    fn live(line: &RosterLine, by_peer: &HashMap<&str, &Connection>) -> RouterEntry {
-        let peer = line.live.map(|live| live.peer.to_string());
-        let tcp = peer.and_then(|peer| by_peer.get(&*peer).copied());
+    fn live(line: &RosterLine, seen: &Copied) -> RouterEntry {
+        let router = || Some(line.row.router.to_string());
         RouterEntry {
-            tcp: tcp.cloned(),
+            tcp: line.live.and_then(|live| seen.connection(live.peer, router())),
             shard: line.shard.map(|shard| shard as u64),
             live: line.live.as_ref().map(RouterLive::of),
             ..RouterEntry::of(&line.row)

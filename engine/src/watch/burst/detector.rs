@@ -134,7 +134,7 @@ impl Detector {
                 surge_bytes: level.surge_bytes,
             };
             let end_us = (now.monotonic_us / BIN_US - (closed - 1 - part)) * BIN_US;
-            turn = self.step(now, end_us, bin, &level, &before).or(turn);
+            turn = self.step(now, end_us, bin, &level, &(before_us, before)).or(turn);
         }
         turn
     }
@@ -180,7 +180,7 @@ impl Detector {
         end_us: u64,
         bin: Bin,
         level: &Level,
-        before: &Level,
+        before: &(u64, Level),
     ) -> Option<Turn> {
         self.window.push_back(bin);
         if self.window.len() > WINDOW_BINS {
@@ -219,7 +219,13 @@ impl Detector {
     }
 
     /// A burst that has the bins of the window, from the first on that holds anything of it.
-    fn begin(&self, now: Now, end_us: u64, level: &Level, before: &Level) -> Running {
+    fn begin(
+        &self,
+        now: Now,
+        end_us: u64,
+        level: &Level,
+        (before_us, before): &(u64, Level),
+    ) -> Running {
         let tells = |bin: &Bin| {
             bin.received_bytes > WINDOW_BYTES_MIN / (4 * WINDOW_BINS as u64)
                 || bin.mappings > WINDOW_MAPPINGS_MIN / (4 * WINDOW_BINS as u64)
@@ -239,7 +245,7 @@ impl Detector {
             gaps_before: before.gaps,
             start_monotonic_us,
         };
-        running.level(level, 0);
+        running.level(level, now.monotonic_us.saturating_sub(*before_us));
         self.window.iter().skip(first).for_each(|bin| running.push(*bin));
         running
     }
