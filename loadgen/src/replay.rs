@@ -5,29 +5,28 @@
 //! Law:  the bytes on the wire are those of the file, in order, none left out.
 //! Not:  what the bytes say: framed, bare and FPM recordings are sent alike.
 
+mod recording;
 mod report;
+mod session;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use storage::time::Micros;
 use tokio::sync::Notify;
 use tokio::sync::watch::{Receiver, Sender, channel as watch_channel};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_uring::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::clock::instant;
-use crate::sender::connect::{address_after, connect};
+use crate::sender::connect::address_after;
+pub use recording::{Action, Phase, Recording, Step, read_phases};
 use report::Tally;
 pub use report::{FileReplayed, Replayed};
-
-/// How long to wait for the collector to close after the last byte.
-const FAREWELL: Duration = Duration::from_secs(10);
+use session::session;
 
 /// Why a recording cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -75,46 +74,6 @@ pub enum ReplayError {
     Ring(io::Error),
 }
 
-/// One recorded session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recording {
-    /// Its file.
-    pub path: PathBuf,
-    /// Every byte that was sent.
-    pub bytes: Vec<u8>,
-    /// What happened when, in order.
-    pub steps: Vec<Step>,
-}
-
-/// One thing that a recorded session did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// When, on the recorder's clock.
-    pub time: Micros,
-    /// What.
-    pub action: Action,
-}
-
-/// What a recorded session did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Opened its connection.
-    Open,
-    /// Sent these bytes of the file.
-    Send(std::ops::Range<usize>),
-    /// Closed its connection.
-    Close,
-}
-
-/// A named part of a recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Phase {
-    /// Its name.
-    pub name: String,
-    /// When it began, on the recorder's clock.
-    pub start: Micros,
-}
-
 /// How recordings are sent.
 #[derive(Clone, Debug)]
 pub struct ReplaySettings {
@@ -132,101 +91,6 @@ pub struct ReplaySettings {
 
 /// Told how many bytes of how many are sent, again and again.
 pub type Watch = Box<dyn FnMut(u64, u64)>;
-
-#[derive(Deserialize)]
-struct IndexLine {
-    t: f64,
-    ev: Option<String>,
-    off: Option<usize>,
-    n: Option<usize>,
-}
-
-impl Recording {
-    /// Reads a recording, and its index if there is one beside it: the same name, ending `.idx`.
-    pub fn read(path: &Path) -> Result<Recording, ReplayError> {
-        let error = |path: &Path, source| ReplayError::Read { path: path.to_owned(), source };
-        let bytes = std::fs::read(path).map_err(|source| error(path, source))?;
-        let index = path.with_extension("idx");
-        let steps = match std::fs::read_to_string(&index) {
-            Ok(text) => steps(&index, &text, bytes.len())?,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(error(&index, source)),
-        };
-        Ok(Recording { path: path.to_owned(), steps: complete(steps, bytes.len()), bytes })
-    }
-}
-
-/// What the lines of an index say. Offsets run on from line to line and end within the file.
-fn steps(path: &Path, text: &str, length: usize) -> Result<Vec<Step>, ReplayError> {
-    let mut steps = Vec::new();
-    let mut offset = 0;
-    for (number, line) in text.lines().enumerate() {
-        let wrong = |expected| {
-            let (path, found) = (path.to_owned(), line.to_owned());
-            ReplayError::Line { path, line: number + 1, expected, found }
-        };
-        let entry: IndexLine =
-            serde_json::from_str(line).map_err(|_| wrong("a JSON object with t, off and n"))?;
-        let time = seconds(entry.t).ok_or_else(|| wrong("t in seconds"))?;
-        let action = match (entry.ev.as_deref(), entry.off, entry.n) {
-            (Some("open"), _, _) => Action::Open,
-            (Some("close"), _, _) => Action::Close,
-            (None, Some(at), Some(count)) if at == offset && count <= length - offset => {
-                offset += count;
-                Action::Send(at..offset)
-            }
-            _ => return Err(wrong("open, close, or bytes that follow the line before")),
-        };
-        steps.push(Step { time, action });
-    }
-    Ok(steps)
-}
-
-/// Whatever the index leaves out, at the times of its neighbours: an open, the rest, a close.
-fn complete(mut steps: Vec<Step>, length: usize) -> Vec<Step> {
-    let first = steps.first().map_or(Micros(0), |step| step.time);
-    let last = steps.last().map_or(first, |step| step.time);
-    if steps.first().is_none_or(|step| step.action != Action::Open) {
-        steps.insert(0, Step { time: first, action: Action::Open });
-    }
-    let closed = steps.pop_if(|step| step.action == Action::Close);
-    let sent = |step: &Step| match &step.action {
-        Action::Send(range) => Some(range.end),
-        Action::Open | Action::Close => None,
-    };
-    let end = steps.iter().rev().find_map(sent).unwrap_or(0);
-    if end < length {
-        steps.push(Step { time: last, action: Action::Send(end..length) });
-    }
-    steps.push(closed.unwrap_or(Step { time: last, action: Action::Close }));
-    steps
-}
-
-/// Reads a list of phases: one `name seconds` per line, in the order of their times.
-pub fn read_phases(path: &Path) -> Result<Vec<Phase>, ReplayError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ReplayError::Read { path: path.to_owned(), source })?;
-    let mut phases: Vec<Phase> = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let parsed = line.split_once(char::is_whitespace).and_then(|(name, time)| {
-            let start = seconds(time.trim().parse().ok()?)?;
-            let in_order = phases.last().is_none_or(|before| before.start <= start);
-            in_order.then(|| Phase { name: name.to_owned(), start })
-        });
-        phases.push(parsed.ok_or_else(|| ReplayError::Line {
-            path: path.to_owned(),
-            line: number + 1,
-            expected: "a name and its time in seconds, not before the line above",
-            found: line.to_owned(),
-        })?);
-    }
-    Ok(phases)
-}
-
-fn seconds(value: f64) -> Option<Micros> {
-    let micros = value * 1e6;
-    (micros.is_finite() && micros.abs() < Micros::MAX.0 as f64).then_some(Micros(micros as i64))
-}
 
 /// Sends the recordings. Before each phase but the first, when every session has come to it, calls
 /// `go_on` with its name and waits for it to return.
@@ -348,108 +212,6 @@ async fn open_phases(
     }
 }
 
-async fn session(
-    stage: Rc<Stage>,
-    recording: Recording,
-    source: Option<IpAddr>,
-) -> Result<FileReplayed, ReplayError> {
-    let mut at = 0;
-    let result = send(&stage, &recording, source, &mut at).await;
-    // Later phases do not wait for a session that is over.
-    stage.leave(at..stage.settings.phases.len());
-    let target = stage.settings.target;
-    result.map_err(|source| ReplayError::Session { path: recording.path, target, source })
-}
-
-/// Sends one recording; `at` is the phase that it has come to.
-async fn send(
-    stage: &Stage,
-    recording: &Recording,
-    source: Option<IpAddr>,
-    at: &mut usize,
-) -> io::Result<FileReplayed> {
-    let file = recording.path.display().to_string();
-    let mut replayed = FileReplayed { file, connections: 0, bytes: 0 };
-    let mut open: Option<Connection> = None;
-    let mut gate = stage.gate.clone();
-    for (place, step) in recording.steps.iter().enumerate() {
-        let phase = stage.phase_of(step.time);
-        if phase > *at {
-            stage.leave(*at..phase);
-            *at = phase;
-        }
-        // The sender of the gate lives as long as the sessions: waiting cannot fail.
-        let pace = *gate.wait_for(|pace| pace.phase >= phase).await.map_err(io::Error::other)?;
-        let due = (!stage.settings.fast).then(|| pace.due(step.time));
-        if let Some(due) = due {
-            sleep_until(due).await;
-        }
-        match &step.action {
-            Action::Open => {
-                if let Some(connection) = open.replace(Connection::open(stage, source).await?) {
-                    connection.close().await;
-                }
-                replayed.connections += 1;
-            }
-            Action::Send(range) => {
-                let connection = open.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-                let began = instant();
-                let (result, bytes) =
-                    connection.stream.write_all(recording.bytes[range.clone()].to_vec()).await;
-                result?;
-                replayed.bytes += bytes.len() as u64;
-                stage.sent(bytes.len() as u64, due, began);
-            }
-            Action::Close => {
-                if place + 1 == recording.steps.len() {
-                    sleep(stage.settings.hold).await;
-                }
-                if let Some(connection) = open.take() {
-                    connection.close().await;
-                }
-            }
-        }
-    }
-    Ok(replayed)
-}
-
-/// A connection, and the task that takes whatever the collector says.
-struct Connection {
-    stream: Rc<TcpStream>,
-    reader: tokio::task::JoinHandle<()>,
-}
-
-impl Connection {
-    async fn open(stage: &Stage, source: Option<IpAddr>) -> io::Result<Connection> {
-        let target = stage.settings.target;
-        let connecting = tokio::task::spawn_blocking(move || connect(target, source));
-        let stream = connecting.await.map_err(io::Error::other)??;
-        let stream = Rc::new(TcpStream::from_std(stream));
-        let reader = tokio_uring::spawn(drain(Rc::clone(&stream)));
-        Ok(Connection { stream, reader })
-    }
-
-    /// Sends FIN and waits until the collector has closed too, so that no byte is lost to a reset.
-    async fn close(self) {
-        // A collector that has closed already needs no FIN.
-        let _ = self.stream.shutdown(Shutdown::Write);
-        if timeout(FAREWELL, self.reader).await.is_err() {
-            let _ = self.stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-async fn drain(stream: Rc<TcpStream>) {
-    let mut buffer = vec![0; 4_096];
-    loop {
-        let (result, returned) = stream.read(buffer).await;
-        buffer = returned;
-        if !matches!(result, Ok(count) if count > 0) {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -461,32 +223,6 @@ mod tests {
 
     fn micros(seconds: i64) -> Micros {
         Micros(seconds * 1_000_000)
-    }
-
-    #[test]
-    fn an_index_that_is_missing_or_short_leaves_no_byte_out() {
-        let step = |time, action| Step { time: micros(time), action };
-        let bare = complete(Vec::new(), 5);
-        let all = vec![step(0, Action::Open), step(0, Action::Send(0..5)), step(0, Action::Close)];
-        assert_eq!(bare, all);
-        let text =
-            "{\"t\": 7.0, \"ev\": \"open\", \"off\": 0}\n{\"t\": 8.0, \"off\": 0, \"n\": 3}\n";
-        let steps = steps(Path::new("x.idx"), text, 5).unwrap();
-        let expected = vec![
-            step(7, Action::Open),
-            step(8, Action::Send(0..3)),
-            step(8, Action::Send(3..5)),
-            step(8, Action::Close),
-        ];
-        assert_eq!(complete(steps, 5), expected);
-    }
-
-    #[test]
-    fn an_index_that_contradicts_its_file_is_refused_by_line() {
-        for text in ["{\"t\": 1, \"off\": 0, \"n\": 6}", "{\"t\": 1, \"off\": 1, \"n\": 1}", "x"] {
-            let error = steps(Path::new("x.idx"), text, 5).unwrap_err();
-            assert!(matches!(error, ReplayError::Line { line: 1, .. }), "{error}");
-        }
     }
 
     #[test]
