@@ -263,10 +263,14 @@ impl AnswerKey<'_> {
         let mut outages = self.outages(router_index);
         let holds =
             |outage: &Outage| outage.proved < at && outage.whole.is_none_or(|whole| at < whole);
-        match presence == Presence::Here && outages.any(holds) {
-            true => Presence::Unsure,
-            false => presence,
-        }
+        let is_unsure = match presence {
+            Presence::Here => outages.any(holds),
+            Presence::Unsure => true,
+            // A session breaks a little later than it was to, and is vouched for until then.
+            Presence::Gone => outages
+                .any(|outage| holds(outage) && outage.noticed.is_none_or(|noticed| at < noticed)),
+        };
+        if is_unsure { Presence::Unsure } else { presence }
     }
 
     /// The outages of the router's session, as whoever sent it says.

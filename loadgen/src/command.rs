@@ -39,7 +39,7 @@ use crate::sender::SendError;
 use crate::services::Services;
 use crate::show::Show;
 use crate::stage::{Look, StageError, StageSettings, perform};
-use crate::verdict::{Depth, Verdict, Verify};
+use crate::verdict::{Depth, Verdict, Verify, await_books};
 use capacity::CapacityArguments;
 use plan::PlanArguments;
 use processes::ProcessArguments;
@@ -481,6 +481,7 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
     let records = recorder.into_acts();
     let mut report = Report::new(settings.model.seed, &performance);
     report.judge(&records);
+    report.note_elsewhere(&performance.world.plan);
     report.kernel = match (&counters, Counters::read()) {
         (Ok(before), Ok(after)) => Some(KernelReport::new(before, &after)),
         _ => None,
@@ -497,7 +498,16 @@ fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, CommandError> {
         }
         report.verdict = Some(verdict);
     }
+    // Sessions end first: a router that says bye leaves nothing in a buffer.
+    let world = Arc::clone(&performance.world);
     performance.finish()?;
+    if let Some(verdict) = &mut report.verdict {
+        let folders = arguments.data.iter().chain(&arguments.second_data);
+        for (copy, data) in folders.enumerate() {
+            await_books(data)?;
+            verdict.check_books(&world.key().of_copy(copy), data)?;
+        }
+    }
     show.end();
     let data = arguments.data.as_deref().unwrap_or(Path::new("."));
     write_page(arguments.told.report.as_deref(), data, &report, &records)?;

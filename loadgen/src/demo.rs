@@ -197,6 +197,7 @@ pub fn demonstrate_by(
         received_bytes: total(Metric::ReceivedBytes),
         change_rows,
         log_bytes,
+        restarts: lives.len().saturating_sub(1),
         connections_per_shard: owned::connections_per_shard(&lives),
         clock_backwards: total(Metric::ClockBackwards),
         clock_far: total(Metric::ClockFar),

@@ -56,6 +56,7 @@ pub fn run_page(report: &Report, records: &[ActRecord], host: &str) -> String {
             ("change rows", collector.change_rows.to_string()),
             ("log", format!("{} bytes", collector.log_bytes)),
             ("sessions per shard", shards.join(" ")),
+            ("restarts", collector.restarts.to_string()),
         ];
         put(&mut body, format_args!("<h2>collector</h2>\n{}", table(&rows)));
     }
@@ -138,6 +139,9 @@ fn verdict(body: &mut String, report: &Report) {
     }
     for (what, act) in &acts {
         body.push_str(&labels(what, &act.honesty));
+    }
+    for note in &report.notes {
+        put(body, format_args!("<p>{}</p>\n", escaped(note)));
     }
     body.push_str("</div>\n");
 }

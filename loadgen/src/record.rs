@@ -77,8 +77,8 @@ pub struct Recorder {
     publication: Option<Arc<Publication>>,
     acts: Vec<ActRecord>,
     open: Option<Open>,
-    /// How much was done, of how much, at the last look.
-    last: (u64, u64),
+    /// Which act it was at the last look.
+    last: u64,
 }
 
 /// What an act under way is compared with.
@@ -96,7 +96,7 @@ impl Recorder {
     /// Nothing is recorded before the first `look`. `others` are processes on this host that
     /// belong to the run; `publication` is the collector's, where it runs in this process.
     pub fn new(others: Vec<u32>, publication: Option<Arc<Publication>>) -> Recorder {
-        Recorder { others, publication, acts: Vec::new(), open: None, last: (0, 0) }
+        Recorder { others, publication, acts: Vec::new(), open: None, last: 0 }
     }
 
     /// The collector has been started anew: what it has counted begins at nothing.
@@ -110,13 +110,11 @@ impl Recorder {
             self.open = None;
             return;
         };
-        // An act that happens twice begins anew where less is done than before, of something else.
-        let is_same = self.acts.last().is_some_and(|act| act.act == look.act);
-        let goes_on = look.done >= self.last.0 && look.all == self.last.1;
-        if self.open.is_none() || !is_same || !goes_on {
+        let act = Progress::value(&progress.acts);
+        if self.open.is_none() || act != self.last {
             self.begin(look.act, progress);
         }
-        self.last = (look.done, look.all);
+        self.last = act;
         let (Some(open), Some(act)) = (&mut self.open, self.acts.last_mut()) else { return };
         let (now, is_over) = (instant(), look.done >= look.all);
         let due = |last: Option<Instant>, every| last.is_none_or(|last| now - last >= every);
@@ -246,8 +244,10 @@ mod tests {
         };
         look("one", 0, 5);
         look("one", 10, 15);
+        progress.begin_act();
         look("two", 0, 15);
         look("two", 10, 18);
+        progress.begin_act();
         look("two", 0, 18);
         look("two", 10, 22);
         recorder.look(&Look { act: "verdict", done: 0, all: 1, progress: None });

@@ -15,6 +15,8 @@ use tuning::counters::{Counters, LOSS_COUNTERS, PRESSURE_COUNTERS};
 use crate::faults::Fault;
 use crate::honesty::Honesty;
 use crate::record::ActRecord;
+use crate::scenario::plan::Plan;
+use crate::scenario::{Restart, Step};
 use crate::sender::Progress;
 use crate::stage::{Act, Performance};
 use crate::verdict::Verdict;
@@ -34,6 +36,8 @@ pub struct Report {
     pub faults: FaultsReport,
     /// Counters of the host's kernel that moved during the run; absent where they cannot be read.
     pub kernel: Option<KernelReport>,
+    /// What the figures do not say of themselves.
+    pub notes: Vec<String>,
     /// What the collector has counted; absent when it runs elsewhere.
     pub collector: Option<CollectorReport>,
     /// Whether every answer is exact; absent when the data folder was not asked.
@@ -175,6 +179,8 @@ pub struct CollectorReport {
     pub change_rows: u64,
     /// Bytes of the log.
     pub log_bytes: u64,
+    /// Times that it was restarted.
+    pub restarts: usize,
     /// Connections that each shard has accepted, by index.
     pub connections_per_shard: Vec<u64>,
     /// Changes whose router's clock was behind what it had said before.
@@ -208,8 +214,21 @@ impl Report {
             later: acts.collect(),
             faults: FaultsReport::new(performance.fleet.progress()),
             kernel: None,
+            notes: Vec::new(),
             collector: None,
             verdict: None,
+        }
+    }
+
+    /// Says of a collector that runs elsewhere what the scenario did not do to it.
+    pub fn note_elsewhere(&mut self, plan: &Plan) {
+        let restart = Step::CollectorRestart(Restart::default()).name();
+        let restarts = plan.acts.iter().filter(|act| act.name == restart).count();
+        if restarts > 0 {
+            self.notes.push(format!(
+                "{restart}: every session was broken {restarts} times, and the collector ran on: \
+                 `run` restarts none (`demo` restarts its own)"
+            ));
         }
     }
 
@@ -345,7 +364,11 @@ impl fmt::Display for Report {
             let shards: Vec<String> =
                 collector.connections_per_shard.iter().map(u64::to_string).collect();
             writeln!(f, "  sessions per shard   {}", shards.join(" "))?;
+            if collector.restarts > 0 {
+                writeln!(f, "  restarts             {}", collector.restarts)?;
+            }
         }
+        self.notes.iter().try_for_each(|note| writeln!(f, "\nnote: {note}"))?;
         self.verdict.as_ref().map_or(Ok(()), |verdict| write!(f, "\n{verdict}"))
     }
 }

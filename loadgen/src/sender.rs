@@ -82,6 +82,8 @@ struct Shared {
 /// Counters of the fleet: sums over all threads, moving while it runs.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// Acts that have begun, the cold start apart; steps of one name follow one another.
+    pub acts: AtomicU64,
     /// Sessions whose hello has been sent, now.
     pub connected: AtomicU64,
     /// Connections that were opened after a first one had ended.
@@ -126,6 +128,9 @@ pub struct Outage {
     pub router_index: usize,
     /// The collector has certainly read what was sent up to here.
     pub proved: Micros,
+    /// The collector had noticed a break on purpose by then: it had closed its side. Until it
+    /// notices it may vouch for the router, however late that is; `None` = nobody knows.
+    pub noticed: Option<Micros>,
     /// When the next snapshot was durable in full; `None` = none has been yet.
     pub whole: Option<Micros>,
 }
@@ -133,6 +138,11 @@ pub struct Outage {
 impl Progress {
     fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What is looked at from now on belongs to the next act.
+    pub fn begin_act(&self) {
+        Progress::add(&self.acts, 1);
     }
 
     /// A counter's value now.

@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use rows::await_books;
 pub use verify::{Depth, Verify};
 
 /// Differences that are told in words.

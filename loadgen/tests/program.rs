@@ -59,13 +59,32 @@ fn a_run_elsewhere_reports_json_and_judges_the_folder_it_is_given() {
         assert!(act["honesty"]["labels"].is_array(), "{act}");
     }
     assert_eq!(report["verdict"]["told"], serde_json::json!([]));
-    assert_eq!(report["verdict"]["checks"].as_array().map(Vec::len), Some(8));
+    let checks = report["verdict"]["checks"].as_array().unwrap();
+    let asked = |word: &str| checks.iter().any(|it| it["what"].as_str().unwrap().contains(word));
+    assert!(checks.len() == 10 && asked("ledger") && asked("verify"), "{checks:?}");
+    assert_eq!(report["notes"], serde_json::json!([]));
     // Another network in the same folder: its answers are not all there, and that is said.
     let other = [&fixed[..], &size, &["--seed", "2", "--scenario", "cold-start"]].concat();
     let again = stormgen(&other);
     let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again.status.code(), Some(1), "{report}");
     assert_ne!(report["verdict"]["told"], serde_json::json!([]));
+    collector.stop().unwrap();
+}
+
+/// `run` breaks the sessions, and says that the collector has not been restarted.
+#[test]
+fn a_restart_of_a_collector_that_runs_elsewhere_is_said_to_be_none() {
+    let data = tempfile::tempdir().unwrap();
+    let (collector, target) = collector(data.path());
+    let folder = data.path().to_str().unwrap();
+    let run = ["run", "--target", &target, "--data", folder, "--routers", "30", "--pe", "6"];
+    let more = ["--rate", "0", "--scenario", "collector-restart"];
+    let output = stormgen(&[&run[..], &more].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("note: collector restart: every session was broken 1 times"), "{text}");
+    assert!(text.contains("ledger, router by router, to the row: 30 answers"), "{text}");
     collector.stop().unwrap();
 }
 

@@ -13,6 +13,8 @@ use loadgen::verdict::Verify;
 
 /// Every kind of step, and the example of the docs at the same time.
 const EXAMPLE: &str = include_str!("../../docs/examples/scenario.toml");
+/// Two acts of one name, with nothing in between.
+const RESTARTS: &str = "[[step]]\ncollector-restart = {}\n[[step]]\ncollector-restart = {}\n";
 /// A router that goes and stays away: its table is unknown, and its neighbours' are not.
 const GONE: &str = "[[step]]\nnode-down = { count = 2 }\n[[step]]\nlink-down = {}\n";
 
@@ -56,8 +58,17 @@ fn every_kind_of_step_is_answered_exactly() {
     assert_eq!(report.later[3].act.mappings, 0);
     assert!(report.later[3].act.frame_bytes > report.cold_start.frame_bytes / 2);
     // The collector itself was restarted: two lives, each with every router's session at least.
-    let accepted: u64 = report.collector.unwrap().connections_per_shard.iter().sum();
+    let collector = report.collector.unwrap();
+    assert_eq!(collector.restarts, 1);
+    let accepted: u64 = collector.connections_per_shard.iter().sum();
     assert!(accepted >= 120, "{accepted}");
+}
+
+#[test]
+fn two_restarts_in_a_row_are_two() {
+    let report = performed(RESTARTS, 2);
+    assert_eq!(report.collector.unwrap().restarts, 2);
+    assert_eq!(report.faults.outages, 2 * 60);
 }
 
 #[test]

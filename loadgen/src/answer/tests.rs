@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use storage::mapping::{Ingress, NextHop, Origin};
 
 use super::*;
+use crate::model::Model;
+use crate::scenario::Scenario;
 use crate::topology::Shape;
 
 const BEGAN: Micros = Micros(1_000_000);
@@ -216,4 +218,29 @@ fn paths_are_not_vouched_for_while_routers_disagree() {
     assert!(key.state_at(BEGAN).is_some_and(|state| state == &*world.first));
     let untagged = key.table(0, Micros(2_000));
     assert!(untagged.iter().any(|entry| entry.ingress == Ingress::UNTAGGED));
+}
+
+/// The collector vouches for a session until it sees it break, and for nothing behind that.
+#[test]
+fn a_session_that_breaks_late_is_vouched_for_until_the_break_is_noticed() {
+    let shape = Shape { routers: 60, edges: 12, seed: 4 };
+    let model = Model { scenario: Scenario::CollectorRestart, ..Model::from(shape) };
+    let world = World::generate(&model, Micros(1_000)).unwrap();
+    world.stage(0, BEGAN);
+    let back = BEGAN.offset(world.plan.acts[0].cuts[0].back_us.unwrap());
+    world.close(0, back.offset(1_000));
+    let noticed = BEGAN.offset(300);
+    let outage = |router_index, noticed| {
+        let (proved, whole) = (Micros(5_000), Some(back.offset(900)));
+        Outage { router_index, proved, noticed, whole }
+    };
+    world.tell_outages(0, vec![outage(1, Some(noticed)), outage(2, None)]);
+    let presence = |router_index, at| world.key().presence(router_index, at);
+    assert_eq!(presence(1, BEGAN.offset(299)), Presence::Unsure);
+    assert_eq!(presence(1, noticed), Presence::Gone);
+    assert_eq!(presence(1, back.offset(-1)), Presence::Gone);
+    // Nobody has seen when the collector noticed.
+    assert_eq!(presence(2, noticed), Presence::Unsure);
+    assert_eq!(presence(3, BEGAN.offset(1)), Presence::Gone);
+    assert_eq!(presence(1, back.offset(1_001)), Presence::Here);
 }

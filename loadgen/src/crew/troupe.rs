@@ -64,8 +64,9 @@ enum Event {
     Gone,
 }
 
-/// Router, what is proved up to when, and when it was whole again: microseconds since the epoch.
-type ToldOutage = (usize, i64, Option<i64>);
+/// Router, what is proved up to when, when its break was noticed and when it was whole again:
+/// microseconds since the epoch.
+type ToldOutage = (usize, i64, Option<i64>, Option<i64>);
 
 /// An act, as numbers that another process can read.
 #[derive(Serialize, Deserialize)]
@@ -238,6 +239,7 @@ pub fn perform_together(
         let events = troupe.gather(planned.name, Seen { progress, watch: &mut *watch })?;
         let at = troupe.agree(&events)?;
         world.stage(index, at);
+        progress.begin_act();
         let act = troupe.act(planned.name, Seen { progress, watch: &mut *watch })?;
         world.close(index, act.ended);
         acts.push(act);
@@ -257,9 +259,10 @@ fn tell_outages(world: &World, events: Vec<Event>) {
         let Event::Done(told) = event else { continue };
         copies.resize_with(copies.len().max(told.len()), Vec::new);
         for (copy, told) in copies.iter_mut().zip(told) {
-            copy.extend(told.into_iter().map(|(router_index, proved, whole)| Outage {
+            copy.extend(told.into_iter().map(|(router_index, proved, noticed, whole)| Outage {
                 router_index,
                 proved: Micros(proved),
+                noticed: noticed.map(Micros),
                 whole: whole.map(Micros),
             }));
         }
@@ -298,8 +301,11 @@ pub(super) fn play(settings_of: SettingsOf<'_>) -> Result<(), CrewError> {
     let mut part = Part { share: Some(share), start: Some(Micros(start_us)), wait: &mut wait };
     let performance = perform_part(&settings, &mut part, &mut watch);
     let performance = performance.map_err(|error| failed(error.to_string()))?;
-    let told =
-        |outage: &Outage| (outage.router_index, outage.proved.0, outage.whole.map(|whole| whole.0));
+    let micros = |time: Option<Micros>| time.map(|time| time.0);
+    let told = |outage: &Outage| {
+        let Outage { router_index, proved, noticed, whole } = *outage;
+        (router_index, proved.0, micros(noticed), micros(whole))
+    };
     let of_fleet = |fleet: &Fleet| fleet.progress().outages().iter().map(told).collect();
     reply(&Event::Done(performance.fleets().map(of_fleet).collect()))?;
     let _: Option<i64> = order(ROLE)?;

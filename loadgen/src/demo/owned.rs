@@ -25,7 +25,11 @@ pub(super) struct Owned {
     collector: Option<Collector>,
     /// What each life has counted.
     lives: Vec<Arc<Publication>>,
-    /// Sessions that had been broken when nobody was restarting anything.
+    /// The act under way, by its number.
+    act: u64,
+    /// Sessions that had been broken at the last look at the act before it.
+    cuts_before: u64,
+    /// Sessions that had been broken at the last look.
     cuts: u64,
     /// It has been restarted in the act under way.
     restarted: bool,
@@ -40,8 +44,9 @@ impl Owned {
         let collector = Collector::start(settings.clone())?;
         settings.listen = collector.listen_address();
         let lives = vec![Arc::clone(collector.publication())];
-        let (cuts, restarted, failure) = Default::default();
-        Ok(Owned { settings, collector: Some(collector), lives, cuts, restarted, failure })
+        let (act, cuts_before, cuts, restarted, failure) = Default::default();
+        let collector = Some(collector);
+        Ok(Owned { settings, collector, lives, act, cuts_before, cuts, restarted, failure })
     }
 
     /// Where it listens, in every life.
@@ -57,10 +62,13 @@ impl Owned {
     /// Restarts it where the act under way does, once the first session has broken.
     pub(super) fn look(&mut self, look: &Look<'_>, recorder: Option<&mut Recorder>) {
         let Some(progress) = look.progress else { return };
-        let cuts = Progress::value(&progress.cuts);
-        if look.act != Step::CollectorRestart(Restart::default()).name() {
-            (self.cuts, self.restarted) = (cuts, false);
-        } else if !self.restarted && cuts > self.cuts {
+        let act = Progress::value(&progress.acts);
+        if act != self.act {
+            (self.act, self.cuts_before, self.restarted) = (act, self.cuts, false);
+        }
+        self.cuts = Progress::value(&progress.cuts);
+        let restarts = look.act == Step::CollectorRestart(Restart::default()).name();
+        if restarts && !self.restarted && self.cuts > self.cuts_before {
             self.restarted = true;
             match self.restart() {
                 Ok(()) => recorder.into_iter().for_each(|it| it.follow(self.publication())),

@@ -40,6 +40,7 @@ fn report(late_ms: f64) -> Report {
         later: vec![],
         faults: Default::default(),
         kernel: Some(KernelReport { lost: vec![], pressed: vec![] }),
+        notes: vec![],
         collector: None,
         verdict: Some(Verdict::default()),
     }

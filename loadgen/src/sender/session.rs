@@ -133,6 +133,8 @@ struct State {
     /// The collector had read everything that was sent before: the frame that was given to the
     /// ring then has been acknowledged.
     proved: Micros,
+    /// The collector had closed its side of the connection by then.
+    noticed: Option<Micros>,
     /// Place of the outage that no complete snapshot has ended yet, in the fleet's list.
     outage: Option<usize>,
 }
@@ -221,6 +223,7 @@ impl Session {
             struck: false,
             silent: false,
             proved: Micros::MIN,
+            noticed: None,
             outage: None,
         };
         Session { plan, state: RefCell::new(state), bell: Notify::new() }
@@ -272,6 +275,7 @@ impl Session {
         }
         state.connections += 1;
         state.broken = false;
+        state.noticed = None;
         state.struck = false;
         state.resend = 0;
         let fresh = state.sequence_next;
@@ -387,7 +391,7 @@ impl Session {
             return;
         }
         let (router_index, proved) = (self.plan.router_index, state.proved);
-        let outage = Outage { router_index, proved, whole: None };
+        let outage = Outage { router_index, proved, noticed: state.noticed.take(), whole: None };
         state.outage = Some(thread.outage(outage));
     }
 

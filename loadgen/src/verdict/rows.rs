@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use engine::query::{self, HistoryRow, LedgerBy, LedgerLine, QueryError, Range};
 use storage::mapping::{Key, RouterId};
@@ -17,7 +18,14 @@ use storage::time::Micros;
 use super::tables::{same_value, shown};
 use super::{Findings, Verdict};
 use crate::answer::{AnswerKey, Filed, Presence};
+use crate::clock::instant;
 use crate::faults::Fault;
+
+/// How long the last rows of a collector may take until they are in its log: its commit interval,
+/// and a disk that stalls.
+const BOOKS_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at the books.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Verdict {
     /// Compares all rows of these routers with what the model files.
@@ -41,7 +49,7 @@ impl Verdict {
         Ok(())
     }
 
-    /// Whether the books of a stopped collector balance, hold exactly the changes of the model,
+    /// Whether the books of a collector without sessions balance, hold exactly the changes of the model,
     /// and reject nothing but what had to be; and whether every checksum, count and order holds.
     /// Returns change rows and bytes of the log.
     pub fn check_books(
@@ -73,6 +81,20 @@ impl Verdict {
         findings.differences = report.faults_count;
         self.add("verify: checksums, counts, order".to_owned(), findings);
         Ok((report.change_rows, report.bytes))
+    }
+}
+
+/// Waits until the books of a collector that goes on hold the end of every session; what is missing
+/// when the time is up, `Verdict::check_books` tells.
+pub fn await_books(data: &Path) -> Result<(), QueryError> {
+    let deadline = instant() + BOOKS_WITHIN;
+    loop {
+        let ledger = query::ledger(data, Range::ALL, LedgerBy::Shard)?.value;
+        let is_over = ledger.imbalances.is_empty() && ledger.total.bytes_buffered() == 0;
+        if is_over || instant() > deadline {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 

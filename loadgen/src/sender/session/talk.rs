@@ -26,6 +26,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const SPREAD: usize = 64;
 /// How long to wait for the last acks, and for the collector to close after bye.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long to wait for the collector to close behind a break on purpose: it reads what came before.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of one read: more than a hundred acks.
 const READ_BYTES: usize = 4_096;
 
@@ -90,7 +92,7 @@ async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<Tc
     // Counted when its frames are planned: a session that is there has planned all that it owes.
     Progress::add(&thread.progress().connected, 1);
     let reader = read_acks(Rc::clone(session), Rc::clone(thread), Rc::clone(&stream));
-    let reader = tokio_uring::spawn(reader);
+    let mut reader = tokio_uring::spawn(reader);
     let (result, _) = stream.write_all(hello).await;
     if result.is_ok() {
         session.is_free(thread.shared.clock.now());
@@ -112,9 +114,16 @@ async fn converse(session: &Rc<Session>, thread: &Rc<ThreadState>, stream: Rc<Tc
         thread.silent.borrow_mut().push(stream);
         return;
     }
+    if session.state.borrow().away.is_some() {
+        let _ = stream.shutdown(Shutdown::Write);
+        if timeout(NOTICED_WITHIN, &mut reader).await.is_ok() {
+            return;
+        }
+    }
     // Wakes the reader, whichever side has given up.
     let _ = stream.shutdown(Shutdown::Both);
     let _ = reader.await;
+    session.state.borrow_mut().noticed = None;
 }
 
 /// Sends what is due until the connection breaks or everything is acknowledged at the end.
@@ -207,6 +216,7 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
     }
     let mut state = session.state.borrow_mut();
     if state.connections == connection {
+        state.noticed = Some(thread.shared.clock.now());
         state.broken = true;
         session.bell.notify_one();
     }
