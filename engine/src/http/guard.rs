@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 
 use super::api::ApiError;
+use super::page;
 
 /// The least that a token may have: 16 letters of base64 are 96 bits.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -43,9 +44,6 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
         HeaderValue::from_static("same-origin"),
     ),
 ];
-
-/// What the page is made of; it shows nothing before it has a token.
-const OPEN: [&str; 4] = ["/", "/style.css", "/script.js", "/icon.svg"];
 
 /// Why the HTTP side is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +153,7 @@ impl Guard {
     fn refusal(&self, request: &Request) -> Option<ApiError> {
         let path = request.uri().path();
         if self.has_token() {
-            let is_open = OPEN.contains(&path) || path == "/healthz";
+            let is_open = page::is_piece(path) || path == "/healthz";
             let refused = !is_open && !self.admits(request.headers());
             return refused.then(|| {
                 let message = "a token is needed: the header `Authorization: Bearer TOKEN`, with \

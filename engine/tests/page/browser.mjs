@@ -31,8 +31,10 @@ export async function openPage(browser, url, { size = DESK, colours = "light", .
   });
   page.on("pageerror", (error) => page.complaints.push(`thrown: ${error.stack ?? error}`));
   page.on("requestfailed", (request) => {
-    // The stream of events is broken off by every page that is left.
-    if (!request.url().endsWith("/events")) page.complaints.push(`not loaded: ${request.url()}`);
+    // The page breaks off what nobody waits for any more: the stream of a page that is left, a
+    // question that another one overtook.
+    const isBrokenOff = request.failure()?.errorText === "net::ERR_ABORTED";
+    if (!isBrokenOff) page.complaints.push(`not loaded: ${request.url()}`);
   });
   page.on("request", (request) => {
     const foreign = new URL(request.url()).origin !== new URL(url).origin;

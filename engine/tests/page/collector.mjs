@@ -94,13 +94,21 @@ export class Collector {
     return answer.json();
   }
 
-  /** Every metric, summed up over its labels, by name. */
+  /**
+   * Every metric, summed up over its labels, by name; each line by its name and labels; and as
+   * `name{0}` the sum of a shard.
+   */
   async metrics() {
     const text = await (await fetch(`${this.url}/metrics`)).text();
     const sums = new Map();
+    const add = (name, value) => sums.set(name, (sums.get(name) ?? 0) + value);
     for (const line of text.split("\n")) {
-      const found = /^([a-z_]+)(\{.*\})? (\S+)$/.exec(line);
-      if (found) sums.set(found[1], (sums.get(found[1]) ?? 0) + Number(found[3]));
+      const [, name, labels, value] = /^([a-z_]+)(\{.*\})? (\S+)$/.exec(line) ?? [];
+      if (name === undefined) continue;
+      add(name, Number(value));
+      if (labels) add(name + labels, Number(value));
+      const shard = /[{,]shard="(\d+)"/.exec(labels ?? "")?.[1];
+      if (shard !== undefined) add(`${name}{${shard}}`, Number(value));
     }
     return sums;
   }

@@ -8,6 +8,9 @@ import { barriers, DESK, openBrowser, openPage, overhang, PHONE, picture } from 
 import { Collector, until } from "./collector.mjs";
 import { connectRouters, CUSTOMER, longDay, NAMED } from "./network.mjs";
 
+/** What few of the routers have in their ids. */
+const FEW = "192.0.2.";
+
 let collector, browser, parts;
 
 before(async () => {
@@ -36,6 +39,8 @@ for (const [name, size] of Object.entries({ desk: DESK, phone: PHONE })) {
       for (const [part, { hash, ready }] of Object.entries(parts)) {
         const page = await openPage(browser, `${collector.url}/#${hash}`, { size, colours });
         await page.locator(ready).first().waitFor();
+        // A judge of accessibility looks at every cell: a few rows are as good as two hundred.
+        if (part === "routers") await page.getByLabel("Show those with").fill(FEW);
         assert.deepEqual(await barriers(page), [], `${part}: axe`);
         assert.ok((await overhang(page)) <= 0, `${part} is wider than its window`);
         await picture(page, `${part}-${name}-${colours}`);
@@ -108,8 +113,17 @@ test("a collector that wants a token is opened with it, and not without", async 
     await page.locator("#total-mappings").waitFor();
     await page.reload();
     await page.locator("#total-mappings").waitFor();
-    await page.context().close();
     assert.equal((await fetch(`${guarded.url}/metrics`)).status, 401);
+    // Another token while the page is open: it asks for that one, says why, and shows nothing else.
+    await writeFile(file, "another-token-that-nobody-guesses\n");
+    guarded.child.kill("SIGHUP");
+    await page.getByText("has another token now").waitFor();
+    assert.equal(await page.locator("#total-mappings").isVisible(), false);
+    await page.getByLabel("Token").fill("another-token-that-nobody-guesses");
+    await page.keyboard.press("Enter");
+    await page.locator("#total-mappings").waitFor();
+    await until("it is live", async () => (await page.locator("#connection").innerText()) === "live");
+    await page.context().close();
   } finally {
     await guarded.stop();
   }

@@ -13,6 +13,9 @@ import { join } from "node:path";
 /** The FEC whose way from pe1 is looked at. */
 export const CUSTOMER = "vrf:192.0.2.3,65000:2";
 
+/** What pe1 sends on to all of p2, p4 and itself: a tree of a multicast. */
+export const TREE = "label:30";
+
 /** Names of its routers, for a collector's settings. */
 export const NAMED = ["pe1", "p2", "pe3", "p4"]
   .map((name, index) => `[[router]]\nid = "192.0.2.${index + 1}"\nname = "${name}"\n`)
@@ -23,18 +26,26 @@ const mapping = (fec, label, origin, operation) =>
   `<mapping timestamp="TIME">${fec}<ingress label="${label}" origin="${origin}"/>${operation}</mapping>`;
 const vrf = `<fec type="vrf" loopback="192.0.2.3" rd="65000:2"/>`;
 const loopback = `<fec type="ip" prefix="192.0.2.3/32"/>`;
+const group = `<fec type="ip" prefix="232.0.0.1/32"/>`;
 const branches = (type, ...nhlfes) =>
   `<operation type="${type}">${nhlfes.map(([label, hop]) => `<nhlfe label="${label}" next-hop="${hop}"/>`).join("")}</operation>`;
 
-/** From pe1 to pe3 on two ways, over p2 and over p4. */
+/** From pe1 to pe3 on two ways, over p2 and over p4; and a tree from pe1 to both. */
 const TABLES = {
   "192.0.2.1": [
     mapping(vrf, -1, "untagged", branches("push", [13, "recursive"])),
     mapping(loopback, 13, "service", branches("push", [12, "192.0.2.2"], [24, "192.0.2.4"])),
+    mapping(group, 30, "platform", branches("replicate", [31, "192.0.2.2"], [32, "192.0.2.4"])),
   ],
-  "192.0.2.2": [mapping(loopback, 12, "platform", branches("swap", [3, "192.0.2.3"]))],
+  "192.0.2.2": [
+    mapping(loopback, 12, "platform", branches("swap", [3, "192.0.2.3"])),
+    mapping(group, 31, "platform", branches("pop", [-1, "FEC"])),
+  ],
   "192.0.2.3": [mapping(vrf, 13, "platform", branches("pop", [-1, "FEC"]))],
-  "192.0.2.4": [mapping(loopback, 24, "platform", branches("swap", [3, "192.0.2.3"]))],
+  "192.0.2.4": [
+    mapping(loopback, 24, "platform", branches("swap", [3, "192.0.2.3"])),
+    mapping(group, 32, "platform", branches("pop", [-1, "FEC"])),
+  ],
 };
 
 /** Sends one document on a connection of its own; returns when the collector has taken it. */
@@ -55,19 +66,30 @@ export async function connectRouters(collector) {
   }
 }
 
-/** p2 withdraws its only entry: one of the two ways is broken from now on. */
+/** p2 withdraws its entry for pe3: one of the two ways is broken from now on. */
 export async function breakWay(collector) {
   const none = `<operation type="none"/>`;
   await send(collector, "192.0.2.2", [mapping(loopback, 12, "platform", none)]);
 }
 
 /** A scenario file: a link that fails and comes back, then a quiet hour in which little happens. */
-export async function longDay(collector) {
-  const path = join(collector.folder, "long-day.toml");
-  await writeFile(
-    path,
+export function longDay(collector) {
+  return scenario(
+    collector,
+    "long-day",
     "[[step]]\nlink-down = { count = 2, restore_after_ms = 2000 }\n" +
       "[[step]]\ntrickle = { events = 4, over_ms = 3600000 }\n",
   );
+}
+
+/** A scenario file: a link that goes and comes for a minute and more. */
+export function flapping(collector) {
+  const flap = "flap = { times = 40, down_ms = 700, up_ms = 900, up_ms_max = 900 }";
+  return scenario(collector, "flapping", `[[step]]\n${flap}\n`);
+}
+
+async function scenario(collector, name, steps) {
+  const path = join(collector.folder, `${name}.toml`);
+  await writeFile(path, steps);
   return path;
 }

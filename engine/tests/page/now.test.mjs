@@ -4,29 +4,25 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { openBrowser, openPage, picture } from "./browser.mjs";
 import { Collector, until } from "./collector.mjs";
-import { longDay } from "./network.mjs";
+import { flapping, longDay } from "./network.mjs";
+import { expected, gained, isWrittenAs, kernelMetric, Readings, shown } from "./numbers.mjs";
 
 const PARTS = ["now", "bursts", "routers", "time-machine"];
 
-/** Totals of the page, the metric that each of them is, and the column of the ledger. */
-const TOTALS = [
-  ["received_bytes", "stormdrain_received_bytes_total", "bytes_read"],
-  ["framed_bytes", "stormdrain_framed_bytes_total", "bytes_framed"],
-  ["mappings", "stormdrain_mappings_framed_total", "mappings_framed"],
-  ["changes", "stormdrain_changes_total", "changes"],
-  ["confirmed", "stormdrain_confirmed_total", "confirmed"],
-  ["duplicates", "stormdrain_duplicates_total", "duplicates"],
-  ["frames", "stormdrain_frames_total"],
-  ["rows_committed", "stormdrain_rows_committed_total"],
-  ["log_written_bytes", "stormdrain_log_written_bytes_total"],
-  ["log_syncs", "stormdrain_log_syncs_total"],
-  ["connections_accepted", "stormdrain_connections_accepted_total"],
-  ["connections_closed", "stormdrain_connections_closed_total"],
-  ["sessions_begun", "stormdrain_sessions_begun_total"],
-  ["sessions_ended", "stormdrain_sessions_ended_total"],
-  ["snapshots_completed", "stormdrain_snapshots_completed_total"],
-  ["gaps", "stormdrain_gaps_total"],
-];
+/** Totals of the page, and the column of the ledger. */
+const BOOKED = {
+  received_bytes: "bytes_read", framed_bytes: "bytes_framed", mappings: "mappings_framed",
+  changes: "changes", confirmed: "confirmed", duplicates: "duplicates",
+  rejected_bytes: "bytes_rejected", rejected_mappings: "mappings_rejected",
+};
+/** Text of *Now* with digits in it that are no numbers of the collector. */
+const NO_NUMBERS = [/^ ?in 10 ms$/, /^The totals of/, /^Sockets are read by/, /^docs\//];
+
+/** Whether words say this value: a need of the plan has a unit of its own, a stall is microseconds. */
+function isWritten(of, value, words) {
+  if (of.startsWith("plan.")) return isWrittenAs(value, words.split(" ")[0]);
+  return isWrittenAs(of.startsWith("kernel.") && of.endsWith("_us") ? value / 1e3 : value, words);
+}
 
 let collector, browser;
 
@@ -37,17 +33,6 @@ after(async () => {
   await browser?.close();
   await collector?.stop();
 });
-
-/** Everything on the page that is a total, by name, as it stands at one moment. */
-const totals = (page) =>
-  page.evaluate(() =>
-    Object.fromEntries(
-      [...document.querySelectorAll("#totals data")].map((one) => [
-        one.id.replace("total-", ""),
-        Number(one.value),
-      ]),
-    ),
-  );
 
 test("an idle collector's page loads without complaint, and says what to do", async () => {
   const page = await openPage(browser, collector.url);
@@ -87,28 +72,138 @@ test("numbers move by themselves while a storm runs", async () => {
 
 test("each number is that of /metrics and of the ledger in the same second", async () => {
   const page = await openPage(browser, collector.url);
+  // The plan is asked for every few seconds, and what changes by the second goes on in it.
+  const plans = [];
+  page.on("response", async (answer) => {
+    if (answer.url().endsWith("/plan")) plans.push(await answer.json());
+  });
+  const readings = new Readings(collector);
+  await until("the page has a plan of the network that is there", () =>
+    plans.find(({ measured, routers }) => measured && routers === 200),
+  );
   // The storm goes on and off: a second counts in which the metrics stood still around the others.
-  const [shown, metrics, ledger] = await until("a second in which nothing moved", async () => {
-    const before = await collector.metrics();
-    const shown = await totals(page);
+  const [now, read, ledger, plan] = await until("a second in which nothing moved", async () => {
+    const now = await shown(page);
+    if (!readings.isEarlier(now.time_us)) return false;
     const { code, stdout } = await collector.ask("ledger", "--format", "json");
     assert.equal(code, 0, "the ledger balances");
-    const after = await collector.metrics();
-    const still = TOTALS.every(([, name]) => before.get(name) === after.get(name));
-    const caughtUp = shown.rows_committed === after.get("stormdrain_rows_committed_total");
-    return still && caughtUp && shown.mappings > 0 && [shown, after, JSON.parse(stdout)];
+    const [before, after] = await readings.awaitAround(now.time_us, Date.now() * 1e3);
+    const [earlier, later] = [expected(before, 2), expected(after, 2)];
+    const still = Object.keys(later).every((of) => earlier[of] === later[of]);
+    const pages = now.data.find(({ of }) => of === "kernel.tcp_pages")?.value;
+    const isSeen = [before, after].some((read) => read.get("stormdrain_tcp_memory_pages") === pages);
+    const disk = now.data.find(({ of }) => of === "plan.disk per day.value").value;
+    const plan = plans.findLast(({ summary, needs }) =>
+      now.loose.includes(summary) && needs.some(({ name, value }) => name === "disk per day" && value === disk),
+    );
+    const isWhole = later["totals.mappings"] > 0 && plan?.routers === later["sessions.routers"];
+    return still && isSeen && isWhole && [now, after, JSON.parse(stdout), plan];
   });
+  await readings.stop();
+  const wanted = expected(read, 2);
   const lines = ledger.lines.filter(({ group }) => group !== "total");
-  const booked = (column) => lines.reduce((sum, line) => sum + line[column], 0);
-  for (const [name, metric, column] of TOTALS) {
-    assert.ok(metrics.has(metric), `${metric} is served`);
-    assert.equal(shown[name], metrics.get(metric), name);
-    if (column) assert.equal(shown[name], booked(column), `${name} in the ledger`);
+  for (const [total, column] of Object.entries(BOOKED)) {
+    const booked = lines.reduce((sum, line) => sum + line[column], 0);
+    assert.equal(wanted[`totals.${total}`], booked, `${total} in the ledger`);
   }
-  const all = Object.keys(shown).filter((name) => !TOTALS.some(([known]) => known === name));
-  assert.deepEqual(all.sort(), ["receive_pauses", "rejected_bytes", "rejected_mappings", "rejections"]);
-  assert.equal(shown.rejected_bytes, booked("bytes_rejected"));
-  assert.equal(shown.rejected_mappings, booked("mappings_rejected"));
+  const { moments } = await collector.api("moments");
+  const at = moments.findIndex(({ time_us }) => time_us === now.time_us);
+  const moment = moments[at];
+  const minute = moments.slice(Math.max(at - 59, 0), at + 1);
+  const kernel = (of) => {
+    const [, which, counter] = /^kernel\.(sum|last)\.(.*)$/.exec(of);
+    const of_moments = which === "last" ? [moment] : moments.slice(0, at + 1);
+    const moved = of_moments.flatMap((one) => one.kernel.moved).filter((one) => one.counter === counter);
+    return moved.reduce((sum, { by }) => sum + by, 0);
+  };
+  /** What /metrics does not keep: what came in this second, in the last minute, and the plan. */
+  const told = (of) => {
+    const [kind, place, what] = of.split(".");
+    if (kind === "time_us") return moment.time_us;
+    // What these are beside /metrics the next test says.
+    const each = (gained) => Math.round((gained * 1e6) / moment.span_us);
+    if (kind === "rate") return each(moment.gained[place]);
+    if (kind === "peak") return moment.peak[place];
+    if (of === "sessions.blocked_ms") return moment.sessions.blocked_ms;
+    if (of === "kernel.tcp_pages") return moment.kernel.tcp_pages;
+    if (kind === "kernel") return kernel(of);
+    if (kind === "shards" && what === "share") {
+      const [own, all] = minute.reduce(([own, all], { shards }) =>
+        [own + shards[place].received_bytes, all + shards[0].received_bytes + shards[1].received_bytes], [0, 0]);
+      return all && (own * 100) / all;
+    }
+    if (kind === "shards") return each(moment.shards[place][what]);
+    const need = plan.needs.find(({ name }) => name === place);
+    return what === "load" ? need[what] * 100 : need[what];
+  };
+  const seen = new Set();
+  for (const { of, value, words } of now.data) {
+    seen.add(of);
+    const right = of in wanted ? wanted[of] : told(of);
+    assert.ok(Math.abs(value - right) <= 1e-6, `${of}: ${value} is shown, ${right} is right`);
+    if (of === "time_us") assert.equal(words, new Date(value / 1e3).toISOString().slice(11, 19));
+    else assert.ok(isWritten(of, value, words), `${of}: ${value} is written as ${words}`);
+  }
+  for (const of of Object.keys(wanted)) {
+    assert.ok(seen.has(of), `${of} is on the page`);
+  }
+  const loose = now.loose.filter((text) => !NO_NUMBERS.some((one) => one.test(text)) && text !== plan.summary);
+  assert.deepEqual(loose, [], "every number is compared");
+  assert.equal(plan.routers, wanted["sessions.routers"]);
+  assert.equal(plan.mappings, wanted["sessions.entries"] / wanted["sessions.routers"]);
+  const memory = plan.needs.find(({ name }) => name === "collector memory");
+  assert.equal(memory.has, read.get("stormdrain_memory_budget_bytes") / 2 ** 20);
+  await page.context().close();
+});
+
+test("rates, shares and the kernel's counters are what /metrics gained meanwhile", async () => {
+  const page = await openPage(browser, collector.url);
+  await page.locator("#total-mappings").waitFor();
+  const readings = new Readings(collector);
+  collector.storm("--routers", "50", "--rate", "60", "--scenario", await flapping(collector), "--seed", "7");
+  const seconds = [];
+  await until("five seconds in which something came", async () => {
+    const now = await shown(page);
+    if (readings.isEarlier(now.time_us) && now.time_us !== seconds.at(-1)?.time_us) seconds.push(now);
+    const busy = seconds.filter(({ data }) => data.find(({ of }) => of === "rate.mappings").value > 0);
+    return busy.length >= 5;
+  });
+  await readings.awaitAround(seconds[0].time_us, seconds.at(-1).at_us);
+  await readings.stop();
+  const { moments } = await collector.api("moments");
+  let compared = 0;
+  for (const [before, now] of seconds.slice(1).map((one, index) => [seconds[index], one])) {
+    const moment = moments.find(({ time_us }) => time_us === now.time_us);
+    const previous = moments[moments.indexOf(moment) - 1];
+    // Where the page showed every second, each begins where the one before ended.
+    if (previous?.time_us !== before.time_us) continue;
+    const begin = readings.around(before.time_us, before.at_us);
+    const end = readings.around(now.time_us, now.at_us);
+    if (!begin || !end) continue;
+    for (const { of, value } of now.data) {
+      const [kind, place, what] = of.split(".");
+      const isRate = kind === "rate" || (kind === "shards" && ["mappings", "received_bytes"].includes(what));
+      if (isRate) {
+        const [low, high] = gained(what ?? place, what ? place : "", begin, end);
+        const second = moment.span_us / 1e6;
+        assert.ok(value >= Math.floor(low / second) && value <= Math.ceil(high / second),
+          `${of}: ${value} is shown, ${low / second} to ${high / second} came`);
+      } else if (kind === "peak") {
+        const [, high] = gained(place, "", begin, end);
+        assert.ok(value <= high && value * 110 >= moment.gained[place], `${of}: ${value} of ${high}`);
+      } else if (of.startsWith("kernel.last.") && !of.startsWith("kernel.last.drop.")) {
+        // The kernel is asked once a second, not in the moment in which a second ends.
+        const [metric, scale] = kernelMetric(of.slice("kernel.last.".length));
+        const since = readings.around(before.time_us - 2e6, before.time_us - 2e6) ?? [readings.all[0].values];
+        if (!end[1].has(metric)) continue;
+        const most = (end[1].get(metric) - (since[0].get(metric) ?? 0)) * scale;
+        assert.ok(readings.all[0].after_us > before.time_us - 2e6 || value <= most + 1, `${of}: ${value} of ${most}`);
+      }
+      compared += 1;
+    }
+  }
+  assert.ok(compared > 50, `${compared} numbers were compared`);
+  assert.deepEqual(page.complaints, []);
   await page.context().close();
 });
 
@@ -162,9 +257,11 @@ test("a collector that goes is missed at once, and found again", async () => {
     await page.locator("#total-mappings").waitFor();
     await until("it is live", async () => (await page.locator("#connection").innerText()) === "live");
     await other.kill();
-    await page.getByText("does not answer").waitFor();
+    await page.getByText(/does not answer since .* UTC; what is shown is of then/).waitFor();
+    assert.ok(await page.locator("main.old #total-mappings").isVisible(), "it stays, and looks old");
     await other.spawn();
     await until("it is live again", async () => (await page.locator("#connection").innerText()) === "live");
+    assert.equal(await page.locator("main.old").count(), 0);
     await page.context().close();
   } finally {
     await other.stop();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { openBrowser, openPage, picture } from "./browser.mjs";
 import { Collector, until } from "./collector.mjs";
-import { breakWay, connectRouters, CUSTOMER, NAMED } from "./network.mjs";
+import { breakWay, connectRouters, CUSTOMER, NAMED, TREE } from "./network.mjs";
 
 let collector, browser, whole, broken;
 
@@ -35,10 +35,29 @@ after(async () => {
   await collector?.stop();
 });
 
-const link = (at) =>
-  `${collector.url}/#time-machine?${new URLSearchParams({ router: "pe1", fec: CUSTOMER, at })}`;
+const link = (at, fec = CUSTOMER) =>
+  `${collector.url}/#time-machine?${new URLSearchParams({ router: "pe1", fec, at })}`;
 
-const drawn = (page) => page.locator("#machine-drawing svg").innerText();
+/** Strokes of the drawing by what their colour means on the page, and its texts. */
+const parts = (page) =>
+  page.locator("#machine-drawing svg").evaluate((svg) => {
+    const style = getComputedStyle(document.documentElement);
+    const shade = (name) => {
+      const probe = document.body.appendChild(document.createElement("i"));
+      probe.style.color = style.getPropertyValue(name);
+      const computed = getComputedStyle(probe).color;
+      probe.remove();
+      return computed;
+    };
+    const [bad, good, ink] = ["--bad", "--good", "--soft"].map(shade);
+    const count = (colour, kinds) =>
+      [...svg.querySelectorAll(kinds)].filter((one) => getComputedStyle(one).stroke === colour).length;
+    return {
+      bad: count(bad, "polyline, line, rect"), good: count(good, "polyline, line, rect"),
+      ways: count(ink, "polyline, line"),
+      texts: [...svg.querySelectorAll("text")].map((text) => text.textContent.trim()),
+    };
+  });
 
 for (const [name, instant] of [["whole", () => whole], ["broken", () => broken]]) {
   test(`a ${name} way is drawn as it is printed`, async () => {
@@ -54,11 +73,79 @@ for (const [name, instant] of [["whole", () => whole], ["broken", () => broken]]
       assert.ok(words.includes(expected), `${expected} in ${words}`);
     }
     assert.equal(/broken|withdrawn/.test(words), name === "broken", words);
+    const { bad, good, texts } = await parts(page);
+    // The break is a box of its own, and the way into it, in the colour of what is bad.
+    assert.equal(texts.filter((text) => text === "✕ broken").length, name === "broken" ? 1 : 0);
+    // Both ways come together before they end.
+    assert.equal(texts.filter((text) => text === "✓ delivered").length, 1);
+    assert.ok(good > 0 && bad > 0 === (name === "broken"), `${good} good, ${bad} bad`);
+    assert.ok(texts.includes("push: ECMP over 2"), texts.join());
+    const told = await page.locator("#machine-ways").innerText();
+    assert.equal(told, name === "broken" ? "2 ways: 1 broken, 1 delivered" : "2 ways: 2 delivered");
+    const troubles = await page.locator("#machine-troubles li").allInnerTexts();
+    assert.equal(troubles.length, name === "broken" ? 1 : 0);
     await picture(page, `time-machine-${name}`);
     assert.deepEqual(page.complaints, []);
     await page.context().close();
   });
 }
+
+test("every branch of a tree is drawn, as a copy and not as a choice", async () => {
+  const page = await openPage(browser, link(whole, TREE));
+  await page.locator("#machine-drawing svg").waitFor();
+  const { texts, ways } = await parts(page);
+  for (const expected of ["replicate: 2 copies", "[31] via 192.0.2.2", "[32] via 192.0.2.4", "p2", "p4"]) {
+    assert.ok(texts.includes(expected), `${expected} in ${texts.join()}`);
+  }
+  assert.equal(texts.filter((text) => text === "✓ delivered").length, 2);
+  // Two ways and their arrows, whole; a choice is dashed, and a dash is a stroke of its own.
+  assert.equal(ways, 4);
+  await picture(page, "time-machine-tree");
+  await page.goto(link(whole));
+  await until("the choice is drawn", async () => (await parts(page)).texts.includes("push: ECMP over 2"));
+  assert.ok((await parts(page)).ways > 20);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test("the instant is picked by the second, by the minute, and from change to change", async () => {
+  const page = await openPage(browser, link(broken));
+  await page.locator("#machine-drawing svg").waitFor();
+  const at = () => new URLSearchParams(new URL(page.url()).hash.split("?")[1]).get("at");
+  const seconds = async () => (Date.parse(at()) - Date.parse(broken)) / 1e3;
+  const near = page.locator("#machine-near");
+  await near.focus();
+  // Whole seconds, from wherever the instant was.
+  await near.press("ArrowLeft");
+  await until("the whole second before", async () => /:\d\dZ$/.test(at()) && (await seconds()) > -1);
+  assert.equal(await page.locator("#machine-at").inputValue(), at());
+  const second = await seconds();
+  await near.press("ArrowLeft");
+  await until("a second earlier", async () => (await seconds()) === second - 1);
+  await near.press("Shift+ArrowLeft");
+  await until("a minute earlier", async () => (await seconds()) === second - 61);
+  await near.press("Shift+ArrowRight");
+  await near.press("ArrowRight");
+  await until("back again", async () => (await seconds()) === second);
+  await near.press("PageDown");
+  await until("an hour earlier", async () => (await seconds()) === second - 3600);
+  await page.locator("#machine-verdict").getByText(/: unknown$/).waitFor();
+  // By hand: the lower slider has a place for each second of ten minutes, the upper one of the day.
+  assert.equal(await near.evaluate((one) => Number(one.max)), 600);
+  assert.equal(await page.locator("#machine-slider").evaluate((one) => Number(one.max)), 86400);
+  const before = at();
+  await near.fill(String(Number(await near.inputValue()) + 7));
+  await until("seven seconds later", () => Date.parse(at()) - Date.parse(before) === 7e3);
+  // To the change before, without a hand off the keys.
+  await page.goto(link(broken));
+  await until("there is a change before", () => page.locator("#machine-previous").isEnabled());
+  await near.focus();
+  await near.press("Control+ArrowLeft");
+  await until("the change", async () => (await page.locator("#machine-verdict").innerText()).includes(at()?.slice(0, 26)));
+  assert.notEqual(at(), broken);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
 
 test("a router and a FEC are picked, and steps lead to the change before and back", async () => {
   const page = await openPage(browser, `${collector.url}/#time-machine`);
