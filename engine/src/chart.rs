@@ -27,6 +27,7 @@ pub(crate) const GOOD: RGBColor = RGBColor(0x17, 0x69, 0x30);
 pub(crate) const BAD: RGBColor = RGBColor(0xa8, 0x20, 0x1b);
 pub(crate) const WARN: RGBColor = RGBColor(0x7a, 0x52, 0x01);
 pub(crate) const RAISED: RGBColor = RGBColor(0xf1, 0xf1, 0xef);
+pub(crate) const PAPER: RGBColor = RGBColor(0xfc, 0xfc, 0xfa);
 /// Units of a drawing that a page scales to its width.
 pub const SIZE: (u32, u32) = (720, 260);
 pub(crate) const FONT: (&str, u32) = ("sans-serif", 13);
@@ -215,7 +216,7 @@ mod tests {
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
             assert!(svg.contains("#1F6FB4") && svg.contains("#101011"), "{svg}");
         }
-        for colour in SERIES.iter().chain([&INK, &GRID, &GOOD, &BAD, &WARN, &RAISED]) {
+        for colour in SERIES.iter().chain([&INK, &GRID, &GOOD, &BAD, &WARN, &RAISED, &PAPER]) {
             let name = format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2);
             assert!(style.contains(&name), "{name}");
         }

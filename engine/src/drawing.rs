@@ -1,84 +1,128 @@
 //! The way of an LSP as a drawing: routers from the head down, labels on the ways between them.
 //!
 //! In:   a `TraceAnswer`.
-//! Out:  an SVG in the colours of `chart::STYLE`; a sentence where there are too many routers.
-//! Law:  what is drawn is the answer that the words say; an end that is not delivered stands out.
+//! Out:  an SVG in the colours of `chart::STYLE`, and a sentence that says what of it is left out.
+//! Law:  what is drawn is the answer that the words say; an end that is not delivered stands out,
+//!       and is left out last.
 //! Not:  the walk (`storage::history`), and where things stand (`drawing::places`).
 
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::chart::{BAD, FONT, GOOD, INK, RAISED, WARN, escaped};
+use crate::chart::{BAD, FONT, GOOD, INK, PAPER, RAISED, WARN, escaped};
 use crate::query::{BranchAnswer, EndAnswer, OnwardAnswer, StepAnswer, TraceAnswer};
 
+mod extract;
 mod places;
 
+use extract::extract;
 use places::{Graph, Places};
 
 /// More boxes than these are not drawn.
 const BOXES_MAX: usize = 300;
 /// A box, and what is free around it.
-const BOX: (i32, i32) = (196, 44);
-const FREE: (i32, i32) = (22, 62);
+const BOX: (i32, i32) = (204, 60);
+const FREE: (i32, i32) = (22, 58);
 const MARGIN: i32 = 12;
-/// Words stand at the right of their way: so much for those of the last column.
-const WORDS: i32 = 96;
-/// Between the words of ways that join the same two boxes, and between these ways.
-const BESIDE: (i32, i32) = (12, 13);
-/// Letters of a box's first and second line, and beside a way.
-const LETTERS: (usize, usize, usize) = (24, 32, 30);
+/// Between ways that join the same two boxes, and between their words.
+const BESIDE: (i32, i32) = (36, 14);
+/// Letters of a box's title, of its lines, and beside a way.
+const LETTERS: (usize, usize, usize) = (26, 35, 34);
 const FONT_SMALL: (&str, u32) = ("sans-serif", 11);
+/// About so wide is a letter of that font, and so high the ground of a word.
+const LETTER: (i32, i32) = (6, 13);
+/// Strokes and gaps of a way that is one of several.
+const DASHES: (i32, i32) = (6, 4);
 
 /// One box: a step of the walk, or an end.
+#[derive(Clone)]
 struct Place {
     title: String,
-    line: String,
+    lines: [String; 2],
     colour: RGBColor,
     is_end: bool,
 }
 
+/// What stands on a way between two boxes.
+#[derive(Clone, Default)]
+struct Way {
+    words: String,
+    /// One of several that a packet may go; of a replicate it goes all.
+    is_choice: bool,
+}
+
+/// Boxes, and the ways between them.
+#[derive(Default)]
+struct Drawing {
+    boxes: Vec<Place>,
+    graph: Graph,
+    ways: Vec<Way>,
+}
+
 /// The SVG, or why there is none.
 pub fn draw(trace: &TraceAnswer) -> String {
-    let mut graph = Graph::default();
-    let mut boxes: Vec<Place> = trace.steps.iter().map(step_box).collect();
-    let mut words = Vec::new();
-    for (place, step) in trace.steps.iter().enumerate() {
-        if let Some(end) = &step.end {
-            graph.join(place, boxes.len());
-            words.push(String::new());
-            boxes.push(end_box(end));
-        }
-        for branch in &step.branches {
-            let to = match &branch.onward {
-                OnwardAnswer::Step { step } => *step,
-                OnwardAnswer::End(end) => {
-                    boxes.push(end_box(end));
-                    boxes.len() - 1
-                }
-            };
-            graph.join(place, to);
-            words.push(way_words(branch));
-        }
-        if boxes.len() > BOXES_MAX {
-            let sentence = "too many ways to draw: the words below say them";
-            return format!("<p class=\"none\">{sentence}</p>\n");
-        }
-    }
-    if boxes.is_empty() {
+    let whole = Drawing::of(trace);
+    if whole.boxes.is_empty() {
         return "<p class=\"none\">there is nothing to draw</p>\n".to_owned();
     }
-    let places = Places::new(boxes.len(), &graph);
+    let (all, drawing) = (whole.boxes.len(), extract(whole, BOXES_MAX));
+    let places = Places::new(drawing.boxes.len(), &drawing.graph);
     let size = (
-        places.columns() as i32 * (BOX.0 + FREE.0) - FREE.0 + 2 * MARGIN + WORDS,
+        places.columns() as i32 * (BOX.0 + FREE.0) - FREE.0 + 2 * MARGIN,
         places.rows() as i32 * (BOX.1 + FREE.1) - FREE.1 + 2 * MARGIN,
     );
     let mut svg = String::new();
-    let drawn = paint(&mut svg, size, &boxes, &graph, &places, &words);
-    match drawn {
-        Ok(()) => named(trace, &svg),
+    match paint(&mut svg, size, &drawing, &places) {
+        Ok(()) => left_out(all, drawing.boxes.len()) + &named(trace, &svg),
         // Drawing into a text does not fail.
         Err(error) => format!("<p class=\"none\">not drawn: {}</p>\n", escaped(&error)),
+    }
+}
+
+/// What of the drawing is missing, in a sentence; nothing if it is whole.
+fn left_out(all: usize, drawn: usize) -> String {
+    if all == drawn {
+        return String::new();
+    }
+    format!(
+        "<p class=\"note\">{drawn} of {all} boxes are drawn, first those on the way to an end that \
+         is not delivered; the words below say them all.</p>\n"
+    )
+}
+
+impl Drawing {
+    fn of(trace: &TraceAnswer) -> Drawing {
+        let mut drawing = Drawing::default();
+        drawing.boxes.extend(trace.steps.iter().map(step_box));
+        for (place, step) in trace.steps.iter().enumerate() {
+            if let Some(end) = &step.end {
+                let to = drawing.end(end);
+                drawing.join(place, to, Way::default());
+            }
+            let is_choice = step.operation.as_deref() != Some("replicate");
+            for branch in &step.branches {
+                let to = match &branch.onward {
+                    OnwardAnswer::Step { step } => *step,
+                    OnwardAnswer::End(end) => drawing.end(end),
+                };
+                let words = way_words(branch);
+                let is_choice = is_choice && step.branches.len() > 1;
+                drawing.join(place, to, Way { words, is_choice });
+            }
+        }
+        drawing
+    }
+
+    fn end(&mut self, end: &EndAnswer) -> usize {
+        self.boxes.push(end_box(end));
+        self.boxes.len() - 1
+    }
+
+    fn join(&mut self, from: usize, to: usize, way: Way) {
+        self.graph.join(from, to);
+        self.ways.push(way);
     }
 }
 
@@ -102,16 +146,17 @@ fn named(trace: &TraceAnswer, svg: &str) -> String {
 fn step_box(step: &StepAnswer) -> Place {
     let branches = step.branches.len();
     let kind = match (step.operation.as_deref(), branches) {
-        (Some("replicate"), _) => format!(", {branches} copies:"),
-        (_, 2..) => format!(", ECMP of {branches}:"),
+        (Some("replicate"), _) => format!(": {branches} copies"),
+        (_, 2..) => format!(": ECMP over {branches}"),
         _ => String::new(),
     };
-    let line = match (&step.entry, &step.operation) {
-        (Some(entry), Some(operation)) => format!("{operation}{kind} {entry}"),
+    let entry = match &step.entry {
+        Some(entry) => entry.clone(),
         _ if step.labels.is_empty() => "no label".to_owned(),
         _ => stack(&step.labels),
     };
-    Place { title: step.name.clone(), line, colour: INK, is_end: false }
+    let operation = step.operation.as_ref().map_or(String::new(), |verb| format!("{verb}{kind}"));
+    Place { title: step.name.clone(), lines: [entry, operation], colour: INK, is_end: false }
 }
 
 fn end_box(end: &EndAnswer) -> Place {
@@ -123,11 +168,24 @@ fn end_box(end: &EndAnswer) -> Place {
     };
     let line = end.detail.strip_prefix(&end.verdict).unwrap_or(&end.detail).trim_start();
     let line = line.strip_prefix("at ").unwrap_or(line);
+    let line = line.strip_prefix(&format!("{}: ", end.router)).unwrap_or(line);
     Place {
         title: format!("{mark} {}", end.verdict),
-        line: line.strip_prefix(&format!("{}: ", end.router)).unwrap_or(line).to_owned(),
+        lines: folded(line, LETTERS.1),
         colour,
         is_end: true,
+    }
+}
+
+/// The text on two lines, parted where there is a blank.
+fn folded(text: &str, letters: usize) -> [String; 2] {
+    if text.chars().count() <= letters {
+        return [text.to_owned(), String::new()];
+    }
+    let room = text.char_indices().nth(letters + 1).map_or(text.len(), |(place, _)| place);
+    match text[..room].rfind(' ') {
+        Some(blank) => [text[..blank].to_owned(), text[blank + 1..].to_owned()],
+        None => [text.to_owned(), String::new()],
     }
 }
 
@@ -161,22 +219,24 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 fn paint(
     svg: &mut String,
     size: (i32, i32),
-    boxes: &[Place],
-    graph: &Graph,
+    drawing: &Drawing,
     places: &Places,
-    words: &[String],
 ) -> Result<(), String> {
     let pixels = |length: i32| u32::try_from(length).unwrap_or(1);
     let area = SVGBackend::with_string(svg, (pixels(size.0), pixels(size.1))).into_drawing_area();
     let told = |error: &dyn std::fmt::Display| error.to_string();
-    for (way, words) in words.iter().enumerate() {
-        let Some((_, to)) = graph.way(way) else { continue };
-        let end = boxes.get(to);
-        // Two links between the same routers are two ways: the second stands beside the first.
-        let same = (0..way).filter(|other| graph.way(*other) == graph.way(way)).count() as i32;
-        paint_way(&area, places.way(way), words, end, same).map_err(|error| told(&error))?;
+    let graph = &drawing.graph;
+    let lines: Vec<Line> = (0..drawing.ways.len()).map(|way| line(way, graph, places)).collect();
+    for ((way, said), line) in drawing.ways.iter().enumerate().zip(&lines) {
+        let end = graph.way(way).and_then(|(_, to)| drawing.boxes.get(to));
+        let colour = end.filter(|end| end.is_end).map_or(INK, |end| end.colour);
+        paint_way(&area, &line.stops, colour, said.is_choice).map_err(|error| told(&error))?;
     }
-    for (place, one) in boxes.iter().enumerate() {
+    // Words stand on their way, above all ways.
+    for (said, line) in drawing.ways.iter().zip(&lines) {
+        paint_words(&area, &said.words, line).map_err(|error| told(&error))?;
+    }
+    for (place, one) in drawing.boxes.iter().enumerate() {
         paint_box(&area, corner(places.of(place)), one).map_err(|error| told(&error))?;
     }
     area.present().map_err(|error| told(&error))
@@ -190,41 +250,59 @@ fn corner((column, row): (f64, usize)) -> (i32, i32) {
     (MARGIN + x.round() as i32, MARGIN + row as i32 * (BOX.1 + FREE.1))
 }
 
-fn paint_way(
-    area: &Area<'_>,
-    stops: &[(f64, usize)],
-    words: &str,
-    end: Option<&Place>,
+/// A way in pixels.
+struct Line {
+    stops: Vec<(i32, i32)>,
+    /// How many ways before it join the same two boxes.
     same: i32,
-) -> Painted {
-    let colour = end.filter(|end| end.is_end).map_or(INK, |end| end.colour);
-    let mut line = Vec::new();
-    for (number, stop) in stops.iter().enumerate() {
+}
+
+fn line(way: usize, graph: &Graph, places: &Places) -> Line {
+    // Two links between the same routers are two ways: the second stands beside the first.
+    let same = (0..way).filter(|other| graph.way(*other) == graph.way(way)).count() as i32;
+    let mut stops = Vec::new();
+    let through = places.way(way);
+    for (number, stop) in through.iter().enumerate() {
         let (x, y) = corner(*stop);
         let middle = x + BOX.0 / 2 - same * BESIDE.0;
         // Out of the first box, through the free places between, into the last.
         if number > 0 {
-            line.push((middle, y));
+            stops.push((middle, y));
         }
-        if number + 1 < stops.len() {
-            line.push((middle, y + BOX.1));
+        if number + 1 < through.len() {
+            stops.push((middle, y + BOX.1));
         }
     }
-    area.draw(&PathElement::new(line.clone(), colour.stroke_width(2)))?;
-    if let [.., _, (x, y)] = line[..] {
-        let arrow = vec![(x - 5, y - 8), (x, y), (x + 5, y - 8)];
-        area.draw(&PathElement::new(arrow, colour.stroke_width(2)))?;
+    Line { stops, same }
+}
+
+fn paint_way(area: &Area<'_>, stops: &[(i32, i32)], colour: RGBColor, is_choice: bool) -> Painted {
+    let style = colour.stroke_width(2);
+    if is_choice {
+        let dashed = DashedPathElement::new(stops.to_vec(), DASHES.0, DASHES.1, style);
+        area.draw(&dashed)?;
+    } else {
+        area.draw(&PathElement::new(stops.to_vec(), style))?;
     }
-    if let [first, second, ..] = line[..] {
-        // Nearer to the end than to the beginning, where ways lie close together.
-        let (wide, high) = (second.0 - first.0, second.1 - first.1);
-        let right = first.0 + wide * 3 / 5 + 6 + same * BESIDE.0;
-        let at = (right, first.1 + high * 3 / 5 - same * BESIDE.1);
-        let pos = Pos::new(HPos::Left, VPos::Center);
-        let style = FONT_SMALL.into_font().color(&INK).pos(pos);
-        area.draw(&Text::new(cut(words, LETTERS.2), at, style))?;
+    let [.., (x, y)] = *stops else { return Ok(()) };
+    let arrow = vec![(x - 5, y - 8), (x, y), (x + 5, y - 8)];
+    area.draw(&PathElement::new(arrow, style))
+}
+
+/// The words of a way, on a ground of their own, nearer to its end: there ways lie apart.
+fn paint_words(area: &Area<'_>, words: &str, line: &Line) -> Painted {
+    let [first, second, ..] = line.stops[..] else { return Ok(()) };
+    if words.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let words = cut(words, LETTERS.2);
+    let (wide, high) = (second.0 - first.0, second.1 - first.1);
+    let (x, y) = (first.0 + wide * 13 / 20, first.1 + high * 13 / 20 - line.same * BESIDE.1);
+    let half = (words.chars().count() as i32 * LETTER.0 / 2 + 2, LETTER.1 / 2);
+    let ground = [(x - half.0, y - half.1), (x + half.0, y + half.1)];
+    area.draw(&Rectangle::new(ground, PAPER.filled()))?;
+    let pos = Pos::new(HPos::Center, VPos::Center);
+    area.draw(&Text::new(words, (x, y), FONT_SMALL.into_font().color(&INK).pos(pos)))
 }
 
 fn paint_box(area: &Area<'_>, (x, y): (i32, i32), one: &Place) -> Painted {
@@ -234,9 +312,15 @@ fn paint_box(area: &Area<'_>, (x, y): (i32, i32), one: &Place) -> Painted {
     let pos = Pos::new(HPos::Center, VPos::Center);
     let middle = x + BOX.0 / 2;
     let title = FONT.into_font().style(FontStyle::Bold).color(&one.colour).pos(pos);
-    area.draw(&Text::new(cut(&one.title, LETTERS.0), (middle, y + 14), title))?;
-    let line = FONT_SMALL.into_font().color(&INK).pos(pos);
-    area.draw(&Text::new(cut(&one.line, LETTERS.1), (middle, y + 32), line))
+    area.draw(&Text::new(cut(&one.title, LETTERS.0), (middle, y + 15), title))?;
+    for (line, below) in one.lines.iter().zip([33, 48]) {
+        if line.is_empty() {
+            continue;
+        }
+        let style = FONT_SMALL.into_font().color(&INK).pos(pos);
+        area.draw(&Text::new(cut(line, LETTERS.1), (middle, y + below), style))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ test("rates, shares and the kernel's counters are what /metrics gained meanwhile
           `${of}: ${value} is shown, ${low / second} to ${high / second} came`);
       } else if (kind === "peak") {
         const [, high] = gained(place, "", begin, end);
-        assert.ok(value <= high && value * 110 >= moment.gained[place], `${of}: ${value} of ${high}`);
+        assert.ok(value <= high, `${of}: ${value} of ${high}`);
       } else if (of.startsWith("kernel.last.") && !of.startsWith("kernel.last.drop.")) {
         // The kernel is asked once a second, not in the moment in which a second ends.
         const [metric, scale] = kernelMetric(of.slice("kernel.last.".length));
