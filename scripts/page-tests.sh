@@ -5,6 +5,7 @@
 #   scripts/page-tests.sh now         those whose file name contains `now`
 #   scripts/page-tests.sh --pictures  no tests: what scripts/screenshots.sh asks for
 #
+# Before any of these, --release takes the release build and brings it up to date.
 # STORMDRAIN and STORMGEN name the programs (default: those of target/debug, built when they are
 # missing). Pictures of every part are left in target/page-tests/pictures for people to look at.
 # CHROMIUM names the browser.
@@ -15,6 +16,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 place=$(mkdir -p "$target/page-tests" && realpath "$target/page-tests")
+
+profile=debug
+if [ "${1:-}" = --release ]; then
+    profile=release
+    shift
+fi
 
 missing() { echo "page-tests.sh: $*" >&2; exit 3; }
 
@@ -28,8 +35,12 @@ for program in stormdrain:engine stormgen:loadgen; do
     name=${program%:*}
     variable=${name^^}
     if [ -z "${!variable:-}" ]; then
-        [ -x "$target/debug/$name" ] || cargo build -p "${program#*:}"
-        export "$variable=$(realpath "$target/debug/$name")"
+        if [ "$profile" = release ]; then
+            cargo build --release -p "${program#*:}"
+        elif [ ! -x "$target/debug/$name" ]; then
+            cargo build -p "${program#*:}"
+        fi
+        export "$variable=$(realpath "$target/$profile/$name")"
     fi
 done
 
