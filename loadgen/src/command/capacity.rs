@@ -15,7 +15,8 @@ use clap::{Args, ValueEnum};
 use rustix::thread::sched_getaffinity;
 use tuning::host::DISTURBED_PERCENT;
 
-use super::{CommandError, Format, Told, host, print};
+use super::error::{CommandError, host};
+use super::told::{Format, Told, print};
 use crate::capacity::rig::{RigSettings, What};
 use crate::capacity::{CapacitySettings, RUNS_SHOWN, measure};
 use crate::corpus;

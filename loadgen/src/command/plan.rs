@@ -16,7 +16,8 @@ use serde::Serialize;
 use tuning::limits::Limits;
 use tuning::plan::{Costs, Demand, Plan};
 
-use super::{CommandError, Format, host, print};
+use super::error::{CommandError, host};
+use super::told::{Format, print};
 use crate::calibrate::{STEPS, calibrate};
 use crate::demand;
 use crate::honesty::Honesty;

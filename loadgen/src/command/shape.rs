@@ -1,0 +1,130 @@
+//! Which network, what happens to it, and how much of the answers is compared.
+//!
+//! In:   the flags that `demo` and `run` share.
+//! Out:  a `Model`, a pace, a `Verify`.
+//! Law:  the same words make the same model, in every process.
+//! Not:  what follows from a model (`world`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::error::CommandError;
+use crate::demo::IPV6_SOURCE_BASE;
+use crate::faults::Asked;
+use crate::map::Map;
+use crate::model::{Graph, Model};
+use crate::scenario::Scenario;
+use crate::services::Services;
+use crate::stage::StageError;
+use crate::verdict::{Depth, Verify};
+
+/// Most mappings of a network whose provider edges nobody has counted: two per router and edge.
+const MAPPINGS_DEFAULT: usize = 20_000_000;
+
+#[derive(Debug, Args)]
+pub(super) struct ShapeArguments {
+    /// Routers of the network.
+    #[arg(long, default_value_t = 2_000)]
+    routers: usize,
+    /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers, fewer
+    /// where all tables together would hold more than 20 million mappings.
+    #[arg(long)]
+    pe: Option<usize>,
+    /// A map of a real network instead, GML or GraphML: each place is a core router.
+    #[arg(long, visible_alias = "network", value_name = "FILE", conflicts_with_all = ["routers", "pe"])]
+    topology: Option<PathBuf>,
+    /// Provider edges behind each place of the map.
+    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    pe_per_pop: usize,
+    /// Same seed, same network, same storm.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Addresses of IPv6 for routers and links, and sources of IPv6 for the sessions: on loopback
+    /// fd53:7264::1 and up, which need a route (said where it is missing).
+    #[arg(long)]
+    ipv6: bool,
+    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp.
+    #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
+    services: Services,
+    /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
+    /// trickle, vpn-churn, frr-failover, or a file of steps that ends in .toml
+    /// (docs/examples/scenario.toml, docs/examples/trace.toml).
+    #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
+    scenario: Scenario,
+    /// What goes wrong on purpose. With one router in eight each: reset, torn, half-open, slow,
+    /// bomb; `torn@changes` or `torn@snapshot` says when. With all: clock-skew, clock-step,
+    /// label-reuse, duplicate.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    faults: Vec<Asked>,
+    /// Routers that connect per second in the cold start; 0 = all at once.
+    #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
+    pub(super) rate: u32,
+    /// How many times as fast as they are quiet times pass: 1 = `trickle` takes its real week.
+    /// Default: in ten seconds, or as long as a script says.
+    #[arg(long, value_name = "TIMES")]
+    speed: Option<f64>,
+    /// How much of the answers is compared.
+    #[arg(long, value_enum, default_value_t = Depth::Sampled)]
+    verify: Depth,
+    /// How many (router, instant) pairs are drawn, over the whole run and inside gaps.
+    #[arg(long, default_value_t = 200, value_name = "PAIRS")]
+    verify_sample: usize,
+}
+
+impl ShapeArguments {
+    /// How much is asked.
+    pub(super) fn verify(&self) -> Verify {
+        Verify { depth: self.verify, sample: self.verify_sample, seed: self.seed }
+    }
+
+    /// The first source of IPv6, if that is wanted and the collector is on this host.
+    pub(super) fn ipv6_source(&self, target: SocketAddr) -> Option<IpAddr> {
+        (self.ipv6 && target.ip().is_loopback()).then_some(IPV6_SOURCE_BASE.into())
+    }
+
+    /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
+    pub(super) fn model(&self) -> Result<Model, CommandError> {
+        let faults = self.faults.clone();
+        let scenario = match self.speed {
+            None => self.scenario.clone(),
+            Some(speed) if speed.is_finite() && speed > 0.0 => self.scenario.at_speed(speed),
+            Some(found) => {
+                let (name, expected) = ("--speed", "a number above 0");
+                return Err(CommandError::Number { name, expected, found });
+            }
+        };
+        if let Some(path) = &self.topology {
+            let map = Map::read(path)?;
+            for note in &map.notes {
+                eprintln!("map {}: {note}", path.display());
+            }
+            let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
+            let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
+            return Ok(Model { graph, services, scenario, faults, ipv6, seed });
+        }
+        let modest = || (self.routers * 13 / 100).min(MAPPINGS_DEFAULT / 2 / self.routers.max(1));
+        let edges = self.pe.unwrap_or_else(|| modest().max(2));
+        let graph = Graph::Generated { routers: self.routers, edges };
+        let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
+        Ok(Model { graph, services, scenario, faults, ipv6, seed })
+    }
+}
+
+/// How many routers a model has.
+pub(super) fn routers(model: &Model) -> Result<usize, CommandError> {
+    let topology = model.topology().map_err(|error| StageError::World(error.into()))?;
+    Ok(topology.routers.len())
+}
+
+/// Routers on loopback have addresses of their own; elsewhere only addresses of this host work.
+pub(super) fn source_base(
+    given: Option<IpAddr>,
+    target: SocketAddr,
+    base: [u8; 4],
+) -> Option<IpAddr> {
+    let on_loopback = target.is_ipv4() && target.ip().is_loopback();
+    given.or_else(|| on_loopback.then(|| base.into()))
+}
