@@ -99,6 +99,8 @@ pub enum Target {
     Circuit(usize),
     /// All leaves of a tree, by its index; the edge is the root.
     Tree(usize),
+    /// A prefix of the area, by the member that it belongs to and its number there; no edge's.
+    Area(usize, u16),
 }
 
 impl AnswerKey<'_> {
@@ -295,6 +297,10 @@ impl AnswerKey<'_> {
                 self.network.ac(circuit_index, end.unwrap_or(0))
             }
             Target::Tree(tree_index) => p2mp::fec(tree_index),
+            Target::Area(owner, number) => {
+                let area = self.network.area.as_ref();
+                area.map_or(Fec::Unknown, |area| area.fec(owner, number))
+            }
         }
     }
 
@@ -305,7 +311,7 @@ impl AnswerKey<'_> {
     }
 
     /// Every question that can be asked: each router and FEC, each pair of sites of each VPN, each
-    /// circuit both ways, each tree.
+    /// circuit both ways, each tree, each prefix of the area from each other member.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
         let Network { topology, vpns, circuits, trees, .. } = self.network;
         let fecs = self.network.fec_count();
@@ -338,7 +344,14 @@ impl AnswerKey<'_> {
         let of_trees = trees.iter().enumerate();
         let of_trees =
             of_trees.map(move |(index, plan)| ask(plan.root, plan.root, Target::Tree(index)));
-        plain.chain(of_vpns).chain(of_prefixes).chain(of_circuits).chain(of_trees)
+        let of_area = self.network.area.iter().flat_map(|area| {
+            area.prefixes().flat_map(move |(owner, number)| {
+                let others = area.routers.iter().filter(move |it| **it != area.routers[owner]);
+                let target = Target::Area(owner, number);
+                others.map(move |head| Question { head: *head, fec_index: 0, target })
+            })
+        });
+        plain.chain(of_vpns).chain(of_prefixes).chain(of_circuits).chain(of_trees).chain(of_area)
     }
 }
 

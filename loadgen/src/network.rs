@@ -5,16 +5,20 @@
 //! Law:  labels are unique within a router and never change: liberal retention keeps them all.
 //! Not:  the entries of each service (`services`), when they change (`scenario`).
 
+mod space;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use storage::mapping::{Branches, Fec, Key, Label, Mapping, Operation};
 use storage::time::Micros;
 
 use crate::model::Model;
+use crate::scenario::Speakers;
+use crate::services::area::{self, Area};
 use crate::services::l3vpn::{self, Vpn};
 use crate::services::p2mp::{self, TreePlan};
 use crate::services::rsvp::{self, Around, TunnelPlan};
@@ -22,6 +26,7 @@ use crate::services::vpws::{self, Circuit};
 use crate::services::{Services, labels, transport};
 use crate::state::State;
 use crate::topology::{ShapeError, Topology};
+use space::{LabelSpace, prime_from};
 
 /// First label that LDP hands out; VPN labels are below.
 const LDP_LABEL_MIN: u32 = 10_000;
@@ -30,12 +35,8 @@ const LDP_LABEL_MIN_ABOVE: u32 = 400_000;
 /// First label of segment routing: the range that most routers reserve, to the first that comes
 /// and goes.
 const SEGMENT_LABEL_MIN: u32 = 16_000;
-/// First VPN label. Every PE begins close to it, so that PEs often choose alike, as real ones do.
-const VPN_LABEL_MIN: u32 = 100;
 /// Entries of a unit from which on they are looked up by key.
 const INDEXED_FROM: usize = 32;
-/// PEs begin up to this many labels further on.
-const VPN_LABEL_SPREAD: u32 = 8;
 
 /// Topology, labels and services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Network {
     pub tunnels: Vec<TunnelPlan>,
     /// The trees that are to be.
     pub trees: Vec<TreePlan>,
+    /// The area of a recorded storm whose routers are those around a link.
+    pub area: Option<Area>,
     /// Index of the tunnel from a head to a tail, by their FEC indices.
     tunnel_between: BTreeMap<(usize, usize), usize>,
     /// One per router.
@@ -88,17 +91,8 @@ pub enum Unit {
     },
     /// A tree, by its index.
     Tree(usize),
-}
-
-/// A router gives FEC `f` the label `base + (f * stride + offset) mod modulus`.
-///
-/// With a prime modulus and a stride that is no multiple of it, no two FECs get the same label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LabelSpace {
-    base: u32,
-    stride: u32,
-    offset: u32,
-    vpn_base: u32,
+    /// Prefixes of an area, by the member that they belong to.
+    Area(usize),
 }
 
 impl Network {
@@ -107,9 +101,14 @@ impl Network {
         let topology = model.topology()?;
         let fecs = u32::try_from(topology.edges.len()).unwrap_or(u32::MAX);
         let services = model.services;
-        let churns = services.l3vpn && model.script().churns();
-        let label_min =
-            if services.need_ranges() || churns { LDP_LABEL_MIN_ABOVE } else { LDP_LABEL_MIN };
+        let script = model.script();
+        let churns = services.l3vpn && script.churns();
+        let area = script.trace_routers(Speakers::Cores);
+        let label_min = match services.need_ranges() || churns || area.is_some() {
+            true => LDP_LABEL_MIN_ABOVE,
+            false => LDP_LABEL_MIN,
+        };
+        let area = area.and_then(|routers| Area::find(&topology, routers));
         let fecs_max = match services.sr {
             true => labels::LABEL_MIN - SEGMENT_LABEL_MIN,
             false => (Label::MAX - label_min) / 2,
@@ -132,7 +131,8 @@ impl Network {
         let tunnels = rsvp::draw(edges, &mut chance);
         let trees = p2mp::draw(edges, &mut chance);
         let mut vpns = if services.l3vpn { vpns } else { Vec::new() };
-        if let (Some(routers), Some(vpn)) = (model.script().trace_routers(), vpns.first_mut()) {
+        let of_trace = script.trace_routers(Speakers::L3vpn);
+        if let (Some(routers), Some(vpn)) = (of_trace, vpns.first_mut()) {
             vpn.sites.truncate(routers);
             vpn.prefixes = l3vpn::PREFIXES_OF_TRACE;
         }
@@ -165,6 +165,7 @@ impl Network {
             circuits,
             tunnels,
             trees,
+            area,
             tunnel_between,
             spaces,
             modulus,
@@ -279,7 +280,9 @@ impl Network {
         let fecs = (0..self.fec_count()).filter(move |fec| own != Some(*fec)).map(Unit::Fec);
         let vpns = self.vpns_at(router_index).map(|(index, _)| Unit::Vpn(index));
         let circuits = self.circuits_at(router_index).map(|(index, ..)| Unit::Circuit(index));
-        fecs.chain(vpns).chain(circuits)
+        let area = self.area.as_ref().filter(|area| area.place(router_index).is_some());
+        let owners = area.map_or(0, |area| area.routers.len());
+        fecs.chain(vpns).chain(circuits).chain((0..owners).map(Unit::Area))
     }
 
     /// Appends the router's entries of this unit, as the state has them.
@@ -301,6 +304,7 @@ impl Network {
                 rsvp::bypass_entries(self, state, router_index, (around, router), entries);
             }
             Unit::Tree(tree) => p2mp::entries(self, state, router_index, tree, entries),
+            Unit::Area(owner) => area::entries(self, state, router_index, owner, entries),
         }
         entries[first..].iter_mut().for_each(|entry| entry.event_time = event_time);
     }
@@ -341,6 +345,7 @@ impl Network {
                 rsvp::differs(self, old, new, router_index, unit)
             }
             Unit::Tree(tree) => p2mp::differs(old, new, router_index, tree),
+            Unit::Area(owner) => area::differs(self, old, new, router_index, owner),
         }
     }
 
@@ -402,102 +407,5 @@ fn withdrawn(entry: Mapping) -> Mapping {
     Mapping { operation: Operation::None, branches: Branches::new(), ..entry }
 }
 
-impl LabelSpace {
-    fn draw(label_min: u32, modulus: u32, chance: &mut ChaCha8Rng) -> LabelSpace {
-        LabelSpace {
-            base: chance.random_range(label_min..=Label::MAX - modulus),
-            stride: chance.random_range(1..modulus),
-            offset: chance.random_range(0..modulus),
-            vpn_base: VPN_LABEL_MIN + chance.random_range(0..VPN_LABEL_SPREAD),
-        }
-    }
-
-    fn label(self, fec_index: usize, modulus: u32) -> Label {
-        let fec = fec_index as u64;
-        let place = (fec * u64::from(self.stride) + u64::from(self.offset)) % u64::from(modulus);
-        let place = u32::try_from(place).expect("a remainder is below its modulus");
-        Label::new(self.base + place).expect("base is drawn so that every place stays in 20 bits")
-    }
-}
-
-/// The smallest prime that is at least `start`.
-fn prime_from(start: u32) -> u32 {
-    let is_prime =
-        |number: u32| (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d));
-    (start..).find(|number| is_prime(*number)).expect("there is a prime between n and 2n")
-}
-
 #[cfg(test)]
-mod tests {
-    use storage::mapping::{Ingress, Key, NextHop, Origin};
-
-    use super::*;
-    use crate::state::Down;
-    use crate::topology::Shape;
-
-    fn network(routers: usize, edges: usize) -> (Network, State) {
-        let network = Network::generate(&Shape { routers, edges, seed: 7 }.into()).unwrap();
-        let state = State::settle(&network, Down::default());
-        (network, state)
-    }
-
-    #[test]
-    fn a_table_has_each_key_and_each_label_once() {
-        let (network, state) = network(120, 40);
-        for router_index in 0..120 {
-            let table = network.table(&state, router_index, Micros(0));
-            let keys: BTreeSet<Key> = table.iter().map(Mapping::key).collect();
-            assert_eq!(keys.len(), table.len());
-            let ftns = table.iter().filter(|entry| entry.ingress == Ingress::UNTAGGED);
-            let of_ip = ftns.filter(|entry| matches!(entry.fec, Fec::Ip { .. })).count();
-            let is_edge = network.fec_of_router(router_index).is_some();
-            assert_eq!(of_ip, 40 - usize::from(is_edge));
-        }
-    }
-
-    #[test]
-    fn a_swap_arrives_with_the_label_that_the_next_router_expects() {
-        let (network, state) = network(100, 20);
-        for router_index in 0..100 {
-            for fec_index in 0..20 {
-                for branch in transport::branches(
-                    &network,
-                    &state,
-                    transport::Kind::Ldp,
-                    router_index,
-                    fec_index,
-                ) {
-                    let NextHop::Address(address) = branch.next_hop else { panic!("{branch}") };
-                    let owns =
-                        |r: &usize| network.topology.interface_addresses(*r).contains(&address);
-                    let next = (0..100).find(owns).unwrap();
-                    let at_edge = network.topology.edges[fec_index] == next;
-                    assert_eq!(branch.stack[0] == Label::IMPLICIT_NULL, at_edge);
-                    let table = network.table(&state, next, Micros(0));
-                    let key = Key::Ilm(branch.stack[0], Origin::Platform);
-                    let entry = table.iter().find(|entry| entry.key() == key);
-                    assert_eq!(
-                        entry.map(|entry| entry.fec),
-                        (!at_edge).then(|| network.fec(fec_index))
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn edges_choose_vpn_labels_alike_and_service_keys_still_differ() {
-        let (network, _) = network(300, 60);
-        let mut labels = Vec::new();
-        for (vpn_index, vpn) in network.vpns.iter().enumerate() {
-            labels.extend(vpn.sites.iter().map(|site| network.vpn_label(vpn_index, *site)));
-        }
-        let distinct: BTreeSet<Label> = labels.iter().copied().collect();
-        assert!(distinct.len() < labels.len() / 2, "{} of {}", distinct.len(), labels.len());
-    }
-
-    #[test]
-    fn primes_are_primes() {
-        assert_eq!([2, 8, 14, 24, 260].map(prime_from), [2, 11, 17, 29, 263]);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! Law:  nothing but these decides: the same network, state and router have the same entries.
 //! Not:  labels that stay for good (`network`), when entries change (`scenario`).
 
+pub mod area;
 pub mod l3vpn;
 pub mod labels;
 pub mod p2mp;

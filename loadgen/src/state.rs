@@ -12,6 +12,7 @@ use storage::mapping::Label;
 
 use crate::network::{Network, Unit};
 use crate::paths::Paths;
+use crate::services::area::Bindings;
 use crate::services::l3vpn::{self, Announced, SitePrefix};
 use crate::services::labels::Labels;
 use crate::services::p2mp::Trees;
@@ -72,6 +73,8 @@ pub struct State {
     pub trees: Arc<Trees>,
     /// Customers' prefixes that are announced.
     pub announced: Arc<Announced>,
+    /// Prefixes of the area of a recorded storm, as they were bound last.
+    pub bindings: Arc<Bindings>,
     /// For each router its units that come and go, in order.
     passing: Arc<BTreeMap<usize, BTreeSet<Unit>>>,
 }
@@ -80,14 +83,20 @@ impl State {
     /// Settles from nothing, everything signalled. One Dijkstra per provider edge.
     pub fn settle(network: &Network, down: Down) -> State {
         let paths = Arc::new(Paths::compute(&network.topology, &down));
-        let (tunnels, trees, passing, announced) = Default::default();
-        let mut empty = State { down: down.clone(), paths, tunnels, trees, announced, passing };
+        let (tunnels, trees, passing, announced, bindings) = Default::default();
+        let was = down.clone();
+        let mut empty = State { down: was, paths, tunnels, trees, announced, bindings, passing };
         if network.churns {
             let mut labels = Labels::default();
             let routes = l3vpn::routes(&network.vpns);
             let given =
                 routes.map(|route| (route, labels.take(network.topology.edges[route.site])));
             empty.announced = Arc::new(given.collect());
+        }
+        if let Some(area) = &network.area {
+            let mut labels = empty.labels(network);
+            let bound = area.prefixes().map(|prefix| (prefix, area.bind(false, &mut labels)));
+            empty.bindings = Arc::new(bound.collect());
         }
         let settled = empty.follow(network, down, &empty.paths);
         settled.signalled(network).unwrap_or(settled)
@@ -102,8 +111,7 @@ impl State {
             false => Arc::new(Trees::build(network, &self.trees, paths, &mut labels)),
         };
         let (paths, tunnels) = (Arc::clone(paths), Arc::clone(&self.tunnels));
-        let (passing, announced) = (Arc::clone(&self.passing), Arc::clone(&self.announced));
-        State { down, paths, tunnels, trees, announced, passing }.indexed()
+        State { down, paths, tunnels, trees, ..self.clone() }.indexed()
     }
 
     /// The same with every tunnel signalled anew that has to be. `None` = none has.
@@ -147,6 +155,20 @@ impl State {
         State { announced: Arc::new(announced), ..self.clone() }
     }
 
+    /// The same with these prefixes of the area bound anew: with new labels, and those that went
+    /// over the link go around it, the others back.
+    pub fn rebound(&self, network: &Network, prefixes: &[(usize, u16)]) -> State {
+        let mut bindings = Bindings::clone(&self.bindings);
+        if let Some(area) = &network.area {
+            let mut labels = self.labels(network);
+            for prefix in prefixes {
+                let around = bindings.get(prefix).is_some_and(|binding| !binding.around);
+                bindings.insert(*prefix, area.bind(around, &mut labels));
+            }
+        }
+        State { bindings: Arc::new(bindings), ..self.clone() }
+    }
+
     /// Units of this router that come and go, each once, in order.
     pub fn passing(&self, router_index: usize) -> impl Iterator<Item = Unit> {
         self.passing.get(&router_index).into_iter().flatten().copied()
@@ -165,6 +187,8 @@ impl State {
         let edge =
             |(route, label): (&SitePrefix, &Label)| (network.topology.edges[route.site], *label);
         let announced = self.announced.iter().map(edge);
-        Labels::in_use(self.tunnels.labels().chain(self.trees.labels()).chain(announced))
+        let bound = network.area.iter().flat_map(|area| area.labels(&self.bindings));
+        let signalled = self.tunnels.labels().chain(self.trees.labels());
+        Labels::in_use(signalled.chain(announced).chain(bound))
     }
 }

@@ -16,6 +16,7 @@ use crate::model::Model;
 use crate::network::{Network, Unit};
 use crate::scenario::plan::{Epoch, NothingToHit, Plan};
 use crate::sender::Outage;
+use crate::services::area::PREFIXES_PER_ROUTER;
 use crate::state::{Down, State};
 use crate::topology::ShapeError;
 
@@ -182,6 +183,7 @@ impl World {
                 let vpn = &self.network.vpns[*vpn_index];
                 vpn.sites.len() * usize::from(vpn.prefixes)
             }
+            Unit::Area(_) => 2 * usize::from(PREFIXES_PER_ROUTER),
             _ => 0,
         };
         reactions.flat_map(|reaction| &reaction.units).map(entries).sum()

@@ -24,6 +24,9 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     if let Target::Tree(tree_index) = question.target {
         return Some(tree(network, state, tree_index));
     }
+    if let Target::Area(owner, number) = question.target {
+        return Some(within_area(network, state, question.head, (owner, number)));
+    }
     if state.paths.distance(question.fec_index, question.head) == UNREACHABLE {
         return Some(Way::Lost);
     }
@@ -43,7 +46,7 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
 
 fn inner_label(network: &Network, state: &State, question: &Question) -> Option<Label> {
     match question.target {
-        Target::Loopback | Target::Tree(_) => None,
+        Target::Loopback | Target::Tree(_) | Target::Area(..) => None,
         Target::Vpn(vpn_index) => Some(network.vpn_label(vpn_index, question.fec_index)),
         // A prefix that is not announced goes with the rest of its VRF.
         Target::Prefix(route) => {
@@ -168,6 +171,24 @@ fn tree(network: &Network, state: &State, tree_index: usize) -> Way {
         }
     }
     if found.is_empty() { Way::Lost } else { Way::Delivered(found) }
+}
+
+/// From member to member of the area, each with the label that the next one gave.
+fn within_area(network: &Network, state: &State, head: usize, prefix: (usize, u16)) -> Way {
+    let Some(area) = &network.area else { return Way::Lost };
+    let Some(binding) = state.bindings.get(&prefix) else { return Way::Lost };
+    let (owner, mut router_index, mut hops) = (prefix.0, head, Vec::new());
+    while router_index != area.routers[owner] {
+        let place = area.place(router_index);
+        let link = place.and_then(|place| area.next(binding.around, owner, place));
+        let Some(link) = link.filter(|link| state.paths.carries(*link)) else { return Way::Lost };
+        let (far, _) = network.topology.links[link].far_end(router_index);
+        let given = area.place(far).map(|far| binding.labels[far]);
+        hops.push(hop(network, router_index, [given]));
+        router_index = far;
+    }
+    hops.push(hop(network, router_index, []));
+    Way::Delivered(BTreeSet::from([hops]))
 }
 
 fn hop<const COUNT: usize>(

@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::network::Unit;
 use crate::scenario::react::Reaction;
 use crate::scenario::{Scenario, Script, Step};
+use crate::services::area;
 use crate::services::l3vpn::SitePrefix;
 use crate::topology::Shape;
 
@@ -164,9 +165,47 @@ fn scripted(text: &str, edges: usize) -> (Network, Arc<State>, Plan) {
     planned(shape, Scenario::Script(Arc::new(script)))
 }
 
+fn failover(speakers: &str) -> Scenario {
+    let text = format!("[[step]]\ntrace = {{ speakers = \"{speakers}\" }}");
+    Scenario::Script(Arc::new(Script::parse(&text).unwrap()))
+}
+
 #[test]
-fn the_recorded_failover_is_said_by_as_many_routers_as_much_and_in_its_time() {
+fn the_recorded_failover_is_said_by_the_routers_around_a_core_link() {
     let (network, first, plan) = small(Scenario::FrrFailover);
+    assert_eq!(plan, small(failover("cores")).2);
+    let area = network.area.as_ref().unwrap();
+    let ends = network.topology.links[area.link].ends;
+    assert!(network.topology.links[area.link].trunk);
+    let speakers: BTreeSet<usize> =
+        plan.epochs.iter().flat_map(|epoch| epoch.reactions.keys().copied()).collect();
+    assert_eq!(speakers, area.routers.iter().copied().collect());
+    assert!(ends.iter().all(|end| speakers.contains(end)));
+    let is_core =
+        |router: &&usize| matches!(network.topology.routers[**router].role, Role::Core { .. });
+    assert_eq!(speakers.iter().filter(is_core).count(), 6);
+    // The prefixes leave the link: next hops change, not labels alone.
+    let last = &plan.epochs.last().unwrap().state;
+    let over = |state: &State, link: usize| {
+        let uses = |((owner, _), binding): (&(usize, u16), &area::Binding)| {
+            let places = 0..area.routers.len();
+            places.filter(|place| area.next(binding.around, *owner, *place) == Some(link)).count()
+        };
+        state.bindings.iter().map(uses).sum::<usize>()
+    };
+    let [before, after] = [&*first, &**last].map(|state| over(state, area.link));
+    assert!(before > 1_000 && after * 3 < before * 2, "{before} to {after}");
+}
+
+#[test]
+fn a_recorded_failover_is_said_by_as_many_routers_as_much_and_in_its_time() {
+    for speakers in ["cores", "l3vpn"] {
+        said_as_recorded(failover(speakers));
+    }
+}
+
+fn said_as_recorded(scenario: Scenario) {
+    let (network, first, plan) = small(scenario);
     let speakers: BTreeSet<usize> =
         plan.epochs.iter().flat_map(|epoch| epoch.reactions.keys().copied()).collect();
     assert_eq!(speakers.len(), 6);
@@ -188,7 +227,7 @@ fn the_recorded_failover_is_said_by_as_many_routers_as_much_and_in_its_time() {
 /// Many batches of two routers: sizes and pauses have the quantiles that were asked for.
 #[test]
 fn batches_and_pauses_of_a_trace_are_distributed_as_the_script_says() {
-    let text = "[pace]\nchanges_per_second = [50000, 50000]\n[[step]]\ntrace = { routers = 2, \
+    let text = "[pace]\nchanges_per_second = [50000, 50000]\n[[step]]\ntrace = { speakers = \"l3vpn\", routers = 2, \
                 messages = 8000, batch = { log-normal = { median = 18.0, sigma = 0.7, most = 300 } }, \
                 pause_us = { pareto = { least = 900.0, shape = 1.5, most = 1e6 } } }\n\
                 # Its time is its own.";
