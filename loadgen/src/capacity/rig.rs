@@ -236,13 +236,13 @@ impl Rig {
 
     /// Runs once. For `Connections` the rig is new and has as many routers as the load says.
     pub fn run(&mut self, what: What, load: f64) -> Result<Trial, RigError> {
-        let RigSettings { burst, hold, frame_mappings, p99_max, .. } = self.settings;
+        let RigSettings { burst, hold, frame_mappings, .. } = self.settings;
         let (mappings, spread) = match what {
             What::Burst => (load, burst),
             What::Rate => (load * hold.as_secs_f64(), hold),
             What::Connections => (0.0, hold),
         };
-        let limit = spread + (p99_max * 4).max(PATIENCE);
+        let limit = self.settings.limit(spread);
         let frames = (mappings / frame_mappings as f64).round().max(1.0);
         let routers: usize = self.choirs.iter().map(|choir| choir.routers).sum();
         let order = |choir: &Choir, at_us| match what {
@@ -326,6 +326,12 @@ impl Rig {
 }
 
 impl RigSettings {
+    /// How long a run may take whose frames are due over this time: a symptom that is allowed to
+    /// take long has to have the time to show, and its absence too.
+    fn limit(&self, spread: Duration) -> Duration {
+        spread + (self.p99_max * 4).max(self.blocked_max * 2).max(PATIENCE)
+    }
+
     /// Who else took too much of the CPUs during a run.
     pub fn disturbance(&self, trial: &Trial) -> Option<Label> {
         disturbance(&trial.honesty, self.disturbed_percent_max)
@@ -385,56 +391,4 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use tuning::host::Disturbance;
-
-    use super::*;
-
-    const LIMITS: Limits =
-        Limits { blocked_ms: 100.0, p99_ms: 50.0, late_ms: 5.0, disturbed_percent: 5.0 };
-
-    fn judge(change: impl FnOnce(&mut Outcome), moved: &[&str], late_ms: f64) -> Finding {
-        let mut outcome = Outcome::default();
-        change(&mut outcome);
-        let moved: Vec<(String, i64)> = moved.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        let honesty = Honesty::new(late_ms, Some(Disturbance::default()));
-        LIMITS.judge(&outcome, &moved, &honesty)
-    }
-
-    #[test]
-    fn every_symptom_has_its_sign() {
-        let shows = |symptom: Symptom| Finding::Symptoms([symptom].into());
-        assert_eq!(judge(|_| {}, &[], 1.0), Finding::Clean);
-        let overflow = ["TcpExt.ListenOverflows"];
-        assert_eq!(judge(|_| {}, &overflow, 1.0), shows(Symptom::ListenQueueFull));
-        assert_eq!(judge(|_| {}, &["TcpExt.PruneCalled"], 1.0), shows(Symptom::ReceiveSqueezed));
-        let failed = judge(|outcome| outcome.connect_failures = 1, &[], 1.0);
-        assert_eq!(failed, shows(Symptom::ConnectFailed));
-        let broken = judge(|outcome| outcome.broken = 1, &[], 1.0);
-        assert_eq!(broken, shows(Symptom::ConnectionLost));
-        let blocked = judge(|outcome| outcome.stuck_us_max = 100_001, &[], 1.0);
-        assert_eq!(blocked, shows(Symptom::RouterBlocked));
-        let slow = judge(|outcome| outcome.durable.record(60_000), &[], 1.0);
-        assert_eq!(slow, shows(Symptom::TooSlow));
-        let unsent = judge(|outcome| outcome.frames_open = 1, &[], 1.0);
-        assert_eq!(unsent, shows(Symptom::TooSlow));
-    }
-
-    #[test]
-    fn a_late_generator_voids_whatever_else_shows() {
-        let finding = judge(|outcome| outcome.broken = 1, &["TcpExt.PruneCalled"], 5.1);
-        assert_eq!(finding, Finding::Void(Label::GeneratorBound));
-    }
-
-    #[test]
-    fn work_of_others_voids_and_is_blamed_before_the_generator_that_it_makes_late() {
-        let disturbed = |foreign_percent, stolen_percent| {
-            let disturbance = Disturbance { foreign_percent, stolen_percent };
-            let honesty = Honesty::new(50.0, Some(disturbance));
-            LIMITS.judge(&Outcome::default(), &[], &honesty)
-        };
-        assert_eq!(disturbed(6.0, 0.0), Finding::Void(Label::ForeignWork));
-        assert_eq!(disturbed(1.0, 5.0), Finding::Void(Label::Stolen));
-        assert_eq!(disturbed(1.0, 1.0), Finding::Void(Label::GeneratorBound));
-    }
-}
+mod tests;
