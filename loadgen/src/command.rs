@@ -15,7 +15,7 @@ mod run;
 mod shape;
 mod told;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use engine::io::sockets::raise_descriptor_limit;
 
 use crate::crew;
@@ -65,6 +65,20 @@ enum Command {
         /// Which part.
         role: String,
     },
+}
+
+impl Arguments {
+    /// Reads the words that this process was started with. A number below 0 is a number, which is
+    /// then refused as one, and no unknown flag. Ends the process where the words are wrong.
+    pub fn read() -> Arguments {
+        let signed = |argument: Arg| match argument.get_action().takes_values() {
+            true => argument.allow_negative_numbers(true),
+            false => argument,
+        };
+        let command = Arguments::command().mut_subcommands(|command| command.mut_args(signed));
+        let matches = command.get_matches();
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Runs the command. `false` = it came to an answer, and the answer is "no".

@@ -7,7 +7,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use loadgen::command::{Arguments, run};
 
 // A demonstration runs the collector in this process: with the allocator that it ships with.
@@ -15,7 +14,7 @@ use loadgen::command::{Arguments, run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(Arguments::read()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

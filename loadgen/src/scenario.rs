@@ -157,13 +157,21 @@ pub enum ScenarioError {
         source: std::io::Error,
     },
     /// The file is wrong.
-    #[error("scenario {}: {fault}", path.display())]
+    #[error("scenario {}: {fault}{}", path.display(), hint(fault))]
     Script {
         /// Which file.
         path: PathBuf,
         /// Line, column, what was expected.
         fault: Box<toml::de::Error>,
     },
+}
+
+/// What the reader of TOML cannot know of a step.
+fn hint(fault: &toml::de::Error) -> &'static str {
+    match fault.message().contains("exactly 1 element") {
+        true => "a step is one thing that happens: give each its own [[step]]\n",
+        false => "",
+    }
 }
 
 /// Steps, one after the other: each begins when everything of the one before is durable.
@@ -281,5 +289,10 @@ mod tests {
         assert!(Scenario::read("flood").unwrap_err().to_string().contains("found flood"));
         let absent = Scenario::read("absent.toml").unwrap_err().to_string();
         assert!(absent.contains("absent.toml"), "{absent}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("two.toml");
+        std::fs::write(&path, "[[step]]\nflap = {}\nsrlg = {}\n").unwrap();
+        let two = Scenario::read(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(two.contains("line 1") && two.contains("give each its own [[step]]"), "{two}");
     }
 }

@@ -90,7 +90,11 @@ fn a_restart_of_a_collector_that_runs_elsewhere_is_said_to_be_none() {
 
 #[test]
 fn wrong_words_are_2_and_a_collector_that_is_not_there_is_3() {
-    let wrong: [(&[&str], &str); 4] = [
+    let wrong: [(&[&str], &str); 8] = [
+        (&["demo", "--seed", "-1"], "expected a whole number of 0 to 18446744073709551615, found"),
+        (&["demo", "--routers", "2k"], "expected a whole number of 0 to"),
+        (&["plan", "--churn", "-1"], "--churn: expected 0 or more, found -1"),
+        (&["run", "--target", "127.0.0.1:1", "--threads", "0"], "expected 1 or more, found 0"),
         (&["run"], "--target"),
         (
             &["run", "--target", "127.0.0.1:1", "--scenario", "flood"],
@@ -113,6 +117,24 @@ fn wrong_words_are_2_and_a_collector_that_is_not_there_is_3() {
     assert!(text.contains("0 of"), "{text}");
     let output = stormgen(&["replay", "no-such-file", "--target", &free]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+/// What cannot be written, or would be judged wrongly, is said before any load.
+#[test]
+fn folders_that_will_not_do_are_refused_before_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, used] = ["file", "used"].map(|name| folder.path().join(name));
+    std::fs::write(&file, "x").unwrap();
+    std::fs::create_dir_all(used.join("log")).unwrap();
+    let refused = |flag: &str, path: &std::path::Path, code: i32, word: &str| {
+        let output = stormgen(&["demo", "--routers", "24", flag, path.to_str().unwrap()]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{text}");
+        assert!(text.starts_with("stormgen: ") && text.contains(flag), "{text}");
+        assert!(text.contains(path.to_str().unwrap()) && text.contains(word), "{text}");
+    };
+    refused("--report", &file, 3, "expected a folder");
+    refused("--data", &used, 2, "expected a folder without a log");
 }
 
 #[test]

@@ -116,6 +116,7 @@ pub(super) fn capacity(arguments: &CapacityArguments) -> Result<bool, CommandErr
         try_ipv6(arguments.in_namespace.is_some())?;
     }
     let settings = settings(arguments)?;
+    arguments.told.make_folder()?;
     let mut show = Show::new(arguments.told.quiet);
     let mut watch = |act: &'static str, runs: u64| {
         let all = RUNS_SHOWN.max(runs + 1);

@@ -12,7 +12,7 @@ use engine::settings::{IoChoice, Settings};
 
 use super::error::{CommandError, host};
 use super::processes::{self, ProcessArguments};
-use super::shape::{ShapeArguments, routers};
+use super::shape::{ShapeArguments, routers, whole};
 use super::told::{Format, Told, json, print, write_page};
 use crate::demo::{DemoSettings, demonstrate_by};
 use crate::show::Show;
@@ -22,14 +22,14 @@ pub(super) struct DemoArguments {
     #[command(flatten)]
     shape: ShapeArguments,
     /// Shards of the collector; 0 = one per CPU.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = whole::<usize>)]
     shards: usize,
     /// How the collector drives its sockets: auto, uring or epoll.
     #[arg(long, default_value = "auto", value_parser = io_choice)]
     io: IoChoice,
     #[command(flatten)]
     processes: ProcessArguments,
-    /// Keep the collector's data in this folder instead of a temporary one.
+    /// Keep the collector's data in this folder, which has none yet, instead of a temporary one.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -62,6 +62,11 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<bool, CommandError> {
     let given = arguments.data.clone();
     let data = given.or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned()));
     let settings = arguments.settings(data.unwrap_or_default())?;
+    if settings.data.join("log").exists() {
+        let path = settings.data.display().to_string();
+        return Err(CommandError::NotEmpty { path });
+    }
+    arguments.told.make_folder()?;
     // Both ends of every connection may be descriptors of this process.
     let routers = routers(&settings.model)?;
     let cast = arguments.processes.cast(routers, 2 * routers)?;

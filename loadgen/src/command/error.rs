@@ -68,6 +68,25 @@ pub enum CommandError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A folder cannot be written into.
+    #[error("{name} {path}: expected a folder, or a place where one can be made: {source}")]
+    Folder {
+        /// What names it.
+        name: &'static str,
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A demonstration would be judged by what another has left.
+    #[error(
+        "--data {path}: expected a folder without a log, found one of before; its rows would be \
+         judged too: give another folder, or remove it"
+    )]
+    NotEmpty {
+        /// Which.
+        path: String,
+    },
     /// This host did not do what was asked.
     #[error("{what}: {source}")]
     Host {
@@ -93,7 +112,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::Start(error)) if error.is_setting() => 2,
             CommandError::Number { .. } | CommandError::Costs { .. } => 2,
-            CommandError::SecondTarget => 2,
+            CommandError::SecondTarget | CommandError::NotEmpty { .. } => 2,
             CommandError::Crew(CrewError::Role(_)) => 2,
             CommandError::Query(error) if error.is_usage() => 2,
             CommandError::Replay(ReplayError::Sources { .. } | ReplayError::Line { .. }) => 2,

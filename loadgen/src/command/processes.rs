@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser};
 use rustix::process::{Resource, getrlimit};
 
+use super::shape::whole;
 use super::{Arguments, Command, CommandError};
 use crate::crew::troupe::Cast;
 use crate::stage::StageSettings;
@@ -22,7 +23,7 @@ const DESCRIPTORS_KEPT: usize = 1_000;
 #[derive(Debug, Args)]
 pub(super) struct ProcessArguments {
     /// Processes of the senders; 0 = one, or as many as the limit of open descriptors asks for.
-    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    #[arg(long, default_value_t = 0, value_name = "COUNT", value_parser = whole::<usize>)]
     processes: usize,
 }
 

@@ -62,6 +62,7 @@ pub(super) fn replay_files(arguments: &ReplayArguments) -> Result<bool, CommandE
         phases,
         hold: Duration::from_secs(arguments.hold.into()),
     };
+    arguments.told.make_folder()?;
     let mut show = Show::new(arguments.told.quiet);
     let watch = Box::new(move |done, all| {
         show.look(&Look { act: "replay", done, all, progress: None });

@@ -16,7 +16,7 @@ use tuning::counters::Counters;
 
 use super::error::CommandError;
 use super::processes::ProcessArguments;
-use super::shape::{ShapeArguments, routers, source_base};
+use super::shape::{ShapeArguments, positive, routers, source_base};
 use super::told::{Format, Told, json, print, write_page};
 use crate::crew::troupe::perform_together;
 use crate::faults::Fault;
@@ -38,12 +38,12 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "IP")]
     source_base: Option<IpAddr>,
     /// Sender threads of each process.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = positive::<usize>)]
     threads: usize,
     #[command(flatten)]
     processes: ProcessArguments,
     /// Seconds that one act may take.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = positive::<u64>)]
     timeout: u64,
     /// The collector's data folder, when it is on this host and was empty: every answer is
     /// compared.
@@ -94,6 +94,7 @@ pub(super) fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, Comman
         // Before minutes of load, not behind them.
         folder(data)?;
     }
+    arguments.told.make_folder()?;
     let counters = Counters::read();
     let mut show = Show::new(arguments.told.quiet);
     let mut recorder = Recorder::new(arguments.beside.clone(), None);

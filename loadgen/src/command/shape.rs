@@ -27,20 +27,20 @@ const MAPPINGS_DEFAULT: usize = 20_000_000;
 #[derive(Debug, Args)]
 pub(super) struct ShapeArguments {
     /// Routers of the network.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = whole::<usize>)]
     routers: usize,
     /// Provider edges among them: each one's loopback is a FEC. Default: 13 in 100 routers, fewer
     /// where all tables together would hold more than 20 million mappings.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<usize>)]
     pe: Option<usize>,
     /// A map of a real network instead, GML or GraphML: each place is a core router.
     #[arg(long, visible_alias = "network", value_name = "FILE", conflicts_with_all = ["routers", "pe"])]
     topology: Option<PathBuf>,
     /// Provider edges behind each place of the map.
-    #[arg(long, default_value_t = 2, value_name = "COUNT")]
+    #[arg(long, default_value_t = 2, value_name = "COUNT", value_parser = whole::<usize>)]
     pe_per_pop: usize,
     /// Same seed, same network, same storm.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>)]
     seed: u64,
     /// Addresses of IPv6 for routers and links, and sources of IPv6 for the sessions: on loopback
     /// fd53:7264::1 and up, which need a route (said where it is missing).
@@ -60,7 +60,8 @@ pub(super) struct ShapeArguments {
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     faults: Vec<Asked>,
     /// Routers that connect per second in the cold start; 0 = all at once.
-    #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND")]
+    #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND",
+          value_parser = whole::<u32>)]
     pub(super) rate: u32,
     /// How many times as fast as they are quiet times pass: 1 = `trickle` takes its real week.
     /// Default: in ten seconds, or as long as a script says.
@@ -70,7 +71,7 @@ pub(super) struct ShapeArguments {
     #[arg(long, value_enum, default_value_t = Depth::Sampled)]
     verify: Depth,
     /// How many (router, instant) pairs are drawn, over the whole run and inside gaps.
-    #[arg(long, default_value_t = 200, value_name = "PAIRS")]
+    #[arg(long, default_value_t = 200, value_name = "PAIRS", value_parser = whole::<usize>)]
     verify_sample: usize,
 }
 
@@ -127,4 +128,19 @@ pub(super) fn source_base(
 ) -> Option<IpAddr> {
     let on_loopback = target.is_ipv4() && target.ip().is_loopback();
     given.or_else(|| on_loopback.then(|| base.into()))
+}
+
+/// A whole number that its type can hold.
+pub(super) fn whole<T: TryFrom<i128>>(text: &str) -> Result<T, String> {
+    let most = u128::MAX >> (128 - 8 * size_of::<T>());
+    let number = text.parse::<i128>().ok().and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("expected a whole number of 0 to {most}, found {text}"))
+}
+
+/// The same without 0.
+pub(super) fn positive<T: TryFrom<i128>>(text: &str) -> Result<T, String> {
+    match text.parse::<i128>() {
+        Ok(0) => Err("expected 1 or more, found 0".to_owned()),
+        _ => whole(text),
+    }
 }

@@ -31,6 +31,19 @@ pub(super) struct Told {
     pub(super) format: Format,
 }
 
+impl Told {
+    /// Makes the folder of the page, if one is wanted: whoever cannot have it is told before
+    /// minutes of load, not behind them.
+    pub(super) fn make_folder(&self) -> Result<(), CommandError> {
+        let Some(folder) = &self.report else { return Ok(()) };
+        std::fs::create_dir_all(folder).map_err(|source| CommandError::Folder {
+            name: "--report",
+            path: folder.display().to_string(),
+            source,
+        })
+    }
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {

@@ -17,6 +17,8 @@ pub const LABEL_MIN: u32 = 24_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Labels {
     used: BTreeMap<usize, BTreeSet<u32>>,
+    /// For each router a label below which none is free: nothing is released meanwhile.
+    lowest: BTreeMap<usize, u32>,
 }
 
 impl Labels {
@@ -26,7 +28,7 @@ impl Labels {
         for (router_index, label) in labels {
             used.entry(router_index).or_default().insert(label.value());
         }
-        Labels { used }
+        Labels { used, lowest: BTreeMap::new() }
     }
 
     /// Takes this label of the router's, or, where it is in use, the lowest that is not.
@@ -40,8 +42,10 @@ impl Labels {
     /// Takes the router's lowest label that is not in use.
     pub(crate) fn take(&mut self, router_index: usize) -> Label {
         let used = self.used.entry(router_index).or_default();
-        let free = (LABEL_MIN..).find(|label| !used.contains(label)).unwrap_or(Label::MAX);
+        let lowest = self.lowest.entry(router_index).or_insert(LABEL_MIN);
+        let free = (*lowest..).find(|label| !used.contains(label)).unwrap_or(Label::MAX);
         used.insert(free);
+        *lowest = free;
         Label::new(free).unwrap_or(Label::IMPLICIT_NULL)
     }
 }
