@@ -62,7 +62,8 @@ fn said(network: &Network, first: &State, plan: &Plan, index: usize) -> (usize, 
 
 #[test]
 fn what_changes_is_the_difference_of_the_tables_in_every_scenario() {
-    for scenario in Scenario::NAMED {
+    // The recorded failover has tables a hundred times as large, and a test of its own.
+    for scenario in Scenario::NAMED.into_iter().filter(|it| *it != Scenario::FrrFailover) {
         let (network, first, plan) = small(scenario.clone());
         let changes = (0..plan.epochs.len()).map(|index| said(&network, &first, &plan, index).0);
         let changes: usize = changes.sum();
