@@ -12,14 +12,16 @@ import { Collector, until } from "./collector.mjs";
 import { breakWay, connectRouters, CUSTOMER, NAMED } from "./network.mjs";
 
 const SIZE = { width: 1200, height: 900 };
+/** As far down as the ends of both ways. */
+const WHOLE_WAY = { width: 1200, height: 1200 };
 /** So long the network fails and heals before anybody looks, seconds. */
 const STORM_S = Number(process.env.STORM_S ?? 90);
 
 const collector = await Collector.start(`shards = 2\n${NAMED}`);
 const browser = await openBrowser();
 
-async function shot(hash, ready, name, worthIt = () => true) {
-  const page = await openPage(browser, `${collector.url}/#${hash}`, { size: SIZE });
+async function shot(hash, ready, name, worthIt = () => true, size = SIZE) {
+  const page = await openPage(browser, `${collector.url}/#${hash}`, { size });
   await page.locator(ready).first().waitFor();
   await until(`${name} is worth a picture`, () => worthIt(page));
   // Charts are drawn for the width of the window: the last of them ends the loading.
@@ -45,9 +47,8 @@ try {
   const bursting = async (page) => (await page.locator("#verdict").innerText()).includes("burst runs");
   await shot("now", "#chart-mappings svg", "now", bursting);
   const way = new URLSearchParams({ router: "pe1", fec: CUSTOMER, at: "now" });
-  await shot(`time-machine?${way}`, "#machine-drawing svg", "time-machine", (page) =>
-    page.getByRole("button", { name: "change before" }).isEnabled(),
-  );
+  const isStepped = (page) => page.getByRole("button", { name: "change before" }).isEnabled();
+  await shot(`time-machine?${way}`, "#machine-drawing svg", "time-machine", isStepped, WHOLE_WAY);
 } finally {
   await browser.close();
   await collector.stop();
