@@ -27,7 +27,7 @@ mod difference;
 
 pub use bins::{BinRow, bins, bins_sheet};
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
-pub use bursts::{Loss, burst, bursts, bursts_sheet, losses};
+pub use bursts::{Loss, Past, burst, bursts, bursts_sheet, past};
 pub use density::{Density, density};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
 pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet};

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use storage::time::Micros;
 use tokio::sync::broadcast;
 
 mod alarm;
@@ -51,6 +52,8 @@ struct Seen {
     /// Oldest first; the one that runs is apart.
     bursts: Mutex<VecDeque<Arc<Burst>>>,
     running: Mutex<Option<Arc<Burst>>>,
+    /// Every burst that ended at this instant or later is kept; `None`: nobody knows.
+    complete_us: Mutex<Option<i64>>,
     connections: Connections,
     news: broadcast::Sender<News>,
 }
@@ -77,6 +80,7 @@ impl Watch {
             moments: Mutex::default(),
             bursts: Mutex::default(),
             running: Mutex::default(),
+            complete_us: Mutex::default(),
             connections: Connections::default(),
             news: broadcast::channel(NEWS_MAX).0,
         };
@@ -98,6 +102,11 @@ impl Watch {
         let running = locked(&self.seen.running).clone();
         let bursts: Vec<Arc<Burst>> = locked(&self.seen.bursts).iter().rev().cloned().collect();
         running.iter().chain(&bursts).map(|burst| burst.head.clone()).collect()
+    }
+
+    /// Whether all bursts are kept in memory that ended at this instant or later.
+    pub fn has_bursts_since(&self, since: Micros) -> bool {
+        locked(&self.seen.complete_us).is_some_and(|complete_us| complete_us <= since.0)
     }
 
     /// One burst in full.
@@ -132,10 +141,15 @@ impl Watch {
         let _ = self.seen.news.send(News::Moment(moment));
     }
 
-    /// Bursts that were seen before the start, oldest first.
-    pub(super) fn restore(&self, bursts: Vec<Burst>) {
+    /// Bursts that were seen before the start, oldest first. If these are all of them from an
+    /// instant on, it is said.
+    pub(crate) fn restore(&self, mut bursts: Vec<Burst>, complete: Option<Micros>) {
+        let last = bursts.split_off(bursts.len().saturating_sub(BURSTS_MAX));
+        let forgotten_us = bursts.last().map_or(i64::MIN, |burst| burst.head.end_us);
         let mut kept = locked(&self.seen.bursts);
-        for burst in bursts.into_iter().rev() {
+        *locked(&self.seen.complete_us) =
+            complete.map(|complete| complete.0.max(forgotten_us.saturating_add(1)));
+        for burst in last.into_iter().rev() {
             kept.push_front(Arc::new(burst));
         }
     }
@@ -150,7 +164,12 @@ impl Watch {
             *locked(&self.seen.running) = None;
             let mut bursts = locked(&self.seen.bursts);
             while bursts.len() >= BURSTS_MAX {
-                bursts.pop_front();
+                let forgotten = bursts.pop_front();
+                if let (Some(complete_us), Some(forgotten)) =
+                    (&mut *locked(&self.seen.complete_us), forgotten)
+                {
+                    *complete_us = (*complete_us).max(forgotten.head.end_us.saturating_add(1));
+                }
             }
             bursts.push_back(burst);
         }
@@ -190,5 +209,26 @@ mod tests {
         let heads: Vec<_> = watch.bursts().iter().map(|head| (head.id, head.is_running)).collect();
         assert_eq!(heads, [(2, true), (1, false)]);
         assert!(watch.burst(1).is_some() && watch.burst(2).is_some() && watch.burst(3).is_none());
+    }
+
+    #[test]
+    fn it_is_known_from_when_on_every_burst_is_kept() {
+        let burst = |end_us: i64| Burst {
+            head: Head { id: end_us, end_us, ..Head::default() },
+            ..Burst::default()
+        };
+        let watch = Watch::new();
+        let since = |watch: &Watch, us: i64| watch.has_bursts_since(Micros(us));
+        assert!(!since(&watch, i64::MAX), "nobody has read what was before");
+        watch.restore((1..=3).map(burst).collect(), None);
+        assert!(!since(&watch, i64::MAX), "and what was read may not be all");
+        let watch = Watch::new();
+        watch.restore((1..=BURSTS_MAX as i64 + 2).map(burst).collect(), Some(Micros(-50)));
+        assert!(!since(&watch, 2) && since(&watch, 3), "two found no place");
+        watch.tell_burst(burst(1_000));
+        assert!(!since(&watch, 3) && since(&watch, 4), "and then a third");
+        let watch = Watch::new();
+        watch.restore((1..=3).map(burst).collect(), Some(Micros(-50)));
+        assert!(!since(&watch, -51) && since(&watch, -50));
     }
 }

@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::tree::Tree;
@@ -53,7 +52,7 @@ impl Limits {
         Limits {
             cores: host::cpus() as u64,
             memory_bytes: memory::available_bytes(),
-            descriptors: getrlimit(Resource::Nofile).maximum,
+            descriptors: hard_limit(&tree, "Max open files").filter(|count| *count < u64::MAX),
             somaxconn: tree.sysctl_at("net.core.somaxconn", 0),
             syn_backlog: tree.sysctl_at("net.ipv4.tcp_max_syn_backlog", 0),
             receive_buffer_bytes: tree.sysctl_at("net.ipv4.tcp_rmem", 2),
@@ -73,6 +72,16 @@ impl Limits {
         let disk_free_bytes = room.map(|room| room.f_bavail.saturating_mul(room.f_frsize));
         let per_second = |median: Duration| (1.0 / median.as_secs_f64().max(1e-9)) as u64;
         Limits { disk_free_bytes, syncs_per_second: median.map(per_second), ..self }
+    }
+}
+
+/// The hard limit of /proc/self/limits with this name; `unlimited` is the largest number.
+pub(crate) fn hard_limit(tree: &Tree, name: &str) -> Option<u64> {
+    let text = tree.text("proc/self/limits")?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    match rest.split_whitespace().nth(1)? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
     }
 }
 
@@ -124,6 +133,8 @@ mod tests {
     fn this_host_has_limits_and_what_is_not_there_is_absent() {
         let limits = Limits::read();
         assert!(limits.cores > 0);
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        assert_eq!(limits.descriptors, descriptors.maximum);
         assert!(limits.somaxconn.is_some_and(|count| count > 0));
         assert!(limits.tcp_pressure_bytes > limits.receive_buffer_bytes);
         assert_eq!(Tree::host().sysctl_at("net.core.no_such_name", 0), None);

@@ -22,28 +22,86 @@ use crate::watch::{Burst, Headless, Moved, Reader, is_begin};
 const BEGAN_BEFORE_US: [i64; 4] =
     [MICROS_PER_HOUR, 24 * MICROS_PER_HOUR, 31 * 24 * MICROS_PER_HOUR, i64::MAX];
 
-/// The bursts that overlap the interval, oldest first, however long before it they began.
-pub fn bursts(data: &Path, range: Range) -> Result<Answered<Vec<Burst>>, QueryError> {
-    let data = folder(data)?;
-    let (mut reader, mut report) = read(data, range.since, range.until)?;
-    if let Some(start) = began_before(data, &reader, range.since)? {
-        (reader, report) = read(data, start, range.until)?;
-    }
-    let mut bursts = reader.finish();
-    bursts
-        .retain(|burst| burst.head.start_us <= range.until.0 && range.since.0 <= burst.head.end_us);
-    Ok(Answered::new(bursts, &report))
+/// What an interval of the log says of bursts, and of losses beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Those that overlap the interval, oldest first, however long before it they began.
+    pub bursts: Vec<Burst>,
+    /// What was lost in the interval without a burst that says so, sorted by counter.
+    pub losses: Vec<Loss>,
 }
 
-/// Reads bursts from an instant on; of what comes after the other, what belongs to those before.
-fn read(data: &Path, since: Micros, until: Micros) -> Result<(Reader, ReadReport), QueryError> {
-    let mut reader = Reader::default();
-    let report = read_kernel(data, since, Micros::MAX, &mut |row| {
-        if row.time <= until || reader.is_open() || reader.may_be_headless() {
-            reader.take(&row);
+/// The bursts that overlap the interval, oldest first, however long before it they began.
+pub fn bursts(data: &Path, range: Range) -> Result<Answered<Vec<Burst>>, QueryError> {
+    let Answered { value, warnings } = past(data, range)?;
+    Ok(Answered { value: value.bursts, warnings })
+}
+
+/// Bursts and losses. The interval is read once, and again only if a burst ran at its beginning.
+pub fn past(data: &Path, range: Range) -> Result<Answered<Past>, QueryError> {
+    let data = folder(data)?;
+    let mut pass = Pass::new(range);
+    let mut report = pass.read(data, range.since)?;
+    if let Some(start) = began_before(data, &pass.reader, range.since)? {
+        pass = Pass::new(range);
+        report = pass.read(data, start)?;
+    }
+    Ok(Answered::new(pass.finish(), &report))
+}
+
+/// One reading of the kernel's rows.
+struct Pass {
+    range: Range,
+    reader: Reader,
+    losses: BTreeMap<String, Loss>,
+}
+
+impl Pass {
+    fn new(range: Range) -> Pass {
+        Pass { range, reader: Reader::default(), losses: BTreeMap::new() }
+    }
+
+    /// Reads from an instant on; of what comes after the interval, what belongs to bursts in it.
+    fn read(&mut self, data: &Path, since: Micros) -> Result<ReadReport, QueryError> {
+        Ok(read_kernel(data, since, Micros::MAX, &mut |row| {
+            let is_in = row.time <= self.range.until;
+            if is_in && !self.reader.is_open() {
+                self.note(&row.counter, row.time, row.value);
+            }
+            if is_in || self.reader.is_open() || self.reader.may_be_headless() {
+                self.reader.take(&row);
+            }
+        })?)
+    }
+
+    /// A counter moved while no burst ran that anybody judged.
+    fn note(&mut self, counter: &str, time: Micros, by: u64) {
+        if !is_loss(counter) || time < self.range.since || self.range.until < time {
+            return;
         }
-    })?;
-    Ok((reader, report))
+        let loss = self.losses.entry(counter.to_owned()).or_insert_with(|| Loss {
+            counter: counter.to_owned(),
+            by: 0,
+            times: 0,
+            first: time,
+            last: time,
+        });
+        loss.by = loss.by.saturating_add(by);
+        loss.times = loss.times.saturating_add(1);
+        (loss.first, loss.last) = (loss.first.min(time), loss.last.max(time));
+    }
+
+    fn finish(mut self) -> Past {
+        let mut bursts = std::mem::take(&mut self.reader).finish();
+        for burst in bursts.iter().filter(|burst| burst.head.verdict.is_none()) {
+            for step in &burst.steps {
+                self.note(&step.counter, Micros(step.time_us), step.by);
+            }
+        }
+        let Range { since, until } = self.range;
+        bursts.retain(|burst| burst.head.start_us <= until.0 && since.0 <= burst.head.end_us);
+        Past { bursts, losses: self.losses.into_values().collect() }
+    }
 }
 
 /// When the burst began that ran at this instant already, if what was read from then on tells of
@@ -80,44 +138,6 @@ pub struct Loss {
     pub first: Micros,
     /// When last.
     pub last: Micros,
-}
-
-/// What was lost in the interval without a burst that says so, sorted by counter.
-pub fn losses(data: &Path, range: Range) -> Result<Answered<Vec<Loss>>, QueryError> {
-    let data = folder(data)?;
-    let (reader, _) = read(data, range.since, range.since)?;
-    let from = began_before(data, &reader, range.since)?.unwrap_or(range.since);
-    let mut losses = BTreeMap::new();
-    let mut reader = Reader::default();
-    let report = read_kernel(data, from, range.until, &mut |row| {
-        if !reader.is_open() && range.since <= row.time {
-            note(&mut losses, &row.counter, row.time, row.value);
-        }
-        reader.take(&row);
-    })?;
-    let unjudged = |burst: &Burst| burst.head.verdict.is_none();
-    for burst in reader.finish().into_iter().filter(unjudged) {
-        for step in burst.steps.iter().filter(|step| range.since.0 <= step.time_us) {
-            note(&mut losses, &step.counter, Micros(step.time_us), step.by);
-        }
-    }
-    Ok(Answered::new(losses.into_values().collect(), &report))
-}
-
-fn note(losses: &mut BTreeMap<String, Loss>, counter: &str, time: Micros, by: u64) {
-    if !is_loss(counter) {
-        return;
-    }
-    let loss = losses.entry(counter.to_owned()).or_insert_with(|| Loss {
-        counter: counter.to_owned(),
-        by: 0,
-        times: 0,
-        first: time,
-        last: time,
-    });
-    loss.by = loss.by.saturating_add(by);
-    loss.times = loss.times.saturating_add(1);
-    (loss.first, loss.last) = (loss.first.min(time), loss.last.max(time));
 }
 
 /// Whether a counter that moves says that something was dropped, refused or squeezed on its way

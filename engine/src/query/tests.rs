@@ -205,6 +205,43 @@ fn write_kernel(data: &Path, rows: &[(Micros, &str, u64)]) {
 }
 
 #[test]
+fn a_loss_is_one_unless_a_burst_that_was_judged_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |seconds: i64| sample::START.offset(seconds * 1_000_000);
+    let prune = "TcpExt.PruneCalled";
+    write_kernel(
+        folder.path(),
+        &[
+            (at(0), prune, 1),
+            (at(10), "stall.io.some_us", 7),
+            (at(20), "burst.begin", 0),
+            (at(21), prune, 100),
+            (at(23), "burst.squeezed.socket", 0),
+            (at(24), "burst.end", 4_000_000),
+            (at(30), prune, 10),
+            (at(40), "burst.begin", 0),
+            (at(41), prune, 1_000),
+            (at(42), "burst.cut", 0),
+            (at(50), "TcpExt.ListenDrops", 5),
+        ],
+    );
+    let told = |since: i64, until: i64| -> Vec<(String, u64, u64)> {
+        let range = Range { since: at(since), until: at(until) };
+        let Past { bursts: found, losses } = past(folder.path(), range).unwrap().value;
+        assert_eq!(found, bursts(folder.path(), range).unwrap().value);
+        losses.into_iter().map(|loss| (loss.counter, loss.by, loss.times)).collect()
+    };
+    let pruned = |by, times| (prune.to_owned(), by, times);
+    let listen = ("TcpExt.ListenDrops".to_owned(), 5, 1);
+    assert_eq!(told(0, 60), [listen, pruned(1_011, 3)]);
+    // The burst at whose beginning the interval begins, and the one in which it ends, are judged
+    // by what is told of them outside of it.
+    assert_eq!(told(1, 22), []);
+    assert_eq!(told(21, 35), [pruned(10, 1)]);
+    assert_eq!(told(0, 40), [pruned(11, 2)]);
+}
+
+#[test]
 fn a_burst_is_found_however_long_before_the_interval_it_began() {
     let folder = tempfile::tempdir().unwrap();
     let at = |hours: i64| sample::START.offset(hours * MICROS_PER_HOUR);

@@ -6,7 +6,7 @@
 //! Not:  the verdict on a burst (`watch`), which is repeated here as it is.
 
 use super::units::{bytes, count, span, span_ms};
-use crate::watch::{Head, Layer, Moment, Outcome};
+use crate::watch::{Head, Moment, Outcome};
 
 /// For so long a burst that hurt is the first thing to say, microseconds.
 const RECENT_US: i64 = 60_000_000;
@@ -89,7 +89,7 @@ pub(super) fn state(moment: &Moment, faults: &[String], bursts: &[Head]) -> Stat
     } else {
         let reason = last.verdict.as_ref().and_then(|verdict| verdict.reasons.first());
         let layer = last.verdict.as_ref().and_then(|verdict| verdict.layer);
-        let place = layer.map_or(String::new(), |layer| format!(", {}", layer_name(layer)));
+        let place = layer.map_or(String::new(), |layer| format!(", {}", layer.name()));
         format!("{ago} ago{place}: {}", reason.map_or("", String::as_str))
     };
     State { grade, text }
@@ -111,32 +111,17 @@ pub(super) fn verdict(burst: &Head) -> String {
     let Some(verdict) = &burst.verdict else {
         return if burst.is_running { "runs" } else { "-" }.to_owned();
     };
-    let outcome = match verdict.outcome {
-        Outcome::Clean => "clean",
-        Outcome::Squeezed => "squeezed",
-        Outcome::Lost => "lost",
-    };
+    let outcome = verdict.outcome.name();
     match verdict.layer {
         None => outcome.to_owned(),
-        Some(layer) => format!("{outcome}: {}", layer_name(layer)),
-    }
-}
-
-fn layer_name(layer: Layer) -> &'static str {
-    match layer {
-        Layer::Nic => "nic",
-        Layer::Softnet => "softnet",
-        Layer::Socket => "socket",
-        Layer::Drain => "drain",
-        Layer::Digest => "digest",
-        Layer::Disk => "disk",
+        Some(layer) => format!("{outcome}: {}", layer.name()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Verdict;
+    use crate::watch::{Layer, Verdict};
 
     const NOW_US: i64 = 1_800_000_000_000_000;
 

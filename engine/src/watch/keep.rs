@@ -19,9 +19,9 @@ use storage::row::KernelRow;
 use storage::time::{Hour, Micros};
 use tuning::counters::LOSS_COUNTERS;
 
+use super::Watch;
 use super::burst::{Bin, Head, Moved};
 use super::record::{self, Reader};
-use super::{BURSTS_MAX, Watch};
 use crate::io::Now;
 use crate::io::disk::Appender;
 use crate::io::links::AbortOnPanic;
@@ -234,9 +234,9 @@ fn restore(data: &Path, now: Micros, watch: &Watch) -> bool {
     match read_kernel(data, now.offset(-SHOWN_US), Micros::MAX, &mut |row| reader.take(&row)) {
         Ok(_) => {
             let is_open = reader.is_open();
-            let mut bursts = reader.finish();
-            let over = bursts.len().saturating_sub(BURSTS_MAX);
-            watch.restore(bursts.split_off(over));
+            // One that ran a day ago already is whole in the log alone.
+            let complete = reader.headless().is_none().then(|| now.offset(-SHOWN_US));
+            watch.restore(reader.finish(), complete);
             is_open
         }
         Err(error) => {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use engine::query::{Range, losses};
+use engine::query::{Range, past};
 use engine::watch::{Burst, Layer, Outcome};
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ pub(super) fn await_look(process: &Process) {
 pub(super) fn await_loss(data: &Path, counter: &str) {
     let started = Instant::now();
     let is_told = || {
-        let losses = losses(data, Range::ALL).unwrap().value;
+        let losses = past(data, Range::ALL).unwrap().value.losses;
         losses.iter().any(|loss| loss.counter == counter)
     };
     while !is_told() {

@@ -5,24 +5,16 @@
 //! Law:  the hard limit counts: the collector raises the soft one itself.
 //! Not:  memory of the kernel's TCP (`network`).
 
+use crate::limits::hard_limit;
+
 use super::{Finding, Host, Judgement, Remedy, Ring, grouped};
 
 /// Descriptors that are no connections: files, rings, listening sockets, the HTTP side.
 const OWN_DESCRIPTORS: u64 = 256;
 
-/// The hard limit of /proc/self/limits with this name; `unlimited` is the largest number.
-fn hard_limit(host: &Host, name: &str) -> Option<u64> {
-    let text = host.tree.text("proc/self/limits")?;
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    match rest.split_whitespace().nth(1)? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
 pub(super) fn descriptors(host: &Host) -> Vec<Finding> {
     const NAME: &str = "descriptors";
-    let Some(found) = hard_limit(host, "Max open files") else {
+    let Some(found) = hard_limit(host.tree, "Max open files") else {
         return vec![Finding::unknown(NAME, "/proc/self/limits")];
     };
     let ordinary = found.saturating_sub(OWN_DESCRIPTORS);
@@ -147,7 +139,7 @@ pub(super) fn locked_memory(host: &Host) -> Vec<Finding> {
     if mask.is_some_and(|mask| mask & MAY_LOCK != 0) {
         return vec![Finding::good(NAME, "not limited: CAP_IPC_LOCK")];
     }
-    let Some(found) = hard_limit(host, "Max locked memory") else {
+    let Some(found) = hard_limit(host.tree, "Max locked memory") else {
         return vec![Finding::unknown(NAME, "/proc/self/limits")];
     };
     let wanted = LOCKED_BYTES + LOCKED_SHARD_BYTES * host.fleet.shards;

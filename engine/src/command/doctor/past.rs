@@ -10,7 +10,7 @@ use std::path::Path;
 use storage::time::Micros;
 use tuning::doctor::{Finding, Judgement, Remedy};
 
-use crate::query::{Loss, Range, bursts, losses};
+use crate::query::{Loss, Past, Range, past};
 use crate::watch::{Head, Layer, Outcome, Verdict};
 
 /// Bursts of so long are looked at: a week.
@@ -20,9 +20,9 @@ const WEEK_US: i64 = 7 * 86_400_000_000;
 pub(super) fn of_week(data: &Path, now: Micros) -> Vec<Finding> {
     let range = Range { since: now.offset(-WEEK_US), until: now };
     // What cannot be read is nothing to judge; `stormdrain bursts` says why it cannot.
-    let bursts = bursts(data, range).map_or_else(|_| Vec::new(), |answered| answered.value);
+    let Past { bursts, losses } =
+        past(data, range).map_or_else(|_| Past::default(), |answered| answered.value);
     let heads: Vec<&Head> = bursts.iter().map(|burst| &burst.head).collect();
-    let losses = losses(data, range).map_or_else(|_| Vec::new(), |answered| answered.value);
     of_bursts(&heads).into_iter().chain(of_losses(&losses)).collect()
 }
 

@@ -56,8 +56,11 @@ pub(super) async fn bursts(
     let Query(question) = question?;
     let range = range(&question.since, &None, (app.sources.wall)())?;
     let data = app.sources.data.clone();
-    let kept = app.questions.ask(move || kept(query::bursts(&data, range))).await?;
-    // The watch has them first, and the one that runs; the log has those of before the start.
+    // The watch has them first, and the one that runs; the log has those that it has forgotten.
+    let kept = match app.sources.watch.has_bursts_since(range.since) {
+        true => Vec::new(),
+        false => app.questions.ask(move || kept(query::bursts(&data, range))).await?,
+    };
     let kept = kept.into_iter().map(|burst| (burst.head.id, burst.head));
     let mut bursts: BTreeMap<i64, Head> = kept.collect();
     let seen = app.sources.watch.bursts().into_iter();

@@ -262,6 +262,41 @@ fn what_the_watch_sees_is_told_as_it_happens() {
 }
 
 #[test]
+fn bursts_are_those_that_overlap_and_the_log_is_asked_for_what_the_watch_has_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let watch = Watch::new();
+    let burst = |end_us: i64, is_running: bool| {
+        let start_us = end_us - 2_000_000;
+        let head = Head { id: start_us, start_us, end_us, is_running, ..Head::default() };
+        Burst { head, bin_us: BIN_US, ..Burst::default() }
+    };
+    let seconds_ago = |seconds: i64| NOW_US - seconds * 1_000_000;
+    watch.tell_burst(burst(seconds_ago(90), false));
+    watch.tell_burst(burst(seconds_ago(30), false));
+    watch.tell_burst(burst(seconds_ago(10), true));
+    let server = start(Sources { watch: watch.clone(), ..sources(folder.path()) });
+    let told = |since: &str| -> Vec<i64> {
+        let (status, answer) = json(&server, &format!("/api/v1/bursts{since}"));
+        assert_eq!(status, 200, "{answer}");
+        let bursts = answer["bursts"].as_array().unwrap();
+        bursts.iter().map(|burst| burst["end_us"].as_i64().unwrap()).collect()
+    };
+    let of_log = sample::FAILURE.offset(40_000 + 30_000).0;
+    let [late, middle, early] = [10, 30, 90].map(seconds_ago);
+    // Nobody has told the watch what was before the start.
+    assert_eq!(told(""), [late, middle, early, of_log]);
+    assert_eq!(told("?since=-90s"), [late, middle, early], "it ended at this very instant");
+    assert_eq!(told("?since=-89s"), [late, middle]);
+    assert_eq!(told("?since=-31s"), [late, middle], "it began before, and ended after");
+    assert_eq!(told("?since=now"), [late], "one that runs is always told");
+    // Now it is said to have all of a day: the log is asked for what was before.
+    watch.restore(Vec::new(), Some(sample::NOW.offset(-86_400_000_000)));
+    assert_eq!(told(""), [late, middle, early]);
+    assert_eq!(told("?since=-25h"), [late, middle, early, of_log]);
+}
+
+#[test]
 fn answers_are_those_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let _lock = sample::write(folder.path());
