@@ -259,7 +259,12 @@ mod tests {
         let path = folder.path().join("token");
         let unread = Guard::new(everywhere, Some(&path)).unwrap_err().to_string();
         assert!(unread.contains("No such file"), "{unread}");
-        for (text, found) in [("short\n", "5 letters"), ("two words of it here", "other letters")] {
+        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
+        for (text, found) in [
+            ("short\n", "5 letters"),
+            ("two words of it here", "other letters"),
+            (long.as_str(), "4097 bytes"),
+        ] {
             std::fs::write(&path, text).unwrap();
             let error = Guard::new(everywhere, Some(&path)).unwrap_err().to_string();
             assert!(error.contains(found), "{error}");
@@ -273,7 +278,9 @@ mod tests {
             guard.admits(&headers)
         };
         assert!(admits("Bearer 0123456789abcdef") && admits("bearer 0123456789abcdef"));
-        for wrong in ["Bearer 0123456789abcde", "Bearer 0123456789abcdeX", "Basic 0123456789abcdef"]
+        // The last has a scheme that is as long as the right one.
+        for wrong in
+            ["Bearer 0123456789abcde", "Bearer 0123456789abcdeX", "Digest 0123456789abcdef"]
         {
             assert!(!admits(wrong), "{wrong}");
         }

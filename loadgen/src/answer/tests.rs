@@ -176,7 +176,8 @@ fn every_service_leads_where_the_topology_says_before_during_and_after_a_repair(
         }
         let (branched, lost) = follow_all(&world, &instants);
         assert!(branched > 10 || !services.ldp, "{services:?}: {branched}");
-        // Bypasses lead around links and routers. Without the IGP many have no tunnel to begin with.
+        // Bypasses lead around links and routers. Without the IGP many have no tunnel to begin
+        // with.
         assert_eq!(lost > 0, !services.ldp && !services.sr, "{services:?}");
     }
 }
