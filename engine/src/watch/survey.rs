@@ -18,8 +18,8 @@ use super::verdict::{SocketEvidence, Worst};
 use crate::io::Now;
 use crate::registry::Registry;
 
-/// Of a million microseconds of time, so many of one core: 0.1 % in silence, 0.2 % while it is calm,
-/// and 0.8 % while a burst runs or waits for its verdict.
+/// Of a million microseconds of time, so many of one core: 0.1 % in silence, 0.2 % while it is
+/// calm, and 0.8 % while a burst runs or waits for its verdict.
 const SILENT_MILLIONTHS: u64 = 1_000;
 const CALM_MILLIONTHS: u64 = 2_000;
 const BURST_MILLIONTHS: u64 = 8_000;
