@@ -49,9 +49,9 @@ impl Verdict {
         Ok(())
     }
 
-    /// Whether the books of a collector without sessions balance, hold exactly the changes of the model,
-    /// and reject nothing but what had to be; and whether every checksum, count and order holds.
-    /// Returns change rows and bytes of the log.
+    /// Whether the books of a collector without sessions balance, hold exactly the changes of the
+    /// model, and reject nothing but what had to be; and whether every checksum, count and order
+    /// holds. Returns change rows and bytes of the log.
     pub fn check_books(
         &mut self,
         key: &AnswerKey<'_>,

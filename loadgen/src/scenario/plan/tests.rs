@@ -228,8 +228,9 @@ fn said_as_recorded(scenario: Scenario) {
 /// Many batches of two routers: sizes and pauses have the quantiles that were asked for.
 #[test]
 fn batches_and_pauses_of_a_trace_are_distributed_as_the_script_says() {
-    let text = "[pace]\nchanges_per_second = [50000, 50000]\n[[step]]\ntrace = { speakers = \"l3vpn\", routers = 2, \
-                messages = 8000, batch = { log-normal = { median = 18.0, sigma = 0.7, most = 300 } }, \
+    let text = "[pace]\nchanges_per_second = [50000, 50000]\n[[step]]\n\
+                trace = { speakers = \"l3vpn\", routers = 2, messages = 8000, \
+                batch = { log-normal = { median = 18.0, sigma = 0.7, most = 300 } }, \
                 pause_us = { pareto = { least = 900.0, shape = 1.5, most = 1e6 } } }\n\
                 # Its time is its own.";
     let script = crate::scenario::Script::parse(text).unwrap();

@@ -26,7 +26,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const SPREAD: usize = 64;
 /// How long to wait for the last acks, and for the collector to close after bye.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long to wait for the collector to close behind a break on purpose: it reads what came before.
+/// How long to wait for the collector to close behind a break on purpose: it reads what came
+/// before.
 const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of one read: more than a hundred acks.
 const READ_BYTES: usize = 4_096;
