@@ -16,8 +16,9 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
-use crate::{burst, burst_tight, generator, model, peers, restart_storm, rotation, trickle, watch};
+use crate::{burst, burst_tight, generator, model, peers, restart_storm, rotation, silence};
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
+use crate::{trickle, watch};
 
 /// One entry of the list that a run without a name prints.
 pub(crate) struct Bench {
@@ -71,6 +72,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     restart_storm::BENCH,
     trickle::BENCH,
     watch::BENCH,
+    silence::BENCH,
     rotation::BENCH,
     generator::BENCH,
     generator::LAG_BENCH,

@@ -24,6 +24,7 @@ mod burst_tight;
 mod restart_storm;
 mod trickle;
 mod watch;
+mod silence;
 mod rotation;
 mod generator;
 mod model;

@@ -70,6 +70,11 @@ fn the_watch_is_measured() {
 }
 
 #[test]
+fn silence_is_measured() {
+    assert_figures("silence", &["silence/lost"]);
+}
+
+#[test]
 fn rotations_are_measured() {
     assert_figures("rotation", &["rotation"]);
 }

@@ -371,7 +371,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "keepalive_interval_s",
         group: Group::Process,
-        help: "Time between two keepalive probes, in seconds.",
+        help: "Time between two keepalive probes, in seconds. Of thousands that are probed at once \
+               the kernel may drop many: the more often they are probed again until they are \
+               given up, the fewer routers that are there are lost.",
         allowed: "1 to 600",
         set: |settings, text| within(&mut settings.keepalive_interval_s, text, 1, 600),
         get: |settings| settings.keepalive_interval_s.to_string(),
