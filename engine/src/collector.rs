@@ -163,6 +163,7 @@ pub struct Collector {
     clock: Clock,
     data: PathBuf,
     retain_hours: u64,
+    question_bytes: u64,
     configured: Configured,
     watch: Watch,
     _watcher: Watcher,
@@ -258,6 +259,7 @@ impl Collector {
             clock,
             data: settings.data.clone(),
             retain_hours: settings.retain_hours,
+            question_bytes: budget.question_bytes,
             configured,
             watch,
             _watcher: watcher,
@@ -274,8 +276,9 @@ impl Collector {
             let watch = self.watch.clone();
             let roster = Roster::new(self.shards.clone(), Arc::clone(&self.registry));
             let wall = || Clock::start().now().wall;
-            let retain_hours = self.retain_hours;
-            let sources = Sources { publication, watch, roster, data, retain_hours, wall };
+            let (retain_hours, question_bytes) = (self.retain_hours, self.question_bytes);
+            let sources =
+                Sources { publication, watch, roster, data, retain_hours, question_bytes, wall };
             match HttpServer::start(address, guard, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {
@@ -602,7 +605,14 @@ fn take_small_pages(budget: &Budget) {
 fn share_memory(budget: Budget, registry: &Registry) -> Arc<Memory> {
     let memory = Memory::new(budget);
     memory.park(registry.parked_bytes());
-    let Budget { total_bytes, table_bytes_max, connections_max, inflated_bytes_max, .. } = budget;
+    let Budget {
+        total_bytes,
+        table_bytes_max,
+        connections_max,
+        inflated_bytes_max,
+        question_bytes,
+        ..
+    } = budget;
     let (table_bytes, surge_bytes_max) = (memory.table_bytes(), memory.surge_bytes_max());
     tracing::info!(
         memory_bytes = total_bytes,
@@ -611,6 +621,7 @@ fn share_memory(budget: Budget, registry: &Registry) -> Arc<Memory> {
         surge_bytes_max,
         connections_max,
         inflated_bytes_max,
+        question_bytes,
         "memory divided"
     );
     if memory.table_room() < 0 {

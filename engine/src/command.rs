@@ -453,9 +453,8 @@ fn trace(
     selector: Selector,
     at: Micros,
 ) -> Result<AnswerText, QueryError> {
-    let router = query::find_router(&place.data, router)?;
-    let Answered { value: traces, warnings } = query::Traces::open(&place.data, at)?;
-    let report = traces.trace(router, selector);
+    let Answered { value: report, warnings } =
+        query::trace(&place.data, router, selector, at, None)?;
     let code = if report.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
     Ok((query::render_trace(&report, place.format), code, warnings))
 }

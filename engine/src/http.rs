@@ -55,6 +55,8 @@ pub struct Sources {
     pub data: PathBuf,
     /// Finished hours of history that are kept; 0 = all.
     pub retain_hours: u64,
+    /// What questions about the past may take of memory, all together.
+    pub question_bytes: u64,
     /// Reads the wall clock.
     pub wall: fn() -> Micros,
 }
@@ -91,7 +93,8 @@ impl HttpServer {
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let sources = Arc::new(sources);
-        let app = App { sources, guard: guard.clone(), questions: Questions::default() };
+        let questions = Questions::new(sources.question_bytes);
+        let app = App { sources, guard: guard.clone(), questions };
         let own = guard.clone();
         let pages = Router::new()
             .route("/metrics", get(metrics_page))
@@ -226,6 +229,7 @@ pub(crate) mod tests {
             roster: Roster::default(),
             data: "/".into(),
             retain_hours: 0,
+            question_bytes: 64 << 20,
             wall: || NOW,
         }
     }
@@ -236,14 +240,7 @@ pub(crate) mod tests {
         let mut counters = Counters::default();
         counters.add(Metric::Changes, 42);
         publication.publish(0, &counters, NOW);
-        let sources = Sources {
-            publication: Arc::clone(&publication),
-            watch: Watch::new(),
-            roster: Roster::default(),
-            data: "/".into(),
-            retain_hours: 0,
-            wall: || NOW,
-        };
+        let sources = Sources { publication: Arc::clone(&publication), ..quiet_sources() };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let guard = Guard::new(address, None).unwrap();
         let server = HttpServer::start(address, guard, sources).unwrap();

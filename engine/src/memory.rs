@@ -2,7 +2,7 @@
 //!
 //! In:   `memory_bytes`, the number of shards; what the surges and tables of each shard take.
 //! Out:  how much room is left for surges and for tables, wherever they are.
-//! Law:  fixed parts, tables and surges together stay within the budget.
+//! Law:  fixed parts, questions, tables and surges together stay within the budget.
 //! Not:  who is not read any more (`shard::pressure`), whose keys are refused (`shard::reserve`).
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -38,6 +38,8 @@ const UNSET_BYTES: u64 = 1 << 30;
 /// 50 MiB where 24 are in a flood of eight sessions. From here on that is a few hundredths, and
 /// tables of gigabytes are the faster for them.
 const HUGE_PAGES_BYTES_MIN: u64 = 1 << 30;
+/// Of how many parts of what the fixed parts leave one is for questions, when it is not set.
+const QUESTION_PARTS: u64 = 8;
 /// Times per shard that the surge budget can be moved before the other shards know of it.
 const STEPS: u64 = 64;
 /// The most that the other shards do not know of.
@@ -45,8 +47,9 @@ const STEP_BYTES_MAX: u64 = 1 << 20;
 
 /// The budget of the process, divided.
 ///
-/// What is left beside the fixed parts is shared by tables and surges. Tables may take three
-/// quarters. Surges have the rest, and some of what the tables leave free: a byte of a compressed
+/// Questions about the past have a part of their own, whether or not somebody asks. What is left
+/// beside these and the fixed parts is shared by tables and surges. Tables may take three quarters.
+/// Surges have the rest, and some of what the tables leave free: a byte of a compressed
 /// frame that is digested becomes about three bytes of table when every key is new, so the surge
 /// that is allowed is the one whose digestion still fits. That is a half while the tables are
 /// empty, and a quarter when they are full.
@@ -68,6 +71,8 @@ pub struct Budget {
     pub batch_bytes_max: u64,
     /// The most that a frame or document may have inflated, whatever the settings allow.
     pub inflated_bytes_max: u64,
+    /// What questions about the past may take, all together; 0 where nobody can ask over HTTP.
+    pub question_bytes: u64,
     /// Shards that share it.
     pub shards: u64,
 }
@@ -111,6 +116,12 @@ impl Budget {
         // Twice the buffers: what they hold when reading is paused comes nevertheless.
         let fixed = PROCESS_BYTES + shards * (SHARD_BYTES + 2 * buffers + BATCHES * batch);
         let left = total.checked_sub(fixed)?;
+        let question = match (settings.http, settings.question_memory_bytes) {
+            (None, _) => 0,
+            (Some(_), 0) => left / QUESTION_PARTS,
+            (Some(_), bytes) => bytes,
+        };
+        let left = left.checked_sub(question)?;
         let connections = settings.connections_max.min(left / 8 / CONNECTION_BYTES);
         let variable = left - connections * CONNECTION_BYTES;
         // Each shard may have to read one unit to its end, whatever is free.
@@ -127,6 +138,7 @@ impl Budget {
             buffers_bytes: buffers,
             batch_bytes_max: batch,
             inflated_bytes_max: variable / shards / 4,
+            question_bytes: question,
             shards,
         })
     }
@@ -143,6 +155,7 @@ impl Budget {
             buffers_bytes: BUFFERS_BYTES.1,
             batch_bytes_max: u64::MAX,
             inflated_bytes_max: u64::MAX,
+            question_bytes: 0,
             shards: 1,
         }
     }
@@ -274,7 +287,8 @@ mod tests {
         let shard = SHARD_BYTES + 2 * budget.buffers_bytes + BATCHES * budget.batch_bytes_max;
         let connections = budget.connections_max * CONNECTION_BYTES;
         let surge = budget.surge_bytes_max(table_bytes);
-        PROCESS_BYTES + budget.shards * shard + connections + table_bytes + surge
+        let fixed = PROCESS_BYTES + budget.shards * shard + connections;
+        fixed + budget.question_bytes + table_bytes + surge
     }
 
     #[test]
@@ -292,6 +306,21 @@ mod tests {
             }
             assert!(budget.surge_bytes_least >= memory_bytes / 16, "{budget:?}");
         }
+    }
+
+    #[test]
+    fn questions_have_a_part_of_the_budget_if_somebody_can_ask() {
+        let most = |settings: &Settings| Budget::new(settings, 2).unwrap();
+        let asked = most(&settings(1 << 30));
+        assert!(asked.question_bytes > 100 << 20, "{asked:?}");
+        assert!(parts(&asked, asked.table_bytes_max) <= 1 << 30);
+        let silent = most(&Settings { http: None, ..settings(1 << 30) });
+        assert_eq!(silent.question_bytes, 0);
+        assert!(silent.table_bytes_max > asked.table_bytes_max);
+        let set = most(&Settings { question_memory_bytes: 8 << 20, ..settings(1 << 30) });
+        assert_eq!(set.question_bytes, 8 << 20);
+        let more = Settings { question_memory_bytes: 2 << 30, ..settings(1 << 30) };
+        assert!(Budget::new(&more, 2).unwrap_err().least > 2 << 30);
     }
 
     #[test]

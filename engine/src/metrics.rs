@@ -301,6 +301,7 @@ impl Publication {
         let Some(memory) = self.memory.get() else { return };
         let values = [
             memory.budget().total_bytes,
+            memory.budget().question_bytes,
             memory.budget().table_bytes_max,
             memory.table_bytes(),
             memory.surge_bytes_max(),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use storage::history::walk::Start;
 use storage::log::{LogError, ReadReport, layout};
 use storage::mapping::{Fec, Label, RouterId};
 use storage::time::Micros;
@@ -27,18 +28,19 @@ mod difference;
 
 pub use bins::{BinRow, bins, bins_sheet};
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
-pub use bursts::{Loss, Past, burst, bursts, bursts_sheet, past};
+pub use bursts::{Loss, Past, burst, burst_within, bursts, bursts_sheet, bursts_within, past};
 pub use density::{Density, density};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
-pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet};
+pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet, history_within};
 pub use lsp::{LspChanges, lsp_changes};
 pub use network::{
-    Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router, network,
-    router_answer, router_rows, routers_sheet, table_rows, table_sheet, tables,
+    Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router,
+    find_router_within, network, network_within, router_answer, router_rows, routers_sheet,
+    table_rows, table_sheet, tables,
 };
 pub use paths::{
     BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer, StepAnswer,
-    TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace,
+    TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace, trace,
 };
 pub use sheet::{Cell, Format, Sheet};
 pub use when::{WhenError, instant, parse_length_us, parse_when};
@@ -69,6 +71,16 @@ pub enum Selector {
     Fec(Fec),
     /// Those with this ingress label, `label:24`.
     Label(Label),
+}
+
+impl Selector {
+    /// How a packet that is meant comes to the head router.
+    pub(crate) fn start(self) -> Start {
+        match self {
+            Selector::Fec(fec) => Start::Fec(fec),
+            Selector::Label(label) => Start::Label(label),
+        }
+    }
 }
 
 impl fmt::Display for Selector {

@@ -40,6 +40,8 @@ pub struct Settings {
     pub drop_reasons: bool,
     /// What the process may take: tables, received bytes and fixed parts; 0 = a quarter of RAM.
     pub memory_bytes: u64,
+    /// What of it is for questions about the past over HTTP; 0 = an eighth.
+    pub question_memory_bytes: u64,
     /// Connections that the whole process holds at once.
     pub connections_max: u64,
     /// Finished hours of history that are kept; 0 = all.
@@ -94,6 +96,7 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             drop_reasons: true,
             memory_bytes: 0,
+            question_memory_bytes: 0,
             connections_max: 1_000_000,
             retain_hours: 0,
             retain_bytes: 0,

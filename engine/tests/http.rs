@@ -152,6 +152,43 @@ fn slow_and_hostile_clients_cost_the_storm_nothing() {
 }
 
 #[test]
+fn a_question_that_is_too_large_leaves_the_collector_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let settings = "shards = 1\nquestion_memory_bytes = '4MiB'\n";
+    let mut collector = Process::start(Way::Epoll, &data, settings);
+    let mut large = connect(&collector, 1, 40_000);
+    let mut small = connect(&collector, 2, 10);
+    for (router, session) in [&mut large, &mut small] {
+        router.await_acks(session);
+    }
+    // Several at once, so that both places are taken.
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| collector.page("/api/v1/trace?router=192.0.2.1&fec=label:100")))
+            .collect();
+        for answer in asked {
+            let answer = answer.join().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
+            assert!(answer.contains("this question needs"), "{answer}");
+        }
+    });
+    let found = json(&collector, "/api/v1/trace?router=192.0.2.2&fec=label:100");
+    assert_eq!(found["steps"][0]["entry"], "ilm 100 platform", "{found}");
+    // What the command line answers with all the memory of its own.
+    let told = command(&data, &["trace", "--router", "192.0.2.1", "--fec", "label:100"]);
+    assert_eq!(told["steps"][0]["operation"], "swap", "{told}");
+    // And rows go on being taken.
+    let (router, session) = &mut large;
+    let change = [swap(100, 7_001, router.tick())];
+    let frame = router.frame(&change, false);
+    session.send(&frame).unwrap();
+    router.await_acks(session);
+    assert!(collector.terminate().success());
+    assert_sound(&data);
+}
+
+#[test]
 fn a_collector_that_others_can_reach_asks_for_a_token() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -2,7 +2,7 @@
 //!
 //! In:   the rows of a data folder, each router's in `Position` order.
 //! Out:  the network as of an instant (`network`), changes and gaps of a router (`events`), and the
-//!       way of an LSP (`walk`).
+//!       way of an LSP (`walk`, `explore`).
 //! Law:  unknown is an answer: what lies in a gap is never shown as if it were vouched for.
 //! Not:  how rows are read (`log`), how answers are printed (engine).
 
@@ -15,6 +15,7 @@ use crate::time::Micros;
 pub mod network;
 pub mod events;
 pub mod walk;
+pub mod explore;
 
 /// Why the log cannot vouch for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

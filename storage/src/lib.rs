@@ -8,6 +8,7 @@ pub mod mapping;
 pub mod row;
 pub mod table;
 pub mod router;
+pub mod allowance;
 pub mod log;
 pub mod recovery;
 pub mod history;

@@ -22,6 +22,7 @@ mod decode;
 mod scan;
 mod read;
 mod ordered;
+mod survey;
 mod recover;
 pub mod state;
 mod verify;
@@ -29,13 +30,14 @@ mod lock;
 mod kernel;
 
 pub use builder::BlockBuilder;
-pub use kernel::{kernel_block, kernel_files, read_kernel, settle_kernel};
+pub use kernel::{kernel_block, kernel_files, read_kernel, read_kernel_within, settle_kernel};
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
 pub(crate) use ordered::{PlanRead, Told, read_plan};
 pub use read::{Filter, ReadReport, Span, read, read_file, read_spans};
 pub use recover::Cut;
 pub(crate) use recover::settle;
+pub(crate) use survey::Survey;
 pub use verify::{Fault, VerifyReport, verify};
 
 /// A log that cannot be read or written at all. A damaged block is no such error (`Corruption`).
@@ -62,6 +64,17 @@ pub enum LogError {
         /// The process that holds it, as far as the lock file says.
         holder: String,
     },
+    /// What was asked for needs more memory than it may take.
+    #[error("the answer needs {needed_bytes} bytes of memory or more, and may take {bytes_max}")]
+    TooLarge {
+        /// What it would have held when it was ended: the whole may need more.
+        needed_bytes: u64,
+        /// What it may hold.
+        bytes_max: u64,
+    },
+    /// Reading was ended from outside.
+    #[error("nobody waits for the answer any more")]
+    NobodyWaits,
 }
 
 impl LogError {

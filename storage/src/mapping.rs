@@ -454,6 +454,18 @@ impl Mapping {
         }
     }
 
+    /// Memory that it takes beyond its own size, in bytes: branches, stacks and options that are
+    /// longer than usual. O(branches).
+    pub fn beyond_bytes(&self) -> usize {
+        let of_stack = |branch: &Nhlfe| match branch.stack.spilled() {
+            true => branch.stack.capacity() * size_of::<Label>(),
+            false => 0,
+        };
+        let list = if self.branches.spilled() { self.branches.capacity() } else { 0 };
+        let stacks: usize = self.branches.iter().map(of_stack).sum();
+        list * size_of::<Nhlfe>() + stacks + self.extra.as_ref().map_or(0, |extra| extra.len())
+    }
+
     /// Puts the branches in their one order, so that equal sets compare equal.
     pub fn sort_branches(&mut self) {
         self.branches.sort_unstable();

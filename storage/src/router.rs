@@ -22,6 +22,9 @@ mod tests;
 /// bytes, whatever a router sends.
 pub const KEY_GAPS_MAX: usize = 4_096;
 
+/// What one of them takes.
+const KEY_GAP_BYTES: usize = 120;
+
 /// A gap that no complete snapshot has ended yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenGap {
@@ -124,6 +127,17 @@ impl RouterState {
         self.router.0 == address
             || self.addresses_announced.contains(&address)
             || self.addresses_configured.contains(&address)
+    }
+
+    /// Memory that it takes, in bytes, estimated from capacities and counts. O(1).
+    pub fn memory_bytes(&self) -> u64 {
+        let addresses = self.addresses_configured.capacity() + self.addresses_announced.capacity();
+        let bytes = size_of::<RouterState>()
+            + self.table.bytes()
+            + self.key_gaps.len() * KEY_GAP_BYTES
+            + addresses * size_of::<IpAddr>()
+            + self.name.len();
+        bytes as u64
     }
 
     /// Folds a row of this router in; rows of others, and kernel samples, are ignored.

@@ -474,6 +474,14 @@ impl Row {
         }
     }
 
+    /// Memory that it takes beyond its own size, in bytes, as far as a sender can make it large.
+    pub fn beyond_bytes(&self) -> usize {
+        match self {
+            Row::Change(change) => change.mapping.beyond_bytes(),
+            Row::Session(_) | Row::Ledger(_) | Row::Kernel(_) => 0,
+        }
+    }
+
     /// Its place among the rows of its router. Ledger rows have none of their own and stand behind
     /// everything else of their session.
     pub fn place(&self) -> Position {

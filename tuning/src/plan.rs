@@ -199,6 +199,9 @@ impl Plan {
     }
 }
 
+/// An eighth of the memory is set aside for questions about the past.
+const QUESTIONS_PER_INGEST: f64 = 8.0 / 7.0;
+
 /// What several needs are made of.
 struct Sizes {
     shards: f64,
@@ -213,9 +216,10 @@ impl Sizes {
         let shards = busy_cores(demand, costs).iter().fold(1.0_f64, |most, it| most.max(it.ceil()));
         let table_bytes = demand.routers * demand.mappings * costs.entry_bytes;
         let surge_bytes = burst_mappings(demand) * costs.wire_bytes;
-        let fixed = shards * costs.shard_bytes + demand.routers * costs.session_bytes;
-        // Tables may take three quarters of what the fixed parts leave.
-        let memory_bytes = fixed + (table_bytes / 0.75).max(table_bytes + surge_bytes);
+        let sessions_bytes = demand.routers * costs.session_bytes;
+        // Tables may take three quarters of what sessions, questions and the fixed parts leave.
+        let ingest_bytes = sessions_bytes + (table_bytes / 0.75).max(table_bytes + surge_bytes);
+        let memory_bytes = shards * costs.shard_bytes + ingest_bytes * QUESTIONS_PER_INGEST;
         let changes = demand.routers * demand.churn;
         let commits = changes.min(shards * COMMITS_PER_SECOND);
         let changes_bytes = changes * costs.row_bytes + commits * costs.commit_bytes;
@@ -269,10 +273,12 @@ fn collector_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
         name: "collector memory",
         value: (memory_bytes / MIB).ceil(),
         unit: "MiB",
-        formula: "shards x shard_bytes + routers x session_bytes + max(tables / 0.75, tables + \
-                  burst); tables = routers x mappings x entry_bytes, burst = its bytes on the wire",
+        formula: "shards x shard_bytes + (routers x session_bytes + max(tables / 0.75, tables + \
+                  burst)) x 8 / 7; tables = routers x mappings x entry_bytes, burst = its bytes on \
+                  the wire",
         numbers: format!(
-            "{shards} x {:.0} MiB + {} x {} B + max({:.0} MiB / 0.75, {:.0} MiB + {:.0} MiB)",
+            "{shards} x {:.0} MiB + ({} x {} B + max({:.0} MiB / 0.75, {:.0} MiB + {:.0} MiB)) x \
+             8 / 7",
             costs.shard_bytes / MIB,
             demand.routers,
             costs.session_bytes,
@@ -280,8 +286,9 @@ fn collector_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
             table_bytes / MIB,
             surge_bytes / MIB,
         ),
-        source: "entry_bytes: bench table; three quarters: docs/decisions/0010-one-budget.md; the \
-                 burst is held as it came, as if nothing were digested meanwhile",
+        source: "entry_bytes: bench table; three quarters: docs/decisions/0010-one-budget.md; an \
+                 eighth is for questions: docs/decisions/0020-questions.md; the burst is held as \
+                 it came, as if nothing were digested meanwhile",
         has: None,
         set: format!("--memory {}MiB", (memory_bytes / MIB).ceil()),
     }

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
+use storage::log::LogError;
 use utoipa::{OpenApi, ToSchema};
 
 use super::App;
@@ -123,6 +124,19 @@ impl ApiError {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, message)
     }
 
+    /// It needs more memory than questions may take.
+    fn too_large(needed_bytes: u64, bytes_max: u64) -> ApiError {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let message = format!(
+            "this question needs {:.1} MiB of memory or more, and one over HTTP may take {:.1}: \
+             ask the command line, whose memory is its own; or about one router, or less time; or \
+             raise question_memory_bytes",
+            mebibytes(needed_bytes),
+            mebibytes(bytes_max),
+        );
+        ApiError::new(StatusCode::INSUFFICIENT_STORAGE, message)
+    }
+
     /// The collector's own failure.
     pub(super) fn failed(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
@@ -144,6 +158,9 @@ impl IntoResponse for ApiError {
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> ApiError {
+        if let QueryError::Log(LogError::TooLarge { needed_bytes, bytes_max }) = error {
+            return ApiError::too_large(needed_bytes, bytes_max);
+        }
         let status = match &error {
             QueryError::RouterUnknown { .. } => StatusCode::NOT_FOUND,
             error if error.is_usage() => StatusCode::BAD_REQUEST,

@@ -333,8 +333,12 @@ what was popped, so that nothing is missed between two scrapes.
 ";
 
 /// The budget of memory, and what of it is spent: one value for the whole process.
-pub(super) const MEMORY: [(&str, &str); 6] = [
+pub(super) const MEMORY: [(&str, &str); 7] = [
     ("stormdrain_memory_budget_bytes", "memory_bytes: what the process may take."),
+    (
+        "stormdrain_memory_questions_max_bytes",
+        "What questions about the past over HTTP may take of it, together.",
+    ),
     ("stormdrain_memory_tables_max_bytes", "What all routers' tables together may take of it."),
     ("stormdrain_memory_tables_bytes", "What they take, disconnected routers included."),
     (

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
-use storage::log::{ReadReport, read_kernel};
+use storage::allowance::Allowance;
+use storage::log::{ReadReport, read_kernel_within};
 use storage::time::{MICROS_PER_HOUR, Micros};
 use tuning::counters::LOSS_COUNTERS;
 
@@ -22,6 +23,9 @@ use crate::watch::{Burst, Headless, Moved, Reader, is_begin};
 const BEGAN_BEFORE_US: [i64; 4] =
     [MICROS_PER_HOUR, 24 * MICROS_PER_HOUR, 31 * 24 * MICROS_PER_HOUR, i64::MAX];
 
+/// What a row of a burst adds to it at most, about: a step with its words, or a bin.
+const BURST_ROW_BYTES: u64 = 128;
+
 /// What an interval of the log says of bursts, and of losses beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
@@ -33,18 +37,35 @@ pub struct Past {
 
 /// The bursts that overlap the interval, oldest first, however long before it they began.
 pub fn bursts(data: &Path, range: Range) -> Result<Answered<Vec<Burst>>, QueryError> {
-    let Answered { value, warnings } = past(data, range)?;
+    bursts_within(data, range, None)
+}
+
+/// The same, within what it may take.
+pub fn bursts_within(
+    data: &Path,
+    range: Range,
+    allowance: Option<&Allowance>,
+) -> Result<Answered<Vec<Burst>>, QueryError> {
+    let Answered { value, warnings } = past_within(data, range, allowance)?;
     Ok(Answered { value: value.bursts, warnings })
 }
 
 /// Bursts and losses. The interval is read once, and again only if a burst ran at its beginning.
 pub fn past(data: &Path, range: Range) -> Result<Answered<Past>, QueryError> {
+    past_within(data, range, None)
+}
+
+fn past_within(
+    data: &Path,
+    range: Range,
+    allowance: Option<&Allowance>,
+) -> Result<Answered<Past>, QueryError> {
     let data = folder(data)?;
     let mut pass = Pass::new(range);
-    let mut report = pass.read(data, range.since)?;
-    if let Some(start) = began_before(data, &pass.reader, range.since)? {
+    let mut report = pass.read(data, range.since, allowance)?;
+    if let Some(start) = began_before(data, &pass.reader, range.since, allowance)? {
         pass = Pass::new(range);
-        report = pass.read(data, start)?;
+        report = pass.read(data, start, allowance)?;
     }
     Ok(Answered::new(pass.finish(), &report))
 }
@@ -62,14 +83,23 @@ impl Pass {
     }
 
     /// Reads from an instant on; of what comes after the interval, what belongs to bursts in it.
-    fn read(&mut self, data: &Path, since: Micros) -> Result<ReadReport, QueryError> {
-        Ok(read_kernel(data, since, Micros::MAX, &mut |row| {
+    fn read(
+        &mut self,
+        data: &Path,
+        since: Micros,
+        allowance: Option<&Allowance>,
+    ) -> Result<ReadReport, QueryError> {
+        let mut held = allowance.map(Allowance::hold);
+        Ok(read_kernel_within(data, since, Micros::MAX, allowance, &mut |row| {
             let is_in = row.time <= self.range.until;
             if is_in && !self.reader.is_open() {
                 self.note(&row.counter, row.time, row.value);
             }
             if is_in || self.reader.is_open() || self.reader.may_be_headless() {
                 self.reader.take(&row);
+                if let Some(held) = held.as_mut().filter(|_| self.reader.is_open()) {
+                    held.grow(BURST_ROW_BYTES);
+                }
             }
         })?)
     }
@@ -106,7 +136,12 @@ impl Pass {
 
 /// When the burst began that ran at this instant already, if what was read from then on tells of
 /// one.
-fn began_before(data: &Path, reader: &Reader, since: Micros) -> Result<Option<Micros>, QueryError> {
+fn began_before(
+    data: &Path,
+    reader: &Reader,
+    since: Micros,
+    allowance: Option<&Allowance>,
+) -> Result<Option<Micros>, QueryError> {
     match reader.headless() {
         None => return Ok(None),
         Some(Headless::BeganAt(start)) => return Ok(Some(start)),
@@ -114,7 +149,7 @@ fn began_before(data: &Path, reader: &Reader, since: Micros) -> Result<Option<Mi
     }
     for before_us in BEGAN_BEFORE_US {
         let (from, mut last) = (since.offset(-before_us), None);
-        read_kernel(data, from, since.offset(-1), &mut |row| {
+        read_kernel_within(data, from, since.offset(-1), allowance, &mut |row| {
             last = if is_begin(&row) { Some(row.time) } else { last };
         })?;
         if last.is_some() {
@@ -151,11 +186,25 @@ fn is_loss(counter: &str) -> bool {
 
 /// One burst by its name, which is when it began.
 pub fn burst(data: &Path, id: i64) -> Result<Answered<Option<Burst>>, QueryError> {
+    burst_within(data, id, None)
+}
+
+/// The same, within what it may take.
+pub fn burst_within(
+    data: &Path,
+    id: i64,
+    allowance: Option<&Allowance>,
+) -> Result<Answered<Option<Burst>>, QueryError> {
     let start = Micros(id);
+    let mut held = allowance.map(Allowance::hold);
     let mut reader = Reader::default();
     let mut is_over = false;
-    let report: ReadReport = read_kernel(folder(data)?, start, Micros::MAX, &mut |row| {
+    let data = folder(data)?;
+    let report = read_kernel_within(data, start, Micros::MAX, allowance, &mut |row| {
         if !is_over {
+            if let Some(held) = &mut held {
+                held.grow(BURST_ROW_BYTES);
+            }
             let was_open = reader.is_open();
             reader.take(&row);
             is_over = was_open && !reader.is_open();

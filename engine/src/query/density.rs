@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use storage::allowance::Allowance;
 use storage::log::{Filter, ReadReport, Span, log_files, read_file, read_spans};
 use storage::mapping::RouterId;
 use storage::row::Row;
@@ -54,6 +55,7 @@ pub fn density(
     range: Range,
     bins: usize,
     router: Option<RouterId>,
+    allowance: Option<&Allowance>,
 ) -> Result<Answered<Density>, QueryError> {
     let bins = bins.max(1);
     let width = range.until.since(range.since).saturating_add(1);
@@ -66,10 +68,13 @@ pub fn density(
         if file.hour < first || last < file.hour {
             continue;
         }
+        let filter = Filter { router, changes: true, allowance, ..Filter::NONE };
         match router {
-            None => read_spans(&file, &mut report, &mut |span| density.spread(range.since, span))?,
+            None => {
+                let mut spread = |span| density.spread(range.since, span);
+                read_spans(&file, &filter, &mut report, &mut spread)?;
+            }
             Some(_) => {
-                let filter = Filter { router, changes: true, ..Filter::NONE };
                 read_file(&file, &filter, &mut report, &mut |row| {
                     if let Row::Change(change) = row {
                         let time = change.stamp.effective_time;
@@ -95,12 +100,12 @@ mod tests {
         let range = Range { since: sample::START, until: sample::NOW };
         let pe1 = find_router(folder.path(), "pe1").unwrap();
         // Four entries at the start, two changes at the failure, ten minutes later.
-        let of_pe1 = density(folder.path(), range, 30, Some(pe1)).unwrap().value;
+        let of_pe1 = density(folder.path(), range, 30, Some(pe1), None).unwrap().value;
         let mut expected = vec![0; 30];
         expected[0] = 4;
         expected[usize::try_from(600_200_000 / of_pe1.bin_us).unwrap()] = 2;
         assert_eq!(of_pe1.changes, expected);
-        let all = density(folder.path(), range, 30, None).unwrap().value;
+        let all = density(folder.path(), range, 30, None, None).unwrap().value;
         assert_eq!(all.changes.iter().sum::<u64>(), 4 + 2 + 1 + 1 + 3);
         assert_eq!(all.changes[0], 8);
     }

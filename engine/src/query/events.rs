@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use storage::allowance::Allowance;
 use storage::history::events::{self, Event, Gap, Question};
 use storage::log::{Filter, read};
 use storage::mapping::{Mapping, RouterId};
@@ -105,6 +106,9 @@ pub fn history_lines(rows: &[HistoryRow]) -> Result<Vec<HistoryLine>, serde_json
     serde_json::from_value(history_sheet(rows).json())
 }
 
+/// What a session row takes among others: its place, as much spare, and its addresses.
+const SESSION_ROW_BYTES: u64 = 2 * size_of::<HistoryRow>() as u64 + 256;
+
 /// A router's rows in an interval, oldest first.
 ///
 /// With a selector: changes of the entries meant and the gaps that concern them; without, session
@@ -114,6 +118,17 @@ pub fn history(
     router: RouterId,
     selector: Option<Selector>,
     range: Range,
+) -> Result<Answered<Vec<HistoryRow>>, QueryError> {
+    history_within(data, router, selector, range, None)
+}
+
+/// The same, within what it may take.
+pub fn history_within(
+    data: &Path,
+    router: RouterId,
+    selector: Option<Selector>,
+    range: Range,
+    allowance: Option<&Allowance>,
 ) -> Result<Answered<Vec<HistoryRow>>, QueryError> {
     let question = Question {
         router,
@@ -125,14 +140,24 @@ pub fn history(
         since: Some(range.since),
         until: Some(range.until),
     };
-    let (events, report) = events::events(folder(data)?, &question)?;
+    let (events, report) = events::events(folder(data)?, &question, allowance)?;
     let row = |event| match event {
         Event::Change(change) => HistoryRow::Change(change),
         Event::Gap(gap) => HistoryRow::Gap(gap),
     };
     let mut rows: Vec<HistoryRow> = events.into_iter().map(row).collect();
+    let mut held = allowance.map(Allowance::hold);
+    if let Some(held) = &mut held {
+        let beyond = |row: &HistoryRow| match row {
+            HistoryRow::Change(change) => size_of::<Change>() + change.mapping.beyond_bytes(),
+            HistoryRow::Gap(_) | HistoryRow::Session(_) => 0,
+        };
+        let places = rows.capacity() * size_of::<HistoryRow>();
+        held.grow((places + rows.iter().map(beyond).sum::<usize>()) as u64);
+        held.check()?;
+    }
     if selector.is_none() {
-        let filter = Filter { router: Some(router), sessions: true, ..Filter::NONE };
+        let filter = Filter { router: Some(router), sessions: true, allowance, ..Filter::NONE };
         // Damage has been reported by the first reading.
         read(data, &filter, &mut |row| {
             if let Row::Session(row) = row
@@ -140,6 +165,9 @@ pub fn history(
                 && range.contains(row.time)
             {
                 rows.push(HistoryRow::Session(row));
+                if let Some(held) = &mut held {
+                    held.grow(SESSION_ROW_BYTES);
+                }
             }
         })?;
         rows.sort_by_key(|row| (row.time(), row.position()));

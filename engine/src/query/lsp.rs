@@ -8,16 +8,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use storage::allowance::Allowance;
 use storage::history::UnknownCause;
+use storage::history::explore::Explorer;
 use storage::history::network::Network;
-use storage::history::walk::{self, Broken, Onward, Start, Step, Verdict, Walk};
+use storage::history::walk::{Broken, Onward, Step, Verdict, Walk};
 use storage::log::{Filter, ReadReport, log_files, read_file};
-use storage::mapping::{Mapping, RouterId};
+use storage::mapping::{Fec, Key, Label, Mapping, RouterId};
 use storage::row::{Row, SessionEvent};
 use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::{Hour, MICROS_PER_HOUR, Micros};
 
-use super::{Answered, QueryError, Selector, network};
+use super::network::meant_router;
+use super::{Answered, QueryError, Selector, folder};
 
 /// Hours of the log that are read for the change that comes next.
 const HOURS_MAX: i64 = 48;
@@ -36,30 +39,26 @@ pub struct LspChanges {
 /// Looks for them; `now` bounds how far.
 pub fn lsp_changes(
     data: &Path,
-    head: RouterId,
+    head: &str,
     selector: Selector,
     at: Micros,
     now: Micros,
+    allowance: Option<&Allowance>,
 ) -> Result<Answered<LspChanges>, QueryError> {
-    let start = match selector {
-        Selector::Fec(fec) => Start::Fec(fec),
-        Selector::Label(label) => Start::Label(label),
-    };
     let before = at.offset(-1);
-    let Answered { value: earlier, mut warnings } = network(data, before, None)?;
-    let walked = walk::trace(&earlier, head, start);
-    let previous = since(&walked).filter(|time| *time <= before);
+    let mut earlier = Explorer::open(folder(data)?, before, allowance)?;
+    let head = meant_router(data, head, earlier.names())?;
+    let previous = since(&earlier.trace(head, selector.start())?).filter(|time| *time <= before);
+    let mut report = earlier.report().clone();
     drop(earlier);
-    let Answered { value: then, warnings: more } = network(data, at, None)?;
-    let walked = walk::trace(&then, head, start);
-    let doubtful = in_doubt(&then, &walked);
+    let mut then = Explorer::open(data, at, allowance)?;
+    let walked = then.trace(head, selector.start())?;
+    let doubtful = in_doubt(then.network(), &walked);
+    report.add(then.report());
     drop(then);
-    let (next, looked_until, report) = next_change(data, &walked, &doubtful, at, now)?;
-    warnings.extend(more);
-    warnings.extend(Answered::new((), &report).warnings);
-    warnings.sort_unstable();
-    warnings.dedup();
-    Ok(Answered { value: LspChanges { previous, next, looked_until }, warnings })
+    let (next, looked_until, read) = next_change(data, &walked, &doubtful, at, now, allowance)?;
+    report.add(&read);
+    Ok(Answered::new(LspChanges { previous, next, looked_until }, &report))
 }
 
 /// Since when the way has been as it is: the latest of everything on it that has a beginning.
@@ -98,9 +97,12 @@ fn next_change(
     doubtful: &BTreeSet<RouterId>,
     at: Micros,
     now: Micros,
+    allowance: Option<&Allowance>,
 ) -> Result<(Option<Micros>, Micros, ReadReport), QueryError> {
     let among: BTreeSet<RouterId> = walk.steps.iter().map(|step| step.router).collect();
-    let filter = Filter { among: Some(&among), changes: true, sessions: true, ..Filter::NONE };
+    let filter =
+        Filter { among: Some(&among), changes: true, sessions: true, allowance, ..Filter::NONE };
+    let on_way = OnWay::of(walk);
     let first = at.offset(-CLOCK_AHEAD_MAX_US).hour();
     let last = Hour(first.0 + HOURS_MAX);
     let mut report = ReadReport::default();
@@ -113,7 +115,7 @@ fn next_change(
         read_file(&file, &filter, &mut report, &mut |row| {
             let time = match &row {
                 Row::Change(change) => {
-                    let is_met = meets(walk, change.stamp.router, &change.mapping);
+                    let is_met = on_way.has(change.stamp.router, &change.mapping);
                     is_met.then_some(change.stamp.effective_time)
                 }
                 Row::Session(session) => match &session.event {
@@ -134,29 +136,47 @@ fn next_change(
     Ok((found, looked_until, report))
 }
 
-/// Whether the packet meets what the mapping speaks of, or would meet it if it were there.
-fn meets(walk: &Walk, router: RouterId, mapping: &Mapping) -> bool {
-    let would_meet = |step: &Step| match (&step.met, step.stack.first()) {
-        (Some(met), _) => met.key == mapping.key(),
-        (None, Some(top)) => mapping.ingress.label == Some(*top),
-        (None, None) => mapping.ingress.label.is_none() && walk.entered == Some(mapping.fec),
-    };
-    walk.steps.iter().any(|step| step.router == router && would_meet(step))
+/// What the packet meets on its way, or would meet if it were there: looked up with every row.
+struct OnWay {
+    met: BTreeSet<(RouterId, Key)>,
+    /// Labels and FECs that met nothing.
+    missed: BTreeSet<(RouterId, Option<Label>)>,
+    entered: Option<Fec>,
+}
+
+impl OnWay {
+    fn of(walk: &Walk) -> OnWay {
+        let (mut met, mut missed) = (BTreeSet::new(), BTreeSet::new());
+        for step in &walk.steps {
+            match &step.met {
+                Some(entry) => drop(met.insert((step.router, entry.key))),
+                None => drop(missed.insert((step.router, step.stack.first().copied()))),
+            }
+        }
+        OnWay { met, missed, entered: walk.entered }
+    }
+
+    fn has(&self, router: RouterId, mapping: &Mapping) -> bool {
+        let label = mapping.ingress.label;
+        let is_missed = || label.is_some() || self.entered == Some(mapping.fec);
+        self.met.contains(&(router, mapping.key()))
+            || (is_missed() && self.missed.contains(&(router, label)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::{find_router, sample};
+    use crate::query::sample;
 
     #[test]
     fn the_changes_of_a_way_are_those_of_all_its_routers() {
         let folder = tempfile::tempdir().unwrap();
         let _lock = sample::write(folder.path());
-        let pe1 = find_router(folder.path(), "pe1").unwrap();
         let selector = sample::CUSTOMER.parse().unwrap();
         let ask = |at: Micros| {
-            let changes = lsp_changes(folder.path(), pe1, selector, at, sample::NOW).unwrap().value;
+            let changes =
+                lsp_changes(folder.path(), "pe1", selector, at, sample::NOW, None).unwrap().value;
             (changes.previous, changes.next)
         };
         let (withdrawn, around) = (sample::FAILURE.offset(50_000), sample::FAILURE.offset(200_000));
@@ -176,10 +196,9 @@ mod tests {
     fn the_beginning_of_a_gap_on_the_way_is_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let _lock = sample::write(folder.path());
-        let p2 = find_router(folder.path(), "p2").unwrap();
         let ask = |at: Micros| {
             let selector = "label:21".parse().unwrap();
-            lsp_changes(folder.path(), p2, selector, at, sample::NOW).unwrap().value
+            lsp_changes(folder.path(), "p2", selector, at, sample::NOW, None).unwrap().value
         };
         assert_eq!(ask(sample::LOST.offset(-1)).next, Some(sample::LOST));
         assert_eq!(ask(sample::NOW).previous, Some(sample::LOST));

@@ -5,13 +5,16 @@
 //! Law:  unknown is an answer: every row says whether it is vouched for, and why not.
 //! Not:  folding rows into tables (`storage::history`), paths (`paths`).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use storage::allowance::Allowance;
 use storage::history::network::{Network, RouterAsOf};
 use storage::history::{Standing, Unknown};
 use storage::mapping::{Key, Label, Mapping, RouterId};
 use storage::router::RouterState;
+use storage::table::EntryRef;
 use storage::time::Micros;
 
 use super::events::mapping_cells;
@@ -130,7 +133,25 @@ pub type Tables = Vec<(RouterId, Vec<TableRow>)>;
 
 /// Finds a router by id or name. Errors: `QueryError::RouterUnknown`, which lists some.
 pub fn find_router(data: &Path, text: &str) -> Result<RouterId, QueryError> {
-    let names = storage::history::network::names(folder(data)?)?;
+    find_router_within(data, text, None)
+}
+
+/// The same, within what it may take.
+pub fn find_router_within(
+    data: &Path,
+    text: &str,
+    allowance: Option<&Allowance>,
+) -> Result<RouterId, QueryError> {
+    let names = storage::history::network::names(folder(data)?, allowance)?;
+    meant_router(data, text, &names)
+}
+
+/// The router that is meant among all that the data folder knows.
+pub(super) fn meant_router(
+    data: &Path,
+    text: &str,
+    names: &BTreeMap<RouterId, Box<str>>,
+) -> Result<RouterId, QueryError> {
     let id = text.parse::<RouterId>().ok();
     let is_meant =
         |router: &RouterId, name: &str| id == Some(*router) || (id.is_none() && name == text);
@@ -148,7 +169,17 @@ pub fn network(
     at: Micros,
     only: Option<RouterId>,
 ) -> Result<Answered<Network>, QueryError> {
-    let (network, report) = Network::as_of(folder(data)?, at, only)?;
+    network_within(data, at, only, None)
+}
+
+/// The same, within what it may take until it goes.
+pub fn network_within(
+    data: &Path,
+    at: Micros,
+    only: Option<RouterId>,
+    allowance: Option<&Allowance>,
+) -> Result<Answered<Network>, QueryError> {
+    let (network, report) = Network::as_of(folder(data)?, at, only, allowance)?;
     Ok(Answered::new(network, &report))
 }
 
@@ -309,16 +340,16 @@ pub struct FecRow {
     pub of: Option<String>,
 }
 
-/// What may be asked for at a router: FECs first, then labels; with these letters in them.
+/// What may be asked for at a router: FECs first, then labels; with these letters in them. Holds
+/// no more of them than are listed.
 pub fn fecs(network: &Network, id: RouterId, letters: &str, most: usize) -> (Vec<FecRow>, bool) {
     let Some(router) = network.router(id) else { return (Vec::new(), true) };
-    let entries = router.table();
-    let row = |entry: &storage::history::network::TableEntry| {
-        let operation = entry.mapping.operation.name();
-        match entry.key {
+    let row = |entry: &EntryRef<'_>| {
+        let operation = entry.mapping().operation.name();
+        match entry.key() {
             Key::Ftn(fec) => FecRow { fec: fec.to_string(), operation, of: None },
             Key::Ilm(label, _) | Key::Service(label, _) => {
-                let of = Some(entry.mapping.fec.to_string());
+                let of = Some(entry.fec().to_string());
                 FecRow { fec: format!("label:{label}"), operation, of }
             }
         }
@@ -326,10 +357,24 @@ pub fn fecs(network: &Network, id: RouterId, letters: &str, most: usize) -> (Vec
     let is_meant = |row: &FecRow| {
         row.fec.contains(letters) || row.of.as_ref().is_some_and(|fec| fec.contains(letters))
     };
-    let mut rows = entries.iter().map(row).filter(is_meant);
-    let listed: Vec<FecRow> = rows.by_ref().take(most).collect();
-    let is_whole = rows.next().is_none();
-    (listed, is_whole)
+    let mut listed = BTreeMap::new();
+    let mut is_whole = true;
+    for entry in router.state.table.iter() {
+        let is_behind = |(last, _): (&Key, &FecRow)| *last < entry.key();
+        if listed.len() >= most && listed.last_key_value().is_some_and(is_behind) && !is_whole {
+            continue;
+        }
+        let row = row(&entry);
+        if !is_meant(&row) {
+            continue;
+        }
+        listed.insert(entry.key(), row);
+        if listed.len() > most {
+            listed.pop_last();
+            is_whole = false;
+        }
+    }
+    (listed.into_values().collect(), is_whole)
 }
 
 /// What may be in the table although it has no entry there: single keys, then all others.

@@ -8,14 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::rc::Rc;
 
+use storage::allowance::Allowance;
+use storage::history::explore::Explorer;
 use storage::history::network::Network;
-use storage::history::walk::{self, Branch, Onward, Start, Step, Verdict, Walk};
+use storage::history::walk::{self, Branch, Onward, Step, Verdict, Walk};
 use storage::mapping::{Fec, Label, NextHop, RouterId};
 use storage::time::Micros;
 
+use super::network::meant_router;
 use super::sheet::{Cell, Format, Sheet, pretty};
-use super::{Answered, QueryError, Selector, network, router_text};
+use super::{Answered, QueryError, Selector, folder, network, router_text};
 
 mod answer;
 
@@ -105,17 +109,39 @@ pub struct TraceReport {
     names: BTreeMap<RouterId, String>,
 }
 
+/// What a hop of a listed path takes in the answer: its names and labels, as values and as text.
+const HOP_BYTES: u64 = 256;
+
 /// Paths that a report lists at most.
 pub const PATHS_MAX: usize = 1_024;
 
 /// The network as of an instant, to be asked about many paths.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Traces {
     network: Network,
 }
 
+/// Walks one path from the router of this id or name, and reads the tables that it meets.
+///
+/// With an allowance it is an error to hold more than that.
+pub fn trace(
+    data: &Path,
+    router: &str,
+    selector: Selector,
+    at: Micros,
+    allowance: Option<&Allowance>,
+) -> Result<Answered<TraceReport>, QueryError> {
+    let mut explorer = Explorer::open(folder(data)?, at, allowance)?;
+    let router = meant_router(data, router, explorer.names())?;
+    let walk = explorer.trace(router, selector.start())?;
+    let report = TraceReport::of(explorer.network(), walk);
+    let hops: usize = report.paths.iter().map(|path| path.hops.len()).sum();
+    allowance.map_or(Ok(()), |allowance| allowance.check_for(hops as u64 * HOP_BYTES))?;
+    Ok(Answered::new(report, explorer.report()))
+}
+
 impl Traces {
-    /// Reads the log once.
+    /// Reads the log once, and every table.
     pub fn open(data: &Path, at: Micros) -> Result<Answered<Traces>, QueryError> {
         let Answered { value: network, warnings } = network(data, at, None)?;
         Ok(Answered { value: Traces { network }, warnings })
@@ -124,11 +150,12 @@ impl Traces {
     /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
     /// router that the log does not know is unknown from there on.
     pub fn trace(&self, router: RouterId, selector: Selector) -> TraceReport {
-        let start = match selector {
-            Selector::Fec(fec) => Start::Fec(fec),
-            Selector::Label(label) => Start::Label(label),
-        };
-        let walk = walk::trace(&self.network, router, start);
+        TraceReport::of(&self.network, walk::trace(&self.network, router, selector.start()))
+    }
+}
+
+impl TraceReport {
+    fn of(network: &Network, walk: Walk) -> TraceReport {
         let (paths, paths_complete) = walk.paths(PATHS_MAX);
         let hop = |hop: walk::Hop| TraceHop { router: hop.router, labels: hop.stack.to_vec() };
         let paths = paths.into_iter().map(|path| TracePath {
@@ -139,20 +166,20 @@ impl Traces {
         let verdicts = walk.verdicts();
         let worst = verdicts.iter().map(TraceVerdict::of).max();
         TraceReport {
-            head: router,
+            head: walk.head,
             at: walk.at,
             entered: walk.entered,
             paths: paths.collect(),
             paths_complete,
             verdict: worst.unwrap_or(TraceVerdict::Unknown),
-            names: self.names(&walk),
+            names: TraceReport::names(network, &walk),
             walk,
         }
     }
 
-    fn names(&self, walk: &Walk) -> BTreeMap<RouterId, String> {
+    fn names(network: &Network, walk: &Walk) -> BTreeMap<RouterId, String> {
         let name = |router: RouterId| {
-            let name = self.network.router(router).map_or("", |known| &known.state.name);
+            let name = network.router(router).map_or("", |known| &known.state.name);
             (router, router_text(router, name))
         };
         walk.steps.iter().map(|step| name(step.router)).collect()
@@ -176,6 +203,7 @@ impl TraceReport {
         self.names.get(&router).cloned().unwrap_or_else(|| router.to_string())
     }
 
+    /// At most `TREE_BYTES_MAX`, and a line.
     fn tree(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
@@ -189,34 +217,40 @@ impl TraceReport {
         );
         let mut drawn = BTreeSet::new();
         // Drawn by hand, not by recursion: a path may be as long as a walk has steps.
-        let mut open = vec![Drawn { edge: String::new(), indent: String::new(), to: &HEAD }];
-        while let Some(Drawn { edge, indent, to }) = open.pop() {
+        let (over, indent) = <(Rc<str>, Rc<str>)>::default();
+        let mut open = vec![Drawn { over, edge: String::new(), indent, to: &HEAD }];
+        while let Some(Drawn { over, edge, indent, to }) = open.pop() {
+            if text.len() > TREE_BYTES_MAX {
+                let _ = writeln!(text, "and more than fits here: JSON has all of it");
+                break;
+            }
             let index = match to {
                 Onward::End(verdict) => {
-                    let _ = writeln!(text, "{edge}{}", self.verdict_text(verdict));
+                    let _ = writeln!(text, "{over}{edge}{}", self.verdict_text(verdict));
                     continue;
                 }
                 Onward::Step(index) => *index,
             };
             let Some(step) = self.walk.steps.get(index) else { continue };
             if !drawn.insert(index) {
-                let _ = writeln!(text, "{edge}{}  (goes on as above)", self.step_line(step));
+                let _ = writeln!(text, "{over}{edge}{}  (goes on as above)", self.step_line(step));
                 continue;
             }
-            let _ = writeln!(text, "{edge}{}", self.step_line(step));
+            let _ = writeln!(text, "{over}{edge}{}", self.step_line(step));
             if let Some(verdict) = &step.end {
                 let _ = writeln!(text, "{indent}└─ {}", self.verdict_text(verdict));
             }
             let last = step.branches.len().saturating_sub(1);
+            // Shared by all but the last, because a step may have many branches far to the right.
+            let below: [Rc<str>; 2] = ["   ", "│  "].map(|below| format!("{indent}{below}").into());
             // Backwards, so that the first branch comes off the pile first.
             for (number, branch) in step.branches.iter().enumerate().rev() {
+                let [of_last, of_others] = &below;
                 let (corner, below) =
-                    if number == last { ("└─", "   ") } else { ("├─", "│  ") };
-                open.push(Drawn {
-                    edge: format!("{indent}{corner} {}  ", branch_text(branch)),
-                    indent: format!("{indent}{below}"),
-                    to: &branch.onward,
-                });
+                    if number == last { ("└─", of_last) } else { ("├─", of_others) };
+                let edge = format!("{corner} {}  ", branch_text(branch));
+                let (over, indent) = (Rc::clone(&indent), Rc::clone(below));
+                open.push(Drawn { over, edge, indent, to: &branch.onward });
             }
         }
         if !self.paths_complete {
@@ -268,10 +302,16 @@ impl TraceReport {
 
 /// A line of the tree still to be drawn.
 struct Drawn<'a> {
+    /// What stands left of the edge.
+    over: Rc<str>,
     edge: String,
-    indent: String,
+    /// What stands left of the lines below.
+    indent: Rc<str>,
     to: &'a Onward,
 }
+
+/// Text of a tree: deeper ones are hostile, and every level moves to the right.
+const TREE_BYTES_MAX: usize = 4 << 20;
 
 const HEAD: Onward = Onward::Step(0);
 

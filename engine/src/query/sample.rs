@@ -79,6 +79,22 @@ pub(crate) fn write(data: &Path) -> DataLock {
     lock(data).unwrap()
 }
 
+/// Writes a log in which pe1 alone has a table: label 100 becomes 101, that 102, and so on, every
+/// one looked up in the same router; the last leaves MPLS.
+pub(crate) fn write_ladder(data: &Path, rungs: u32) -> DataLock {
+    let mut shard = Shard::new(0);
+    let mut pe1 = Router::begin(&mut shard, "192.0.2.1", "pe1", &[]);
+    let rung = |label: u32| {
+        let branch = format!("{}@recursive", label + 1);
+        mapping(LOOPBACK, Some(label), Operation::Swap, &[&branch])
+    };
+    let mut mappings: Vec<Mapping> = (100..100 + rungs).map(rung).collect();
+    mappings.push(mapping(LOOPBACK, Some(100 + rungs), Operation::Pop, &["-@fec"]));
+    pe1.snapshot(&mut shard, START.offset(MICROS_PER_SECOND), &mappings);
+    shard.write(data);
+    lock(data).unwrap()
+}
+
 pub(crate) const CUSTOMER: &str = "vrf:192.0.2.3,65000:2";
 pub(crate) const LOOPBACK: &str = "ip:192.0.2.3/32";
 

@@ -58,6 +58,38 @@ fn the_log_is_read_once_for_many_paths() {
 }
 
 #[test]
+fn a_path_that_reads_what_it_meets_is_that_of_the_whole_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    for at in [sample::START, sample::FAILURE, sample::FAILURE.offset(100_000), sample::NOW] {
+        let traces = Traces::open(folder.path(), at).unwrap().value;
+        for (head, rows) in tables(folder.path(), at).unwrap().value {
+            for row in rows {
+                let selector = match row.mapping.ingress.label {
+                    Some(label) => Selector::Label(label),
+                    None => Selector::Fec(row.mapping.fec),
+                };
+                let expected = traces.trace(head, selector).answer(Vec::new());
+                let found = trace(folder.path(), &head.to_string(), selector, at, None).unwrap();
+                assert_eq!(found.value.answer(found.warnings), expected, "{head} {selector}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tree_that_nobody_reads_to_its_end_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write_ladder(folder.path(), 20_000);
+    let first = Selector::Label(Label::new(100).unwrap());
+    let report = trace(folder.path(), "pe1", first, sample::NOW, None).unwrap().value;
+    assert!(report.paths[0].hops.len() == 1 && report.paths_complete);
+    let text = render_trace(&report, Format::Table);
+    assert!(text.len() < 5 << 20, "{} bytes", text.len());
+    assert!(text.ends_with("and more than fits here: JSON has all of it\n"));
+}
+
+#[test]
 fn unknown_is_an_answer_of_tables() {
     let folder = tempfile::tempdir().unwrap();
     let _lock = sample::write(folder.path());

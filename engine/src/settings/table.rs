@@ -248,6 +248,21 @@ pub const SETTINGS: &[Setting] = &[
         get: |settings| settings.memory_bytes.to_string(),
     },
     Setting {
+        name: "question_memory_bytes",
+        group: Group::Process,
+        help: "What of memory_bytes is set aside for questions about the past over HTTP: paths, \
+               histories, tables of an instant. Two are worked on at a time, and each may take \
+               half; one that needs more is answered with status 507 and what it needed, and \
+               hurts nobody. The command line is not bound by it. 0 = an eighth of what \
+               memory_bytes leaves beside its fixed parts.",
+        allowed: "0, or 2MiB to 1TiB",
+        set: |settings, text| match text {
+            "0" => store(&mut settings.question_memory_bytes, text),
+            _ => bytes(&mut settings.question_memory_bytes, text, 2 << 20, 1 << 40),
+        },
+        get: |settings| settings.question_memory_bytes.to_string(),
+    },
+    Setting {
         name: "connections_max",
         group: Group::Process,
         help: "Connections that the process holds at once, all shards together. Beyond it none \

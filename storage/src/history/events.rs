@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::network::Writer;
+use crate::allowance::Allowance;
 use crate::log::state::{Plan, States};
 use crate::log::{self, Filter, LogError, ReadReport, Told};
 use crate::mapping::{Fec, Key, Label, Mapping, RouterId};
@@ -220,25 +221,46 @@ pub struct Question {
 /// Reads it from the newest state before the question's beginning to its end: what ends a gap may
 /// stand anywhere behind it. A gap that is older than that state has no place of its own. What is
 /// asked about a time whose log is not kept is a gap (`Reason::NotRetained`).
-pub fn events(data: &Path, question: &Question) -> Result<(Vec<Event>, ReadReport), LogError> {
+///
+/// With an allowance it is an error to hold more than that.
+pub fn events(
+    data: &Path,
+    question: &Question,
+    allowance: Option<&Allowance>,
+) -> Result<(Vec<Event>, ReadReport), LogError> {
     let writer = Writer::of(data);
     let filter = Filter {
         router: Some(question.router),
         changes: true,
         sessions: true,
         ledger: true,
+        allowance,
         ..Filter::NONE
     };
-    let mut states = States::open(data)?;
+    let mut states = States::open_within(data, allowance)?;
     let plan = Plan::since(data, &mut states, question.since, question.router)?;
     let begins = |kept: &Micros| question.since.is_none_or(|since| since < *kept);
     let kept_from = Some(plan.horizon).filter(|it| *it > Hour::default()).map(Hour::start);
     let kept_from = kept_from.filter(begins);
     let mut fold = EventFold::new(*question);
-    let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
-        Told::Row(_, row) => fold.fold(row),
-        Told::State(state, _) => fold.begin(&state),
-        Told::StartOver(_) => fold = EventFold::new(*question),
+    let mut held = allowance.map(Allowance::hold);
+    let mut noted = 0;
+    let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| {
+        match told {
+            Told::Row(_, row) => fold.fold(row),
+            Told::State(state, _) => {
+                fold.begin(&state);
+                if let Some(allowance) = allowance {
+                    allowance.shrink(state.memory_bytes());
+                }
+            }
+            Told::StartOver(_) => fold = EventFold::new(*question),
+        }
+        if let Some(held) = &mut held {
+            let now = fold.memory_bytes();
+            held.replace(noted, now);
+            noted = now;
+        }
     })?;
     fold.kept_from = kept_from;
     Ok((fold.finish(writer), read.report))
@@ -262,6 +284,8 @@ struct EventFold {
     changes: Vec<Change>,
     /// Keys whose entry was asked for when last seen: what ends it is part of its history.
     selected: BTreeSet<Key>,
+    /// What the changes hold beyond their places.
+    beyond_bytes: usize,
     /// Keys whose entry was ever asked for: their gaps are part of its history.
     concerned: BTreeSet<Key>,
 }
@@ -273,6 +297,7 @@ impl EventFold {
             kept_from: None,
             gaps: GapFold::default(),
             changes: Vec::new(),
+            beyond_bytes: 0,
             selected: BTreeSet::new(),
             concerned: BTreeSet::new(),
         }
@@ -306,7 +331,17 @@ impl EventFold {
             && self.question.until.is_none_or(|until| time <= until);
         if (selects || ends) && within {
             self.changes.push(change.clone());
+            self.beyond_bytes += change.mapping.beyond_bytes();
         }
+    }
+
+    /// Memory that it takes, in bytes; twice that of the changes, which become events. O(1).
+    fn memory_bytes(&self) -> u64 {
+        let changes = self.changes.capacity() * size_of::<Change>() + self.beyond_bytes;
+        let keys = self.selected.len() + self.concerned.len();
+        let gaps = self.gaps.closed.capacity() + self.gaps.keys.len();
+        let places = 2 * keys * size_of::<Key>() + 2 * gaps * size_of::<Gap>();
+        (2 * changes + places) as u64
     }
 
     fn finish(self, writer: Writer) -> Vec<Event> {

@@ -5,12 +5,13 @@
 //! Law:  a change counts by its effective time, a gap by its start, all else by its time.
 //! Not:  the way of a packet through the network (`walk`), what changed when (`events`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::{Standing, Unknown, UnknownCause};
+use crate::allowance::{Allowance, Held};
 use crate::log::state::{Depth, Plan, States};
 use crate::log::{self, Filter, LogError, ReadReport, Told};
 use crate::mapping::{Key, Mapping, RouterId};
@@ -36,7 +37,7 @@ pub struct RouterAsOf {
 
 /// What the log as a whole, beyond the instant, says of one router.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct RouterEnd {
+pub(super) struct RouterEnd {
     /// Whether it ends with a session of this router open.
     is_open: bool,
     /// Last sign of life.
@@ -108,6 +109,11 @@ impl RouterAsOf {
             unwatched: false,
             end: RouterEnd::default(),
         }
+    }
+
+    /// Memory that it takes, in bytes, as its state says.
+    fn memory_bytes(&self) -> u64 {
+        self.state.memory_bytes()
     }
 
     fn fold(&mut self, row: &Row) {
@@ -255,23 +261,40 @@ impl Writer {
     }
 }
 
+/// Everybody in a network.
+pub(super) struct Listed {
+    /// The name that the settings gave each router last, or empty.
+    pub(super) names: BTreeMap<RouterId, Box<str>>,
+    /// Who owns which address.
+    pub(super) owners: BTreeMap<IpAddr, RouterId>,
+}
+
 /// Every router as of one instant.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Network {
     /// The instant.
     pub at: Micros,
     routers: BTreeMap<RouterId, RouterAsOf>,
     owners: BTreeMap<IpAddr, RouterId>,
+    /// Routers that the log knows and whose tables were not read.
+    unread: BTreeSet<RouterId>,
+    /// What it takes, for whoever has an allowance.
+    held: Option<Held>,
 }
+
+/// What a router takes beside its state: its places here, in the plan and while it is read.
+const ROUTER_BYTES: u64 = 768;
 
 impl Network {
     /// The network as of `at`, in one pass over the log; `only` = this router alone.
     ///
-    /// Damage that was passed over is in the report: rows are missing there.
+    /// Damage that was passed over is in the report: rows are missing there. With an allowance it
+    /// is an error to hold more than that, until the network goes.
     pub fn as_of(
         data: &Path,
         at: Micros,
         only: Option<RouterId>,
+        allowance: Option<&Allowance>,
     ) -> Result<(Network, ReadReport), LogError> {
         // Looked up first: a collector that ends while we read has written its terminations.
         let writer = Writer::of(data);
@@ -281,15 +304,16 @@ impl Network {
             changes: true,
             sessions: true,
             ledger: true,
+            allowance,
             ..Filter::NONE
         };
-        let mut states = States::open(data)?;
+        let mut states = States::open_within(data, allowance)?;
         let plan = Plan::as_of(data, &mut states, at, only)?;
         if plan.horizon > Hour::default() && at < plan.horizon.start() {
-            return Network::not_retained(data, at, only);
+            return Network::not_retained(data, at, only, allowance);
         }
         let leaves_later_rows = plan.leaves_later_rows;
-        let mut network = Network::empty(at);
+        let mut network = Network::empty(at, allowance);
         let mut read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
             Told::Row(router, row) => network.fold(router, row),
             Told::State(state, _) => network.begin(*state),
@@ -297,23 +321,23 @@ impl Network {
         })?;
         if leaves_later_rows {
             let ends = ends(data, &filter, only, &mut read.report)?;
-            for (router, end) in ends {
-                network.router_mut(router).end = end;
-            }
+            network.end(ends.into_iter());
         }
         network.finish(writer);
+        network.check()?;
         Ok((network, read.report))
     }
 
     /// The network at an instant whose log is not kept: who was in it is known, and nothing else.
-    fn not_retained(
+    pub(super) fn not_retained(
         data: &Path,
         at: Micros,
         only: Option<RouterId>,
+        allowance: Option<&Allowance>,
     ) -> Result<(Network, ReadReport), LogError> {
         let mut report = ReadReport::default();
-        let filter = Filter { router: only, sessions: true, ..Filter::NONE };
-        let mut network = Network::empty(at);
+        let filter = Filter { router: only, sessions: true, allowance, ..Filter::NONE };
+        let mut network = Network::empty(at, allowance);
         for (router, end) in ends(data, &filter, only, &mut report)? {
             let as_of = network.router_mut(router);
             as_of.end = RouterEnd { is_open: false, ..end };
@@ -328,7 +352,7 @@ impl Network {
         let mut placed: Vec<(RouterId, crate::row::Position, &Row)> =
             rows.iter().filter_map(|row| Some((row.router()?, row.place(), row))).collect();
         placed.sort_by_key(|(router, position, _)| (*router, *position));
-        let mut network = Network::empty(at);
+        let mut network = Network::empty(at, None);
         for (router, _, row) in placed {
             network.fold(router, row);
         }
@@ -336,29 +360,60 @@ impl Network {
         network
     }
 
-    fn empty(at: Micros) -> Network {
-        Network { at, routers: BTreeMap::new(), owners: BTreeMap::new() }
+    pub(super) fn empty(at: Micros, allowance: Option<&Allowance>) -> Network {
+        let held = allowance.map(Allowance::hold);
+        let (routers, owners, unread) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Network { at, routers, owners, unread, held }
     }
 
-    fn fold(&mut self, router: RouterId, row: &Row) {
-        self.router_mut(router).fold(row);
+    pub(super) fn fold(&mut self, router: RouterId, row: &Row) {
+        let Some(mut held) = self.held.take() else { return self.router_mut(router).fold(row) };
+        let router = self.router_mut(router);
+        let before = router.memory_bytes();
+        router.fold(row);
+        held.replace(before, router.memory_bytes());
+        self.held = Some(held);
     }
 
     fn router_mut(&mut self, router: RouterId) -> &mut RouterAsOf {
         let at = self.at;
-        self.routers.entry(router).or_insert_with(|| RouterAsOf::new(router, at))
+        let held = &mut self.held;
+        self.routers.entry(router).or_insert_with(|| {
+            let router = RouterAsOf::new(router, at);
+            if let Some(held) = held {
+                held.grow(router.memory_bytes() + ROUTER_BYTES);
+            }
+            router
+        })
     }
 
     /// Every row that the state includes counts: none is behind the instant.
-    fn begin(&mut self, state: RouterState) {
-        let mut router = RouterAsOf::new(state.router, self.at);
+    pub(super) fn begin(&mut self, state: RouterState) {
+        // What the state itself takes was noted when it was read.
+        let noted = state.memory_bytes();
+        let router = self.router_mut(state.router);
+        let before = router.memory_bytes();
         router.end = RouterEnd::of(&state);
         router.state = state;
-        self.routers.insert(router.state.router, router);
+        let now = router.memory_bytes();
+        if let Some(held) = &mut self.held {
+            held.adopt(noted);
+            held.replace(before + noted, now);
+        }
     }
 
-    fn start_over(&mut self, router: RouterId) {
-        self.routers.insert(router, RouterAsOf::new(router, self.at));
+    pub(super) fn start_over(&mut self, router: RouterId) {
+        let fresh = RouterAsOf::new(router, self.at);
+        let now = fresh.memory_bytes();
+        let before = std::mem::replace(self.router_mut(router), fresh).memory_bytes();
+        if let Some(held) = &mut self.held {
+            held.replace(before, now);
+        }
+    }
+
+    /// Whether it may take what it takes.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        self.held.as_ref().map_or(Ok(()), Held::check)
     }
 
     fn finish(&mut self, writer: Writer) {
@@ -366,7 +421,49 @@ impl Network {
         self.owners = owners(&self.routers);
     }
 
-    /// The router, if the log knows it.
+    /// What the settings and hellos say of everybody, when all session rows have been folded in.
+    pub(super) fn list(
+        mut self,
+        ends: Option<BTreeMap<RouterId, RouterEnd>>,
+        writer: Writer,
+    ) -> Listed {
+        self.end(ends.into_iter().flatten());
+        let name = |(id, router): (&RouterId, &RouterAsOf)| (*id, router.end.name.clone());
+        let names = self.routers.iter().map(name).collect();
+        self.finish(writer);
+        Listed { names, owners: std::mem::take(&mut self.owners) }
+    }
+
+    /// What the log as a whole says of some routers.
+    pub(super) fn end(&mut self, ends: impl Iterator<Item = (RouterId, RouterEnd)>) {
+        ends.for_each(|(router, end)| self.router_mut(router).end = end);
+    }
+
+    /// Routers whose tables are read when somebody needs them, and who owns which address.
+    pub(super) fn leave_unread(
+        &mut self,
+        unread: BTreeSet<RouterId>,
+        owners: BTreeMap<IpAddr, RouterId>,
+    ) {
+        (self.unread, self.owners) = (unread, owners);
+    }
+
+    /// These have been read.
+    pub(super) fn finish_read(&mut self, read: &BTreeSet<RouterId>, writer: Writer) {
+        for id in read {
+            self.unread.remove(id);
+            if let Some(router) = self.routers.get_mut(id) {
+                router.finish(writer);
+            }
+        }
+    }
+
+    /// Whether the log knows the router, and its table was not read.
+    pub(super) fn is_unread(&self, router: RouterId) -> bool {
+        self.unread.contains(&router)
+    }
+
+    /// The router, if the log knows it and it has been read.
     pub fn router(&self, router: RouterId) -> Option<&RouterAsOf> {
         self.routers.get(&router)
     }
@@ -394,27 +491,35 @@ impl Network {
 
 /// The name that the settings gave each router last, empty where they gave none: every router of
 /// the log is in it.
-pub fn names(data: &Path) -> Result<BTreeMap<RouterId, Box<str>>, LogError> {
-    let filter = Filter { sessions: true, ..Filter::NONE };
+pub fn names(
+    data: &Path,
+    allowance: Option<&Allowance>,
+) -> Result<BTreeMap<RouterId, Box<str>>, LogError> {
+    let filter = Filter { sessions: true, allowance, ..Filter::NONE };
     let ends = ends(data, &filter, None, &mut ReadReport::default())?;
     Ok(ends.into_iter().map(|(router, end)| (router, end.name)).collect())
 }
 
 /// What the log as a whole says of each router, from the heads of its newest states and the rows
 /// past them.
-fn ends(
+pub(super) fn ends(
     data: &Path,
     filter: &Filter,
     only: Option<RouterId>,
     report: &mut ReadReport,
 ) -> Result<BTreeMap<RouterId, RouterEnd>, LogError> {
-    let mut states = States::open(data)?;
+    let mut states = States::open_within(data, filter.allowance)?;
     let plan = Plan::newest(data, &mut states, Depth::Head, only)?;
     let filter = Filter { until_effective: None, ..*filter };
+    let mut held = filter.allowance.map(Allowance::hold);
     let mut ends: BTreeMap<RouterId, RouterEnd> = BTreeMap::new();
     let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
         Told::Row(router, row) => ends.entry(router).or_default().fold(row),
         Told::State(state, _) => {
+            // It goes, and its end takes about as much as its place.
+            if let Some(held) = &mut held {
+                held.adopt(state.memory_bytes());
+            }
             ends.insert(state.router, RouterEnd::of(&state));
         }
         Told::StartOver(router) => {

@@ -5,7 +5,7 @@
 //! Law:  every walk ends: states are met once, loops are verdicts, steps and stacks are bounded.
 //! Not:  which entry a packet meets (`lookup`), how a walk is drawn (engine).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -13,9 +13,12 @@ use foldhash::fast::FixedState;
 
 use super::network::Network;
 use super::{Standing, Unknown, UnknownCause};
+use crate::allowance::{Allowance, Held};
+use crate::log::LogError;
 use crate::mapping::{Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, RouterId};
 use crate::time::Micros;
 
+mod sight;
 mod lookup;
 mod loops;
 mod paths;
@@ -23,6 +26,7 @@ mod paths;
 mod tests;
 
 use lookup::{Found, Missing};
+use sight::Sight;
 
 pub use paths::{Hop, Path};
 
@@ -221,6 +225,18 @@ pub struct Step {
     pub end: Option<Verdict>,
 }
 
+impl Step {
+    /// Memory that it takes, in bytes. O(branches).
+    fn memory_bytes(&self) -> usize {
+        let met = self.met.as_ref().map_or(0, |met| met.mapping.beyond_bytes());
+        let stacks =
+            self.branches.iter().map(|branch| branch.stack.len() + branch.nhlfe.stack.len());
+        let labels: usize = stacks.sum::<usize>() + self.stack.len();
+        let branches = self.branches.capacity() * size_of::<Branch>();
+        size_of::<Step>() + met + labels * size_of::<Label>() + branches
+    }
+}
+
 /// An LSP, walked. Steps form a graph without cycles that begins at index 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
@@ -291,38 +307,94 @@ struct State {
 }
 
 /// Walks from `head`. Cost: every state once, at most `STEPS_MAX`.
+///
+/// What a network does not have, because it was not read, counts as not there: see `attempt`.
 pub fn trace(network: &Network, head: RouterId, start: Start) -> Walk {
-    let (stack, space, carriage) = match start {
-        Start::Fec(_) => (LabelStack::new(), Space::Head, Carriage::Fresh),
-        Start::Label(label) => {
-            let space = Space::Label { from: lookup::only_interface(network, head, label) };
-            (LabelStack::from_elem(label, 1), space, Carriage::Labelled)
-        }
-    };
-    let entered = match start {
-        Start::Fec(fec) => Some(fec.masked()),
-        Start::Label(label) => lookup::fec_of_label(network, head, label),
-    };
-    let mut walker = Walker { network, entered, states: Vec::new(), known: HashMap::default() };
-    walker.visit(State { router: head, stack, space, carriage });
-    let mut steps = Vec::new();
-    while let Some(state) = walker.states.get(steps.len()).cloned() {
-        let step = walker.step(&state);
-        steps.push(step);
-    }
-    loops::cut(&mut steps);
-    Walk { head, start, at: network.at, entered, steps }
+    let mut walker = Walker::new(Sight::of(network), head, start);
+    while walker.advance() {}
+    walker.finish()
 }
 
+/// A walk through a network of which only some tables have been read.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// It met no others; what it takes.
+    Done(Walk, Option<Held>),
+    /// The tables of these routers are needed first.
+    Lacks(BTreeSet<RouterId>),
+}
+
+/// The same as `trace`, within what it may take, as far as tables have been read.
+pub(crate) fn attempt(
+    network: &Network,
+    head: RouterId,
+    start: Start,
+    allowance: Option<&Allowance>,
+) -> Result<Attempt, LogError> {
+    let mut walker = Walker::new(Sight::of(network), head, start);
+    let mut held = allowance.map(Allowance::hold);
+    while walker.advance() {
+        if let (Some(held), Some(step)) = (&mut held, walker.steps.last()) {
+            held.grow(ANSWERED_PER_BYTE * step.memory_bytes() as u64);
+            held.check()?;
+        }
+    }
+    let Walker { sight, .. } = &mut walker;
+    let lacks = std::mem::replace(sight, Sight::of(network)).lacks();
+    match lacks.is_empty() {
+        true => Ok(Attempt::Done(walker.finish(), held)),
+        false => Ok(Attempt::Lacks(lacks)),
+    }
+}
+
+/// What a step takes in all that is made of it, for each of its own bytes: its state, the paths
+/// over it, and the answer in words.
+const ANSWERED_PER_BYTE: u64 = 4;
+
 struct Walker<'a> {
-    network: &'a Network,
+    sight: Sight<'a>,
+    head: RouterId,
+    start: Start,
     entered: Option<Fec>,
+    steps: Vec<Step>,
     /// In the order of their steps; those behind the last step are still to be walked.
     states: Vec<State>,
     known: HashMap<State, usize, FixedState>,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    fn new(sight: Sight<'a>, head: RouterId, start: Start) -> Walker<'a> {
+        let (stack, space, carriage) = match start {
+            Start::Fec(_) => (LabelStack::new(), Space::Head, Carriage::Fresh),
+            Start::Label(label) => {
+                let space = Space::Label { from: lookup::only_interface(&sight, head, label) };
+                (LabelStack::from_elem(label, 1), space, Carriage::Labelled)
+            }
+        };
+        let entered = match start {
+            Start::Fec(fec) => Some(fec.masked()),
+            Start::Label(label) => lookup::fec_of_label(&sight, head, label),
+        };
+        let (steps, states, known) = (Vec::new(), Vec::new(), HashMap::default());
+        let mut walker = Walker { sight, head, start, entered, steps, states, known };
+        walker.visit(State { router: head, stack, space, carriage });
+        walker
+    }
+
+    /// Takes the next step; `false` when there is none.
+    fn advance(&mut self) -> bool {
+        let Some(state) = self.states.get(self.steps.len()).cloned() else { return false };
+        let step = self.step(&state);
+        self.steps.push(step);
+        true
+    }
+
+    fn finish(self) -> Walk {
+        let Walker { sight, head, start, entered, mut steps, .. } = self;
+        loops::cut(&mut steps);
+        Walk { head, start, at: sight.at(), entered, steps }
+    }
+
     /// The step that this state will be, or `None` when the walk has as many as it may.
     fn visit(&mut self, state: State) -> Option<usize> {
         if let Some(index) = self.known.get(&state) {
@@ -394,7 +466,7 @@ impl Walker<'_> {
         }
         match nhlfe.next_hop {
             NextHop::Address(address) => {
-                let Some(router) = self.network.owner(address) else {
+                let Some(router) = self.sight.owner(address) else {
                     let cause = UnknownCause::RouterUnknown(address);
                     let unknown = Unknown { cause, since: None };
                     return (None, Onward::End(Verdict::Unknown { here, unknown }));
@@ -460,7 +532,7 @@ impl Walker<'_> {
     fn forget_upstream(&self, state: &mut State) {
         if let Space::Label { from: Some(upstream) } = state.space
             && let Some(label) = state.stack.first()
-            && !lookup::has_interface_entry(self.network, state.router, *label, upstream)
+            && !lookup::has_interface_entry(&self.sight, state.router, *label, upstream)
         {
             state.space = Space::Label { from: None };
         }
@@ -488,7 +560,7 @@ impl Walker<'_> {
     }
 
     fn has_ip_entry(&self, here: RouterId) -> bool {
-        match (self.network.router(here), self.entered) {
+        match (self.sight.router(here), self.entered) {
             (Some(router), Some(Fec::Ip { prefix, .. })) => {
                 matches!(lookup::ip_entry(router, prefix, 0), Found::Entry(..))
             }

@@ -16,19 +16,23 @@ use super::session::read_session;
 use super::sparse::SparseReader;
 use super::value::{read_address, read_address_number, read_branches, read_fec, read_time};
 use super::varint::{Cursor, Malformed};
+use crate::allowance::Allowance;
 use crate::mapping::{Branches, Fec, Ingress, Label, Mapping, Origin, RouterId};
 use crate::row::{Basis, Change, Flags, Position, Row, Stamp};
 use crate::time::Micros;
 
-/// Appends the rows of a block that the filter asks for.
+/// Appends the rows of a block that the filter asks for; returns what they hold beyond their own
+/// size.
 ///
 /// Everything is checked, also what the filter passes over within a kind of rows that it asks for.
+/// It stops with the first change row that would not fit into the filter's allowance: whoever asks
+/// the allowance for what the rows take is refused then.
 pub(super) fn decode(
     header: &Header,
     payload: &[u8],
     filter: &Filter,
     rows: &mut Vec<Row>,
-) -> Result<(), Malformed> {
+) -> Result<u64, Malformed> {
     let sections = match header.version {
         VERSION => split(payload, Section::COUNT)?,
         VERSION_WITHOUT_FORMS => split(payload, Section::COUNT_WITHOUT_FORMS)?,
@@ -36,8 +40,9 @@ pub(super) fn decode(
     };
     let cursor = |section: Section| Cursor::new(section.name(), sections[section as usize]);
     let routers = read_all(cursor(Section::Routers), read_address)?;
+    let mut beyond_bytes = 0;
     if !filter.wants_some(&routers) {
-        return Ok(());
+        return Ok(beyond_bytes);
     }
     let addresses = read_all(cursor(Section::Addresses), read_address)?;
     if filter.changes {
@@ -46,9 +51,17 @@ pub(super) fn decode(
             _ => Some(read_all(cursor(Section::Forms), Form::read)?),
         };
         let mut changes = ChangeReader::new(&sections, forms, &routers, &addresses)?;
+        let room_bytes = filter.allowance.map_or(u64::MAX, Allowance::room_bytes);
+        let had_room = rows.capacity();
         for _ in 0..header.change_rows {
-            let change = changes.next(filter)?;
-            rows.extend(change.map(Row::Change));
+            let Some(change) = changes.next(filter)? else { continue };
+            beyond_bytes += change.mapping.beyond_bytes() as u64;
+            rows.push(Row::Change(change));
+            let grown = rows.len().saturating_sub(had_room);
+            let bytes = (grown * GROWING_ROW_BYTES) as u64 + beyond_bytes;
+            if bytes > room_bytes {
+                return Ok(bytes);
+            }
         }
         changes.finish()?;
     }
@@ -87,7 +100,20 @@ pub(super) fn decode(
         }
         cursor.finish()?;
     }
-    Ok(())
+    Ok(beyond_bytes)
+}
+
+/// What a row takes in a vector that grows: its place, and as much spare.
+const GROWING_ROW_BYTES: usize = 2 * size_of::<Row>();
+
+/// The routers that a block has rows of.
+pub(super) fn block_routers(header: &Header, payload: &[u8]) -> Result<Vec<IpAddr>, Malformed> {
+    let count = match header.version {
+        VERSION => Section::COUNT,
+        _ => Section::COUNT_WITHOUT_FORMS,
+    };
+    let routers = split(payload, count)?[Section::Routers as usize];
+    read_all(Cursor::new(Section::Routers.name(), routers), read_address)
 }
 
 /// The first `count` sections of a payload: their lengths come first and must fill it to the byte.

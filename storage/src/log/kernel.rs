@@ -13,6 +13,7 @@ use super::read::{Filter, ReadReport, read_file};
 use super::recover::Cut;
 use super::scan::{Piece, Scan};
 use super::{BlockBuilder, LogError, LogFile, entries};
+use crate::allowance::Allowance;
 use crate::row::{KernelRow, Row};
 use crate::time::{Hour, MICROS_PER_SECOND, Micros};
 
@@ -57,8 +58,19 @@ pub fn read_kernel(
     until: Micros,
     on_row: &mut dyn FnMut(KernelRow),
 ) -> Result<ReadReport, LogError> {
+    read_kernel_within(data, since, until, None, on_row)
+}
+
+/// The same, within what it may take.
+pub fn read_kernel_within(
+    data: &Path,
+    since: Micros,
+    until: Micros,
+    allowance: Option<&Allowance>,
+    on_row: &mut dyn FnMut(KernelRow),
+) -> Result<ReadReport, LogError> {
     let hours = since.hour()..=until.offset(WRITTEN_AFTER_US_MAX).hour();
-    let filter = Filter { kernel: true, ..Filter::NONE };
+    let filter = Filter { kernel: true, allowance, ..Filter::NONE };
     let mut report = ReadReport::default();
     for file in kernel_files(data)?.into_iter().filter(|file| hours.contains(&file.hour)) {
         read_file(&file, &filter, &mut report, &mut |row| {

@@ -12,6 +12,7 @@ use std::path::Path;
 use super::read::{Filter, Met, ReadReport, read_file_blocks};
 use super::state::{Part, Plan, StateRef, States};
 use super::{Corruption, LogError, LogFile};
+use crate::allowance::{Allowance, Held};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Position, Reason, Row, SessionEvent, SessionRow};
@@ -122,12 +123,23 @@ fn read_parts(
     let mut rows = Vec::new();
     let PlanRead { report, torn, .. } = read;
     for part in &plan.parts {
-        read_file_blocks(&part.file, part.from, filter, report, &mut rows, &mut |met| {
+        let mut on_met = |met: Met<'_>| {
             if let Met::Torn(corruption) = &met {
                 torn.push((part.file.clone(), (*corruption).clone()));
             }
             on_block(part, met);
-        })?;
+        };
+        match &part.only {
+            None => {
+                read_file_blocks(&part.file, part.from, filter, report, &mut rows, &mut on_met)?;
+            }
+            Some(stretches) => {
+                for (from, length) in stretches.iter().copied() {
+                    let file = LogFile { length, ..part.file.clone() };
+                    read_file_blocks(&file, from, filter, report, &mut rows, &mut on_met)?;
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -142,9 +154,9 @@ fn start_over(
     on_row: &mut dyn FnMut(Told<'_>),
 ) -> Result<(), LogError> {
     let filter = Filter { among: Some(&pass.disordered), ..*filter };
-    let mut held = collect(plan, &filter, &pass.gaps)?;
+    let held = collect(plan, &filter, &pass.gaps)?;
     let mut whole = BTreeSet::new();
-    for (router, rows) in &mut held {
+    for (router, rows) in &held.routers {
         let base = plan.bases.get(router).and_then(|base| base.reference);
         let state = match &base {
             Some(at) => states.state(*router, at, plan.depth)?,
@@ -168,30 +180,39 @@ fn start_over(
         }
         rows.iter().for_each(|row| on_row(Told::Row(*router, row)));
     }
+    drop(held);
     if whole.is_empty() {
         return Ok(());
     }
     let filter = Filter { among: Some(&whole), ..filter };
-    for (router, rows) in collect(&Plan::whole(data)?, &filter, &pass.gaps)? {
-        on_row(Told::StartOver(router));
-        rows.iter().for_each(|row| on_row(Told::Row(router, row)));
+    let held = collect(&Plan::whole(data)?, &filter, &pass.gaps)?;
+    for (router, rows) in &held.routers {
+        on_row(Told::StartOver(*router));
+        rows.iter().for_each(|row| on_row(Told::Row(*router, row)));
     }
     Ok(())
 }
 
+/// Rows of some routers, and what they take.
+struct Collected {
+    routers: BTreeMap<RouterId, Vec<Row>>,
+    _memory: Option<Held>,
+}
+
 /// The rows of some routers, sorted, and the gaps that damage has made.
-fn collect(
-    plan: &Plan,
-    filter: &Filter,
-    gaps: &[SessionRow],
-) -> Result<BTreeMap<RouterId, Vec<Row>>, LogError> {
+fn collect(plan: &Plan, filter: &Filter, gaps: &[SessionRow]) -> Result<Collected, LogError> {
     let mut held: BTreeMap<RouterId, Vec<Row>> = BTreeMap::new();
     let mut read = PlanRead::default();
+    // Twice their size: vectors that grow have as much spare.
+    let mut memory = filter.allowance.map(Allowance::hold);
     read_parts(plan, filter, &mut read, &mut |part, met| {
         let Met::Rows { offset, rows, .. } = met else { return };
         for row in rows.drain(..) {
             let router = place(&row).0.filter(|router| offset >= plan.first_byte(*router, part));
             if let Some(router) = router {
+                if let Some(memory) = &mut memory {
+                    memory.grow(2 * size_of::<Row>() as u64 + row.beyond_bytes() as u64);
+                }
                 held.entry(router).or_default().push(row);
             }
         }
@@ -205,7 +226,7 @@ fn collect(
         // Stable: a gap, pushed last, stays behind the row whose place it has.
         rows.sort_by_key(|row| place(row).1);
     }
-    Ok(held)
+    Ok(Collected { routers: held, _memory: memory })
 }
 
 /// What one pass over the files knows so far.

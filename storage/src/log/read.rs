@@ -15,12 +15,13 @@ use super::layout::Header;
 use super::scan::{Piece, Scan};
 use super::varint::Malformed;
 use super::{Corruption, LogError, LogFile, kernel_files, log_files};
+use crate::allowance::{Allowance, Held};
 use crate::mapping::RouterId;
 use crate::row::Row;
 use crate::time::Micros;
 
-/// Which rows are asked for. The default is all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which rows are asked for, and what reading them may take. The default is all of them.
+#[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
     /// Rows of this router only (no kernel rows then).
     pub router: Option<RouterId>,
@@ -37,6 +38,8 @@ pub struct Filter<'a> {
     pub ledger: bool,
     /// Whether kernel rows are wanted.
     pub kernel: bool,
+    /// What reading may take, looked at with every block; `None` = what it needs.
+    pub allowance: Option<&'a Allowance>,
 }
 
 impl Default for Filter<'_> {
@@ -49,6 +52,7 @@ impl Default for Filter<'_> {
             sessions: true,
             ledger: true,
             kernel: true,
+            allowance: None,
         }
     }
 }
@@ -63,7 +67,13 @@ impl<'a> Filter<'a> {
         sessions: false,
         ledger: false,
         kernel: false,
+        allowance: None,
     };
+
+    /// Whether reading may go on: `Allowance::check_for`.
+    pub(super) fn check_for(&self, bytes: u64) -> Result<(), LogError> {
+        self.allowance.map_or(Ok(()), |allowance| allowance.check_for(bytes))
+    }
 
     /// Whether rows of this router are asked for (`None`: rows of no known router).
     pub(super) fn wants(&self, router: Option<RouterId>) -> bool {
@@ -117,7 +127,7 @@ pub struct ReadReport {
 
 impl ReadReport {
     /// Adds what another reading met. Damage that both met counts once.
-    pub(crate) fn add(&mut self, other: &ReadReport) {
+    pub fn add(&mut self, other: &ReadReport) {
         self.files += other.files;
         self.blocks += other.blocks;
         self.blocks_skipped += other.blocks_skipped;
@@ -180,12 +190,14 @@ pub struct Span {
 /// Gives what the headers of one file tell of change rows, without reading a row.
 pub fn read_spans(
     file: &LogFile,
+    filter: &Filter,
     report: &mut ReadReport,
     on_span: &mut dyn FnMut(Span),
 ) -> Result<(), LogError> {
     report.files += 1;
     let mut scan = Scan::open_at(file, 0)?;
     while let Some(piece) = scan.next()? {
+        filter.check_for(0)?;
         match piece {
             Piece::Block { header, .. } => {
                 report.blocks += 1;
@@ -245,11 +257,13 @@ pub(super) fn read_file_blocks(
 ) -> Result<(), LogError> {
     report.files += 1;
     let mut whole_until = file.hour.start();
+    let mut holding = Holding::new(filter);
     let mut scan = Scan::open_at(file, from)?;
     while let Some(piece) = scan.next()? {
         match piece {
             Piece::Block { offset, header, payload } => {
                 report.blocks += 1;
+                filter.check_for(payload.len() as u64 * DECODED_PER_BYTE)?;
                 let end = offset + header.block_bytes().unwrap_or(0);
                 let Some(filter) = filter.for_block(&header) else {
                     report.blocks_skipped += 1;
@@ -259,9 +273,11 @@ pub(super) fn read_file_blocks(
                 };
                 rows.clear();
                 match decode(&header, payload, &filter, rows) {
-                    Ok(()) => {
+                    Ok(beyond_bytes) => {
                         whole_until = whole_until.max(header.time_min);
+                        holding.note(rows, beyond_bytes)?;
                         on_block(Met::Rows { offset, rows, header: &header, end });
+                        holding.note(rows, 0)?;
                     }
                     Err(malformed) => {
                         report.damages.push(malformed.into_corruption(&file.path, offset));
@@ -270,6 +286,7 @@ pub(super) fn read_file_blocks(
                 }
             }
             Piece::Damage { bytes, corruption } => {
+                filter.check_for(0)?;
                 let offset = corruption.offset;
                 report.damages.push(corruption);
                 on_block(Met::Damage { offset, whole_until, end: offset + bytes });
@@ -282,6 +299,28 @@ pub(super) fn read_file_blocks(
     }
     report.bytes += scan.bytes_read();
     Ok(())
+}
+
+/// What a block takes beside its rows while it is decoded, for each of its bytes: itself in the
+/// window, and its dictionaries.
+const DECODED_PER_BYTE: u64 = 4;
+
+/// What the rows of the block at hand take, for whoever has an allowance.
+struct Holding(Option<(Held, u64)>);
+
+impl Holding {
+    fn new(filter: &Filter) -> Holding {
+        Holding(filter.allowance.map(|allowance| (allowance.hold(), 0)))
+    }
+
+    /// The rows as they are now, and what they hold beyond their own size.
+    fn note(&mut self, rows: &Vec<Row>, beyond_bytes: u64) -> Result<(), LogError> {
+        let Some((held, before)) = &mut self.0 else { return Ok(()) };
+        let now = (rows.capacity() * size_of::<Row>()) as u64 + beyond_bytes;
+        held.replace(*before, now);
+        *before = now;
+        held.check()
+    }
 }
 
 impl Malformed {

@@ -299,7 +299,7 @@ proptest! {
         let router = router.map(RouterId);
         let until_effective = until;
         let filter =
-            Filter { router, among: None, until_effective, changes, sessions, ledger, kernel };
+            Filter { router, until_effective, changes, sessions, ledger, kernel, ..Filter::NONE };
         let wanted: Vec<Row> = by_kind(&rows).into_iter().filter(|row| {
             let of = |other: Option<RouterId>| router.is_none() || router == other;
             match row {

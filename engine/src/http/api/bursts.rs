@@ -13,6 +13,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use storage::allowance::Allowance;
 use utoipa::{IntoParams, ToSchema};
 
 use super::now::NoQuestion;
@@ -56,10 +57,12 @@ pub(super) async fn bursts(
     let Query(question) = question?;
     let range = range(&question.since, &None, (app.sources.wall)())?;
     let data = app.sources.data.clone();
+    let ask =
+        move |allowance: &Allowance| kept(query::bursts_within(&data, range, Some(allowance)));
     // The watch has them first, and the one that runs; the log has those that it has forgotten.
     let kept = match app.sources.watch.has_bursts_since(range.since) {
         true => Vec::new(),
-        false => app.questions.ask(move || kept(query::bursts(&data, range))).await?,
+        false => app.questions.ask(ask).await?,
     };
     let kept = kept.into_iter().map(|burst| (burst.head.id, burst.head));
     let mut bursts: BTreeMap<i64, Head> = kept.collect();
@@ -95,7 +98,8 @@ pub(in crate::http) async fn find(app: &App, id: i64) -> Result<Arc<Burst>, ApiE
         return Ok(burst);
     }
     let data = app.sources.data.clone();
-    let kept = app.questions.ask(move || kept(query::burst(&data, id))).await?;
+    let ask = move |allowance: &Allowance| kept(query::burst_within(&data, id, Some(allowance)));
+    let kept = app.questions.ask(ask).await?;
     kept.map(Arc::new).ok_or_else(|| {
         let message = format!("no burst {id} is known: /api/v1/bursts lists those that are");
         ApiError::new(StatusCode::NOT_FOUND, message)

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
+use storage::allowance::Allowance;
 use storage::time::{MICROS_PER_HOUR, Micros};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,8 +17,8 @@ use super::{ApiError, Fault};
 use crate::drawing;
 use crate::http::App;
 use crate::query::{
-    self, FecRow, Format, HistoryLine, QueryError, Range, Selector, TraceAnswer, Traces,
-    find_router, instant, parse_when, render_trace,
+    self, FecRow, Format, HistoryLine, QueryError, Range, Selector, TraceAnswer,
+    find_router_within, instant, parse_when, render_trace,
 };
 
 /// How far back a question goes that does not say it.
@@ -209,12 +210,10 @@ pub(super) async fn trace(
     let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
-    let ask = move || {
-        let router = find_router(&data, &question.router)?;
-        let traces = Traces::open(&data, at)?;
-        let report = traces.value.trace(router, selector);
-        let tree = render_trace(&report, Format::Table);
-        let trace = report.answer(traces.warnings);
+    let ask = move |allowance: &Allowance| {
+        let traced = query::trace(&data, &question.router, selector, at, Some(allowance))?;
+        let tree = render_trace(&traced.value, Format::Table);
+        let trace = traced.value.answer(traced.warnings);
         let drawing = question.draw.unwrap_or(false).then(|| drawing::draw(&trace));
         Ok(Json(TracePage { trace, tree, drawing }))
     };
@@ -241,9 +240,9 @@ pub(super) async fn changes(
     let at = instant(question.at.as_deref().unwrap_or("now"), now)?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
-    let ask = move || {
-        let router = find_router(&data, &question.router)?;
-        let changes = query::lsp_changes(&data, router, selector, at, now)?;
+    let ask = move |allowance: &Allowance| {
+        let router = &question.router;
+        let changes = query::lsp_changes(&data, router, selector, at, now, Some(allowance))?;
         Ok(Json(ChangesAnswer {
             at: at.to_string(),
             previous: changes.value.previous.map(|time| time.to_string()),
@@ -273,9 +272,9 @@ pub(super) async fn fecs(
     let Query(question) = question?;
     let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
     let data = app.sources.data.clone();
-    let ask = move || {
-        let router = find_router(&data, &question.router)?;
-        let network = query::network(&data, at, Some(router))?;
+    let ask = move |allowance: &Allowance| {
+        let router = find_router_within(&data, &question.router, Some(allowance))?;
+        let network = query::network_within(&data, at, Some(router), Some(allowance))?;
         let letters = question.letters.unwrap_or_default();
         let (rows, whole) = query::fecs(&network.value, router, &letters, FECS_MAX);
         let entry = |row: FecRow| FecEntry {
@@ -324,9 +323,11 @@ pub(in crate::http) async fn count(
         return Err(ApiError::wrong("density is counted for 31 days at most"));
     }
     let data = app.sources.data.clone();
-    let ask = move || {
-        let router = question.router.map(|router| find_router(&data, &router)).transpose()?;
-        let counted = query::density(&data, range, bins, router)?;
+    let ask = move |allowance: &Allowance| {
+        let router =
+            question.router.map(|router| find_router_within(&data, &router, Some(allowance)));
+        let router = router.transpose()?;
+        let counted = query::density(&data, range, bins, router, Some(allowance))?;
         Ok(DensityAnswer {
             since: range.since.to_string(),
             until: range.until.to_string(),
@@ -366,9 +367,9 @@ pub(super) async fn history(
         return Err(ApiError::wrong(format!("limit is {limit}: write 1 to {ROWS_MAX}")));
     }
     let data = app.sources.data.clone();
-    let ask = move || {
-        let router = find_router(&data, &question.router)?;
-        let rows = query::history(&data, router, selector, range)?;
+    let ask = move |allowance: &Allowance| {
+        let router = find_router_within(&data, &question.router, Some(allowance))?;
+        let rows = query::history_within(&data, router, selector, range, Some(allowance))?;
         let left_out = rows.value.len().saturating_sub(limit);
         Ok(Json(HistoryAnswer {
             router: router.to_string(),

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
+use storage::allowance::Allowance;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, Fault};
@@ -116,8 +117,9 @@ pub(super) async fn routers(
     let answer = match question.at.as_deref() {
         None | Some("now") => {
             let roster = app.sources.roster.clone();
-            let ask =
-                move || roster.lines(now).map_err(|error| ApiError::failed(error.to_string()));
+            let ask = move |_: &Allowance| {
+                roster.lines(now).map_err(|error| ApiError::failed(error.to_string()))
+            };
             let lines = app.questions.ask(ask).await?;
             let seen = app.sources.watch.connections().copy();
             let routers = lines.iter().map(|line| RouterEntry::live(line, &seen)).collect();
@@ -126,11 +128,13 @@ pub(super) async fn routers(
         Some(at) => {
             let at = instant(at, now)?;
             let data = app.sources.data.clone();
-            let ask = move || Ok(query::network(&data, at, None)?);
-            let network = app.questions.ask(ask).await?;
-            let rows = query::router_rows(&network.value);
-            let routers = rows.iter().map(RouterEntry::of).collect();
-            RoutersAnswer { at: at.to_string(), routers, warnings: network.warnings }
+            let ask = move |allowance: &Allowance| {
+                let network = query::network_within(&data, at, None, Some(allowance))?;
+                let rows = query::router_rows(&network.value);
+                Ok((rows.iter().map(RouterEntry::of).collect(), network.warnings))
+            };
+            let (routers, warnings) = app.questions.ask(ask).await?;
+            RoutersAnswer { at: at.to_string(), routers, warnings }
         }
     };
     Ok(Json(answer))

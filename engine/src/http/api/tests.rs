@@ -23,7 +23,8 @@ fn sources(data: &Path) -> Sources {
     let (roster, wall) = (Roster::default(), || sample::NOW);
     publication.set_driver("epoll", "asked for");
     let watch = seen();
-    Sources { publication, watch, roster, data: data.to_owned(), retain_hours: 0, wall }
+    let (data, question_bytes) = (data.to_owned(), 64 << 20);
+    Sources { publication, watch, roster, data, retain_hours: 0, question_bytes, wall }
 }
 
 fn serve(data: &Path) -> HttpServer {
@@ -71,6 +72,30 @@ fn json(server: &HttpServer, path: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{path}: {body}")))
+}
+
+#[test]
+fn a_question_that_is_too_large_says_so_and_hurts_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write_ladder(folder.path(), 6_000);
+    let ask = |question_bytes: u64, path: &str| {
+        let server = start(Sources { question_bytes, ..sources(folder.path()) });
+        json(&server, path)
+    };
+    let trace = "/api/v1/trace?router=pe1&fec=label:100";
+    let changes = "/api/v1/trace/changes?router=pe1&fec=label:100";
+    let history = "/api/v1/history?router=pe1&since=-1h";
+    let routers = "/api/v1/routers?at=-1s";
+    for path in [trace, changes, history, routers] {
+        let (status, fault) = ask(2 << 20, path);
+        assert_eq!(status, 507, "{path}: {fault}");
+        let said = fault["error"].as_str().unwrap();
+        assert!(said.contains("one over HTTP may take 1.0"), "{said}");
+        assert!(said.contains("command line") && said.contains("question_memory_bytes"), "{said}");
+        assert_eq!(ask(512 << 20, path).0, 200, "{path}");
+    }
+    let (status, near) = ask(512 << 20, "/api/v1/trace?router=pe1&fec=label:6100");
+    assert_eq!((status, &near["verdict"]), (200, &"delivered".into()));
 }
 
 /// What is asked of each path so that its answer is full.

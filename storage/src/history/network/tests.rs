@@ -143,7 +143,8 @@ fn late_is_not_lost() {
     assert_eq!(rows.len(), 4);
     write(data.path(), &rows);
     let out_label = |time_us: i64| {
-        let (network, report) = Network::as_of(data.path(), at(time_us), Some(router())).unwrap();
+        let (network, report) =
+            Network::as_of(data.path(), at(time_us), Some(router()), None).unwrap();
         assert!(report.damages.is_empty());
         let entry = network.router(router()).unwrap().table().remove(0);
         (entry.mapping.branches[0].stack[0].value(), entry.active_since)
@@ -247,7 +248,7 @@ fn the_lock_and_the_books_say_how_long_a_collector_was_there() {
         live.rows.iter().map(|row| (BASE.hour(), 0, row.clone())).collect();
     write(data.path(), &rows);
     let standing = |time_us: i64| {
-        let (network, _) = Network::as_of(data.path(), at(time_us), None).unwrap();
+        let (network, _) = Network::as_of(data.path(), at(time_us), None, None).unwrap();
         network.router(router()).unwrap().standing()
     };
     assert_eq!(standing(300), Standing::Vouched);
@@ -372,7 +373,7 @@ proptest! {
         prop_assert_eq!(placed.len(), live.rows.len());
         write(data.path(), &placed);
         let _writer = log::lock(data.path()).unwrap();
-        let (network, _) = Network::as_of(data.path(), at(time_us), None).unwrap();
+        let (network, _) = Network::as_of(data.path(), at(time_us), None, None).unwrap();
         let read = network.router(router()).map(shown);
         let of_rows = Network::of_rows(&live.rows, at(time_us), Writer::Present);
         prop_assert_eq!(read, of_rows.router(router()).map(shown));

@@ -7,8 +7,9 @@
 
 use ipnet::IpNet;
 
-use super::super::network::{Network, RouterAsOf};
+use super::super::network::RouterAsOf;
 use super::super::{Standing, Unknown, UnknownCause};
+use super::sight::Sight;
 use super::{Met, Space, State, Verdict, Walker, delivered};
 use crate::mapping::{Fec, Key, Label, LabelStack, NextHop, Origin, RouterId};
 use crate::time::Micros;
@@ -39,7 +40,7 @@ pub(super) enum Missing {
 impl Walker<'_> {
     pub(super) fn meet(&self, state: &State) -> Found {
         let here = state.router;
-        let Some(router) = self.network.router(here) else {
+        let Some(router) = self.sight.router(here) else {
             let unknown = Unknown { cause: UnknownCause::NeverHeard, since: None };
             return Found::Missing(Missing::Unknown(unknown));
         };
@@ -212,7 +213,7 @@ pub(super) fn serves(left: &Fec, entered: &Fec) -> bool {
 
 /// Whether the router has an entry for this label from this upstream router.
 pub(super) fn has_interface_entry(
-    network: &Network,
+    sight: &Sight<'_>,
     here: RouterId,
     label: Label,
     upstream: RouterId,
@@ -221,13 +222,13 @@ pub(super) fn has_interface_entry(
     let in_table = |router: &RouterAsOf| {
         router.state.table.get(&key).is_some() || router.state.key_gaps.contains_key(&key)
     };
-    network.router(here).is_some_and(in_table)
+    sight.router(here).is_some_and(in_table)
 }
 
 /// The upstream router of the one interface that has an entry for this label, when the platform
 /// space has none.
-pub(super) fn only_interface(network: &Network, here: RouterId, label: Label) -> Option<RouterId> {
-    let table = &network.router(here)?.state.table;
+pub(super) fn only_interface(sight: &Sight<'_>, here: RouterId, label: Label) -> Option<RouterId> {
+    let table = &sight.router(here)?.state.table;
     if table.get(&Key::Ilm(label, Origin::Platform)).is_some() {
         return None;
     }
@@ -240,11 +241,11 @@ pub(super) fn only_interface(network: &Network, here: RouterId, label: Label) ->
 }
 
 /// The FEC of the entry that a walk by label begins with, if the router names one.
-pub(super) fn fec_of_label(network: &Network, here: RouterId, label: Label) -> Option<Fec> {
-    let origin = match only_interface(network, here, label) {
+pub(super) fn fec_of_label(sight: &Sight<'_>, here: RouterId, label: Label) -> Option<Fec> {
+    let origin = match only_interface(sight, here, label) {
         Some(upstream) => Origin::Interface(upstream),
         None => Origin::Platform,
     };
-    let entry = network.router(here)?.state.table.get(&Key::Ilm(label, origin))?;
+    let entry = sight.router(here)?.state.table.get(&Key::Ilm(label, origin))?;
     Some(entry.fec()).filter(|fec| *fec != Fec::Unknown)
 }

@@ -26,11 +26,17 @@ pub struct Path {
     pub verdict: Verdict,
 }
 
+/// Hops of all paths that are listed: a thousand paths of 128 routers each. Tables that push and
+/// swap for ever make paths as long as a walk.
+const HOPS_MAX: usize = 131_072;
+
 impl Walk {
-    /// Every path, in the order of the branches; the first `paths_max` of them if there are more.
-    /// The flag says whether these are all.
+    /// Every path, in the order of the branches; the first `paths_max` of them if there are more,
+    /// and fewer if they have more than `HOPS_MAX` hops together. The flag says whether these are
+    /// all.
     pub fn paths(&self, paths_max: usize) -> (Vec<Path>, bool) {
         let mut paths = Vec::new();
+        let mut hops_left = HOPS_MAX;
         // (step, branch to take next, hops before this step)
         let mut open: Vec<(usize, usize, usize)> = vec![(0, 0, 0)];
         let mut hops: Vec<Hop> = Vec::new();
@@ -39,11 +45,12 @@ impl Walk {
             let Some(step) = self.steps.get(index) else {
                 continue;
             };
-            let full = paths.len() >= paths_max;
+            let full = paths.len() >= paths_max || hops.len() >= hops_left;
             if let Some(verdict) = step.end {
                 if full {
                     return (paths, false);
                 }
+                hops_left = hops_left.saturating_sub(hops.len() + 1);
                 paths.push(finish(&hops, step.router, verdict));
                 continue;
             }
@@ -60,6 +67,7 @@ impl Walk {
                     if !branch.stack.is_empty() {
                         all.push(Hop { router: step.router, stack: branch.stack.clone() });
                     }
+                    hops_left = hops_left.saturating_sub(all.len() + 1);
                     paths.push(finish(&all, step.router, verdict));
                 }
                 Onward::Step(next) => {

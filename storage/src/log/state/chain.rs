@@ -15,9 +15,11 @@ use super::super::layout::{STATE_FOLDER, STATE_TRAILER_BYTES};
 use super::super::varint::Malformed;
 use super::super::{Corruption, LogError, entries};
 use super::directory::{Directory, FileEntry, RouterEntry, StateRef, read_directory, read_trailer};
-use super::record::{read_head, read_record};
+use super::record::{BLOCK_ROWS_MAX, read_head, read_record};
+use crate::allowance::{Allowance, Held};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
+use crate::row::Row;
 use crate::time::{Hour, Micros};
 
 /// Where the state file of a round goes: `DATA/state/2026-11-22T04-12.state`. The hour is for
@@ -87,6 +89,13 @@ pub(crate) enum Depth {
     Table,
 }
 
+/// What a chain takes for a router or a file: its entry, and its part of the nodes of the map.
+const LINK_BYTES: u64 = 320;
+/// What a directory takes beside itself while it is read: a router's entry has ten bytes or more.
+const DIRECTORY_PER_BYTE: u64 = 16;
+/// What an entry of a table takes, about: looked at before a state is read, and counted after.
+const ENTRY_BYTES: u64 = 64;
+
 /// A state, and where it was.
 pub(crate) type Found = (StateRef, Box<RouterState>);
 
@@ -102,11 +111,22 @@ pub(crate) struct States {
     pub(crate) bytes: u64,
     /// States read.
     pub(crate) states: u64,
+    /// What the chains take, for whoever has an allowance.
+    held: Option<(Allowance, Held)>,
 }
 
 impl States {
     /// Lists the folder.
     pub(crate) fn open(data: &Path) -> Result<States, LogError> {
+        States::open_within(data, None)
+    }
+
+    /// The same for whoever may take so much. A state that is read counts from then on, as
+    /// `RouterState::memory_bytes` says: who has it takes that over, or gives it back.
+    pub(crate) fn open_within(
+        data: &Path,
+        allowance: Option<&Allowance>,
+    ) -> Result<States, LogError> {
         Ok(States {
             files: state_files(data)?,
             open: BTreeMap::new(),
@@ -114,7 +134,13 @@ impl States {
             damages: Vec::new(),
             bytes: 0,
             states: 0,
+            held: allowance.map(|allowance| (allowance.clone(), allowance.hold())),
         })
+    }
+
+    /// Whether reading may go on, if so many bytes more were held.
+    fn check_for(&self, bytes: u64) -> Result<(), LogError> {
+        self.held.as_ref().map_or(Ok(()), |(allowance, _)| allowance.check_for(bytes))
     }
 
     /// The number of the newest file, believed or not; 0 = there is none.
@@ -197,6 +223,10 @@ impl States {
             }
             match self.load(last)? {
                 Ok(chain) => {
+                    if let Some((_, held)) = &mut self.held {
+                        held.grow((chain.files.len() + chain.routers.len()) as u64 * LINK_BYTES);
+                        held.check()?;
+                    }
                     let chain = Rc::new(chain);
                     self.chains.insert(last, Rc::clone(&chain));
                     return Ok(chain);
@@ -258,6 +288,7 @@ impl States {
                 return Ok(None);
             }
         };
+        self.check_for(trailer.bytes.saturating_mul(DIRECTORY_PER_BYTE))?;
         let Some(bytes) = self.bytes_of(round, trailer.offset, trailer.bytes)? else {
             return Ok(None);
         };
@@ -286,10 +317,12 @@ impl States {
             self.damage(path, 0, "the file of that round".to_owned());
             return Ok(None);
         };
-        let count = match depth {
-            Depth::Head => at.head_bytes,
-            Depth::Table => at.bytes,
+        let (count, entries) = match depth {
+            Depth::Head => (at.head_bytes, 0),
+            Depth::Table => (at.bytes, at.entries),
         };
+        let rows = entries.min(BLOCK_ROWS_MAX as u64) * size_of::<Row>() as u64;
+        self.check_for(count.saturating_add(entries.saturating_mul(ENTRY_BYTES) + rows))?;
         let Some(bytes) = self.bytes_of(at.round, at.offset, count)? else {
             self.damage(path, at.offset, format!("{count} bytes"));
             return Ok(None);
@@ -301,6 +334,10 @@ impl States {
         match read {
             Ok(state) => {
                 self.states += 1;
+                if let Some((allowance, _)) = &self.held {
+                    allowance.grow(state.memory_bytes());
+                    allowance.check()?;
+                }
                 Ok(Some(Box::new(state)))
             }
             Err(malformed) => {

@@ -23,6 +23,8 @@ pub(crate) struct Part {
     pub(crate) from: u64,
     /// (round, bytes that were covered after it), rising.
     pub(crate) covered: Vec<(u32, u64)>,
+    /// (first byte, end) of what is to be read; `None` = everything from `from` on.
+    pub(crate) only: Option<Vec<(u64, u64)>>,
 }
 
 impl Part {
@@ -61,7 +63,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// All of the log, and no state.
     pub(crate) fn whole(data: &Path) -> Result<Plan, LogError> {
-        let whole = |file| Part { file, from: 0, covered: Vec::new() };
+        let whole = |file| Part { file, from: 0, covered: Vec::new(), only: None };
         let parts = log_files(data)?.into_iter().map(whole).collect();
         Ok(Plan { parts, ..Plan::default() })
     }
@@ -110,15 +112,25 @@ impl Plan {
         at: Micros,
         only: Option<RouterId>,
     ) -> Result<Plan, LogError> {
-        let newest = states.newest()?;
+        let is_asked = |router: RouterId| only.is_none_or(|only| only == router);
+        let mut plan = Plan::begin(states, at, Depth::Table, &is_asked)?;
+        plan.add_parts(log_files(data)?, &*states.newest()?, Some(at));
+        Ok(plan)
+    }
+
+    /// What these routers begin with as of an instant; without the parts.
+    pub(crate) fn begin(
+        states: &mut States,
+        at: Micros,
+        depth: Depth,
+        is_asked: &dyn Fn(RouterId) -> bool,
+    ) -> Result<Plan, LogError> {
+        let horizon = states.newest()?.horizon;
         let then = states.at(at)?;
-        let horizon = newest.horizon;
-        let mut plan = Plan { otherwise: then.round, horizon, ..Plan::default() };
-        let routers = then.routers.keys().filter(|router| only.is_none_or(|only| only == **router));
-        for router in routers {
+        let mut plan = Plan { otherwise: then.round, depth, horizon, ..Plan::default() };
+        for router in then.routers.keys().filter(|router| is_asked(**router)) {
             plan.add_base(*router, &then, states, &|state| state.time_max <= at)?;
         }
-        plan.add_parts(log_files(data)?, &newest, Some(at));
         Ok(plan)
     }
 
@@ -144,7 +156,7 @@ impl Plan {
         for file in files.into_iter().filter(|file| file.hour >= chain.kept_from) {
             let entry = chain.files.get(&(file.hour, file.shard));
             let covered = entry.map(|entry| entry.covered.clone()).unwrap_or_default();
-            let mut part = Part { file, from: 0, covered };
+            let mut part = Part { file, from: 0, covered, only: None };
             part.from = part.covered_after(included);
             let is_late = |at: Micros| entry.is_some_and(|entry| entry.time_min > at);
             if until.is_some_and(is_late) {

@@ -22,7 +22,7 @@ use crate::row::{Position, Row};
 use crate::time::Micros;
 
 /// Rows of one block: a reader holds the rows of one at a time.
-const BLOCK_ROWS_MAX: usize = 16_384;
+pub(super) const BLOCK_ROWS_MAX: usize = 16_384;
 
 /// Appends the record of a state; returns the length of its head. Of the table only what the log
 /// says too is kept: a snapshot under way is not.
@@ -139,7 +139,7 @@ fn read_block(record: &mut Cursor<'_>, rows: &mut Vec<Row>) -> Result<(), Malfor
     if crc_fast::crc32_iscsi(payload) != header.payload_crc {
         return Err(record.malformed("a payload with this checksum"));
     }
-    decode(&header, payload, &Filter { changes: true, ..Filter::NONE }, rows)
+    decode(&header, payload, &Filter { changes: true, ..Filter::NONE }, rows).map(|_| ())
 }
 
 /// What a record says besides its rows.

@@ -12,7 +12,7 @@ use crate::time::Micros;
 
 /// One happening.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Begin(u8, i64),
     Say(u8, u32, u32, i64),
     Snapshot(u8, u32, bool),
@@ -24,7 +24,7 @@ enum Step {
     Round(i64, bool),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let number = 1..4_u8;
     prop_oneof![
         2 => (number.clone(), 0..3_i64).prop_map(|(number, boot)| Step::Begin(number, boot)),
@@ -46,7 +46,7 @@ fn speaks(rig: &Rig, number: u8) -> bool {
     rig.states.contains_key(&rig::router(number))
 }
 
-fn play(rig: &mut Rig, step: &Step) {
+pub(super) fn play(rig: &mut Rig, step: &Step) {
     match *step {
         Step::Begin(number, boot) => rig.begin(number, boot),
         Step::Say(number, label, out, behind) => {
@@ -81,7 +81,7 @@ fn rows(rig: &Rig) -> Vec<Row> {
     rows
 }
 
-fn tables(network: &Network) -> Vec<String> {
+pub(super) fn tables(network: &Network) -> Vec<String> {
     let mut lines = Vec::new();
     for (id, router) in network.routers() {
         lines.push(format!("{id} {:?} {:?}", router.standing(), router.unwatched));
@@ -133,10 +133,10 @@ proptest! {
             let span = last.since(START) + 4_000_000_000;
             let at = Micros(START.0 - 2_000_000_000 + (span as f64 * share) as i64);
             let expected = Network::of_rows(&rows, at, Writer::Gone);
-            let (found, _) = Network::as_of(rig.data(), at, None).unwrap();
+            let (found, _) = Network::as_of(rig.data(), at, None, None).unwrap();
             prop_assert_eq!(tables(&found), tables(&expected), "at {}", at);
             let only: RouterId = rig::router(1);
-            let (found, _) = Network::as_of(rig.data(), at, Some(only)).unwrap();
+            let (found, _) = Network::as_of(rig.data(), at, Some(only), None).unwrap();
             let alone = |network: &Network| network.router(only).map(|it| it.table());
             prop_assert_eq!(alone(&found), alone(&expected), "at {}", at);
         }
@@ -147,7 +147,7 @@ proptest! {
 fn cost(rig: &Rig, at: Micros) -> (u64, u64) {
     let mut most = (0, 0);
     for only in [None, Some(rig::router(1)), Some(rig::router(2))] {
-        let (_, report) = Network::as_of(rig.data(), at, only).unwrap();
+        let (_, report) = Network::as_of(rig.data(), at, only, None).unwrap();
         most = (report.blocks.max(most.0), report.bytes.max(most.1));
     }
     most

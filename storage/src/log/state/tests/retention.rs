@@ -82,8 +82,8 @@ fn what_is_kept_answers_as_if_nothing_had_gone() {
     assert_eq!(essences(&found), essences(&twins.all.states));
     for part in 0..40 {
         let at = horizon.start().offset(part * MICROS_PER_HOUR * 3 / 4);
-        let (found, _) = Network::as_of(twins.some.data(), at, None).unwrap();
-        let (due, _) = Network::as_of(twins.all.data(), at, None).unwrap();
+        let (found, _) = Network::as_of(twins.some.data(), at, None, None).unwrap();
+        let (due, _) = Network::as_of(twins.all.data(), at, None, None).unwrap();
         assert_eq!(lines(&found), lines(&due), "at {at}");
         let since = Some(at);
         let question = |number| Question {
@@ -93,8 +93,8 @@ fn what_is_kept_answers_as_if_nothing_had_gone() {
             until: None,
         };
         for number in 1..=3 {
-            let (found, _) = events(twins.some.data(), &question(number)).unwrap();
-            let (due, _) = events(twins.all.data(), &question(number)).unwrap();
+            let (found, _) = events(twins.some.data(), &question(number), None).unwrap();
+            let (due, _) = events(twins.all.data(), &question(number), None).unwrap();
             assert_eq!(times(&found), times(&due), "since {at}");
         }
     }
@@ -114,7 +114,7 @@ fn what_is_gone_answers_unknown() {
     let mut twins = Twins::new(Retain { before: Hour(0), hours: 30, bytes: 0 });
     twins.hours(24 * 3);
     let before = twins.horizon().start().offset(-1);
-    let (network, _) = Network::as_of(twins.some.data(), before, None).unwrap();
+    let (network, _) = Network::as_of(twins.some.data(), before, None, None).unwrap();
     assert_eq!(network.routers().count(), 3);
     for (id, router) in network.routers() {
         let Standing::Unknown(unknown) = router.standing() else { panic!("{id} is vouched for") };
@@ -127,7 +127,7 @@ fn what_is_gone_answers_unknown() {
         since: Some(START),
         until: Some(twins.some.time),
     };
-    let (events, _) = events(twins.some.data(), &question).unwrap();
+    let (events, _) = events(twins.some.data(), &question, None).unwrap();
     let Some(Event::Gap(gap)) = events.first() else { panic!("{events:?}") };
     assert_eq!(gap.reason, Reason::NotRetained);
     assert_eq!(gap.end, Some(twins.horizon().start()));
