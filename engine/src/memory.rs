@@ -20,6 +20,8 @@ pub(crate) const TOOLS_BYTES: usize = 2 << 20;
 const SHARD_BYTES: u64 = 3 << 20;
 /// Of one connection that says nothing: what the shard, the driver and the registry know of it.
 pub const CONNECTION_BYTES: u64 = 2 << 10;
+/// Of how many parts of what is left to surges, tables and connections one is for the latter.
+const CONNECTION_PARTS: u64 = 8;
 /// Buffers that the receives of one shard share: 16 MiB, and less where the budget is small.
 const BUFFERS_BYTES: (u64, u64) = (256 << 10, 16 << 20);
 /// Blocks that wait behind the batch in flight, and bytes of them where the budget is small.
@@ -38,7 +40,8 @@ const UNSET_BYTES: u64 = 1 << 30;
 /// 50 MiB where 24 are in a flood of eight sessions. From here on that is a few hundredths, and
 /// tables of gigabytes are the faster for them.
 const HUGE_PAGES_BYTES_MIN: u64 = 1 << 30;
-/// Of how many parts of what the fixed parts leave one is for questions, when it is not set.
+/// Of how many parts of what the fixed parts leave one is for questions, when it is not set; less
+/// where the rest would not do.
 const QUESTION_PARTS: u64 = 8;
 /// Times per shard that the surge budget can be moved before the other shards know of it.
 const STEPS: u64 = 64;
@@ -116,17 +119,20 @@ impl Budget {
         // Twice the buffers: what they hold when reading is paused comes nevertheless.
         let fixed = PROCESS_BYTES + shards * (SHARD_BYTES + 2 * buffers + BATCHES * batch);
         let left = total.checked_sub(fixed)?;
+        // Each shard may have to read one unit to its end, whatever is free.
+        let frames = shards * settings.wire.frame_bytes_max as u64;
+        let variable_least = VARIABLE_BYTES_MIN.max(frames);
+        let least = variable_least.div_ceil(CONNECTION_PARTS - 1) * CONNECTION_PARTS;
         let question = match (settings.http, settings.question_memory_bytes) {
             (None, _) => 0,
-            (Some(_), 0) => left / QUESTION_PARTS,
+            (Some(_), 0) => (left / QUESTION_PARTS).min(left.saturating_sub(least)),
             (Some(_), bytes) => bytes,
         };
         let left = left.checked_sub(question)?;
-        let connections = settings.connections_max.min(left / 8 / CONNECTION_BYTES);
+        let connections_most = left / CONNECTION_PARTS / CONNECTION_BYTES;
+        let connections = settings.connections_max.min(connections_most);
         let variable = left - connections * CONNECTION_BYTES;
-        // Each shard may have to read one unit to its end, whatever is free.
-        let frames = shards * settings.wire.frame_bytes_max as u64;
-        if variable < VARIABLE_BYTES_MIN.max(frames) {
+        if variable < variable_least {
             return None;
         }
         Some(Budget {
@@ -319,6 +325,13 @@ mod tests {
         assert!(silent.table_bytes_max > asked.table_bytes_max);
         let set = most(&Settings { question_memory_bytes: 8 << 20, ..settings(1 << 30) });
         assert_eq!(set.question_bytes, 8 << 20);
+        // Where memory is short they have what is left: nobody needs more for their sake.
+        let least = |http: bool| {
+            let http = settings(1 << 30).http.filter(|_| http);
+            Budget::new(&Settings { http, ..settings(1) }, 2).unwrap_err().least
+        };
+        assert_eq!(least(true), least(false));
+        assert!(most(&settings(least(true))).question_bytes < 1 << 20);
         let more = Settings { question_memory_bytes: 2 << 30, ..settings(1 << 30) };
         assert!(Budget::new(&more, 2).unwrap_err().least > 2 << 30);
     }

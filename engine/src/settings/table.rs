@@ -254,7 +254,7 @@ pub const SETTINGS: &[Setting] = &[
                histories, tables of an instant. Two are worked on at a time, and each may take \
                half; one that needs more is answered with status 507 and what it needed, and \
                hurts nobody. The command line is not bound by it. 0 = an eighth of what \
-               memory_bytes leaves beside its fixed parts.",
+               memory_bytes leaves beside its fixed parts, or less where the rest needs it.",
         allowed: "0, or 2MiB to 1TiB",
         set: |settings, text| match text {
             "0" => store(&mut settings.question_memory_bytes, text),

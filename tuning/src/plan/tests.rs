@@ -55,12 +55,12 @@ fn memory_holds_tables_sessions_buffers_and_a_burst() {
     assert_eq!(value(&demand(), "collector memory"), expected);
     // The collector's with 15 % on top, 10,000 sockets of 4 KiB, 625,000,000 B of unread burst; a
     // tenth stays free.
-    let collector = 640e6_f64 / 0.75 + 5.0 * 32.0 * MIB + 40_960_000.0;
+    let collector = (640e6_f64 / 0.75 + 40_960_000.0) * 8.0 / 7.0 + 5.0 * 32.0 * MIB;
     let host = ((collector * 1.15 + 40_960_000.0 + 625e6) / 0.9 / GIB + 0.25) * 10.0;
     assert_eq!(value(&demand(), "host memory"), host.ceil() / 10.0);
     // Ten shards, and a burst of 250,000,000 B, which is more than a third of the tables.
     let all = Demand { burst_share: 1.0, ..demand() };
-    let expected = (890e6_f64 / MIB + 320.0 + 39.0625).ceil();
+    let expected = ((890e6_f64 / MIB + 39.0625) * 8.0 / 7.0 + 320.0).ceil();
     assert_eq!(value(&all, "collector memory"), expected);
 }
 
