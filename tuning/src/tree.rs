@@ -24,11 +24,11 @@ pub struct Tree {
 #[derive(Debug, Default)]
 struct Open {
     files: BTreeMap<String, File>,
+    /// How many are kept: those that were read first.
+    most: usize,
     buffer: Vec<u8>,
 }
 
-/// More files than these are not kept open: those of interfaces that are gone are among them.
-const FILES_MAX: usize = 256;
 /// What most files of the kernel fit into; larger ones are read in several parts.
 const READ_BYTES: usize = 16 << 10;
 
@@ -43,10 +43,11 @@ impl Tree {
         Tree { root: root.to_owned(), open: None }
     }
 
-    /// The same tree for one who reads the same files again and again: they stay open, which
-    /// spares the kernel most of the work.
-    pub fn kept_open(self) -> Tree {
-        Tree { open: Some(Arc::default()), ..self }
+    /// The same tree for one who reads the same files again and again: the first so many stay
+    /// open, which spares the kernel most of the work.
+    pub fn kept_open(self, most: usize) -> Tree {
+        let open = Open { most, ..Open::default() };
+        Tree { open: Some(Arc::new(Mutex::new(open))), ..self }
     }
 
     /// The file's text, without white space at its ends.
@@ -116,10 +117,9 @@ impl Open {
         }
         let file = File::open(path)?;
         let length = read_all(&file, &mut self.buffer)?;
-        if self.files.len() >= FILES_MAX {
-            self.files.clear();
+        if self.files.len() < self.most {
+            self.files.insert(name.to_owned(), file);
         }
-        self.files.insert(name.to_owned(), file);
         Ok(&self.buffer[..length])
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     fn a_file_that_is_kept_open_says_what_it_says_now() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("counter");
-        let tree = Tree::at(folder.path()).kept_open();
+        let tree = Tree::at(folder.path()).kept_open(3);
         assert_eq!(tree.text("counter"), None);
         let long = "7 ".repeat(READ_BYTES);
         for text in ["1", "22", "3", long.as_str(), "4"] {
@@ -157,14 +157,15 @@ mod tests {
         }
         let opened = || tree.open.as_ref().unwrap().lock().unwrap().files.len();
         assert_eq!(opened(), 1);
-        for place in 0..FILES_MAX + 10 {
+        for place in 0..10 {
             fs::write(folder.path().join(format!("x{place}")), "5").unwrap();
             assert_eq!(tree.number(&format!("x{place}")), Some(5));
         }
-        assert!(opened() <= FILES_MAX);
+        assert_eq!(opened(), 3);
+        assert_eq!(tree.text("counter").as_deref(), Some("4"));
 
         // What the kernel writes anew with every reading is anew with every reading.
-        let host = Tree::host().kept_open();
+        let host = Tree::host().kept_open(1);
         let uptime = || host.text("proc/uptime").unwrap();
         let first = uptime();
         assert!((0..10_000_000).any(|_| uptime() != first), "{first}");

@@ -20,8 +20,9 @@ use crate::io::links::{Address, Post};
 pub const ACCEPT_RETRY_US: u64 = 1_000_000;
 /// The log line about a limit comes once in this time at most.
 const LIMIT_LINE_US: u64 = 60_000_000;
-/// Descriptors that a process keeps for itself, so that logs open and HTTP answers at the limit.
-const DESCRIPTORS_KEPT: u64 = 64;
+/// Descriptors that a process keeps for itself, so that logs open and HTTP answers at the limit: 64
+/// clients, the watch's files, and what a question reads.
+const DESCRIPTORS_KEPT: u64 = 128;
 /// Descriptors that each shard keeps: its ring, its listener, its bell, its log.
 const DESCRIPTORS_KEPT_PER_SHARD: u64 = 8;
 
@@ -412,7 +413,7 @@ mod tests {
         assert_eq!((small.connections, small.direct), (10, Some(11)));
         let epoll = Capacity::new(34_000, 20_000, 2, false);
         assert!(epoll.short_of_descriptors && epoll.direct.is_none());
-        assert_eq!(epoll.connections, 20_000 - 64 - 16);
+        assert_eq!(epoll.connections, 20_000 - 128 - 16);
     }
 
     #[test]

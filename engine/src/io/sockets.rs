@@ -53,3 +53,8 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     }
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
+
+/// The soft limit of descriptors.
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

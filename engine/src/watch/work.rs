@@ -21,13 +21,17 @@ use super::strain::Strain;
 use super::survey::Survey;
 use super::verdict::{Evidence, judge};
 use super::{Kernel, Watch};
-use crate::io::Now;
+use crate::io::{Now, sockets};
 use crate::metrics::{Metric, Publication};
 
 /// A moment is a second.
 const MOMENT_US: u64 = 1_000_000;
 /// A verdict waits so long for the kernel's answers about every connection.
 const JUDGED_AFTER_US: u64 = 2_000_000;
+/// Files of the kernel that stay open at most: its own dozen, and those of an interface or two. One
+/// of so many descriptors is spent on it.
+const FILES_MAX: u64 = 20;
+const DESCRIPTORS_PER_FILE: u64 = 50;
 /// How often the kernel is asked while a burst runs: 20 Hz.
 const BURST_SAMPLE_US: u64 = 50_000;
 /// When nothing has come for so long, it is silent: a shard wakes the watch ten times in a second
@@ -81,7 +85,9 @@ impl Work {
         now: Now,
         publication: Arc<Publication>,
     ) -> Work {
-        let tree = Tree::host().kept_open();
+        // Where descriptors are few they are for connections.
+        let kept_open = sockets::descriptor_limit() / DESCRIPTORS_PER_FILE;
+        let tree = Tree::host().kept_open(kept_open.min(FILES_MAX) as usize);
         Work {
             maker: Maker::new(&publication, now.monotonic_us),
             sample: Sample::read(&tree),
