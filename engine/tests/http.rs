@@ -112,7 +112,10 @@ fn slow_and_hostile_clients_cost_the_storm_nothing() {
     let deaf: Vec<TcpStream> = (0..16).map(|_| say(&collector, events)).collect();
     let much =
         "GET /api/v1/history?router=192.0.2.1&limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let greedy: Vec<TcpStream> = (0..16).map(|_| say(&collector, &much.repeat(20))).collect();
+    let way =
+        "GET /api/v1/trace?router=192.0.2.1&fec=label:100 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let greedy = |number: usize| say(&collector, &[much, way][number % 2].repeat(20));
+    let greedy: Vec<TcpStream> = (0..16).map(greedy).collect();
     let slow: Vec<TcpStream> =
         (0..168).map(|_| say(&collector, "GET / HTTP/1.1\r\nHost: local")).collect();
 

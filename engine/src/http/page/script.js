@@ -52,7 +52,8 @@ function showVerdict() {
   if (!moment) return say('verdict', 'The first second is not over yet');
   const last = seen.bursts.find((burst) => !burst.is_running);
   if (moment.logs_failed) say('verdict', 'The log waits for room on the disk', 'bad');
-  else if (moment.burst !== null) say('verdict', `A burst runs${moment.sessions.blocked ? ', and routers wait' : ''}`, moment.sessions.blocked ? 'warn' : '');
+  else if (moment.sessions.blocked) say('verdict', moment.burst === null ? 'Routers wait for want of memory' : 'A burst runs, and routers wait', 'warn');
+  else if (moment.burst !== null) say('verdict', 'A burst runs');
   else if (last?.verdict && moment.time_us - last.end_us < RECENT_US) say('verdict', `Calm; the last burst: ${words(last)}`, kind(last));
   else say('verdict', 'Calm', 'good');
 }
