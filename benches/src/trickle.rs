@@ -32,8 +32,8 @@ const FACES: usize = 2_000;
 const ROUNDS: usize = 10;
 /// How long silence is watched.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Until what the start left to do is done.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Until what the start left to do is done: the burst of the tables has its end and its verdict.
+const SETTLE: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(2);
 
 fn measure(run: &mut Run) -> Result<(), BenchError> {
