@@ -189,12 +189,15 @@ pub fn short(value: f64) -> String {
     let scales = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
     let scale = scales.into_iter().find(|(least, _)| value.abs() >= *least);
     let (value, letter) = scale.map_or((value, ""), |(least, letter)| (value / least, letter));
-    let text = if value.abs() >= 100.0 || value.fract().abs() < 0.005 {
+    let text = if value.abs() >= 100.0 || value.fract().abs() < 0.005 && value.abs() >= 0.995 {
         format!("{value:.0}")
     } else if value.abs() >= 1.0 {
         format!("{value:.1}")
     } else {
-        format!("{value:.2}")
+        // Two digits that count: neighbours on an axis are not to look alike.
+        let decimals = (1.0 - value.abs().log10().floor()).clamp(2.0, 9.0) as usize;
+        let text = format!("{value:.decimals$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
     };
     text + letter
 }
@@ -238,7 +241,8 @@ mod tests {
     #[test]
     fn names_are_escaped_and_numbers_short() {
         assert!(chart(vec![], false).legend().contains("a &lt; b"));
-        let texts = [0.0, 0.25, 1.25, 250.0, 1_500.0, 2e6].map(short);
-        assert_eq!(texts, ["0", "0.25", "1.2", "250", "1.5k", "2M"]);
+        let texts = [0.0, 0.25, 0.998, 1.25, 250.0, 1_500.0, 2e6].map(short);
+        assert_eq!(texts, ["0", "0.25", "1", "1.2", "250", "1.5k", "2M"]);
+        assert_eq!([0.01, 0.014, 0.0096, 1e-12].map(short), ["0.01", "0.014", "0.0096", "0"]);
     }
 }

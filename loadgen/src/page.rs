@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use engine::chart::{self, Chart, SIZE, Series, escaped, short};
 use serde::Serialize;
+use tuning::doctor::grouped;
 
 use crate::honesty::Honesty;
 use crate::record::{ActRecord, Sample};
@@ -52,9 +53,9 @@ pub fn run_page(report: &Report, records: &[ActRecord], host: &str) -> String {
         let shards: Vec<String> =
             collector.connections_per_shard.iter().map(u64::to_string).collect();
         let rows = [
-            ("received", format!("{} bytes", collector.received_bytes)),
-            ("change rows", collector.change_rows.to_string()),
-            ("log", format!("{} bytes", collector.log_bytes)),
+            ("received", format!("{} bytes", grouped(collector.received_bytes))),
+            ("change rows", grouped(collector.change_rows)),
+            ("log", format!("{} bytes", grouped(collector.log_bytes))),
             ("sessions per shard", shards.join(" ")),
             ("restarts", collector.restarts.to_string()),
         ];
@@ -150,12 +151,13 @@ fn figures(body: &mut String, act: &ActReport) {
     let ratio = act.document_bytes as f64 / act.frame_bytes.max(1) as f64;
     let rows = [
         ("routers that spoke", act.speakers.to_string()),
-        ("mappings", format!("{} in {} frames", act.mappings, act.frames)),
+        ("mappings", format!("{} in {} frames", grouped(act.mappings), grouped(act.frames))),
         (
             "bytes",
             format!(
                 "{} on the wire, {} of XML ({ratio:.1} to 1)",
-                act.frame_bytes, act.document_bytes
+                grouped(act.frame_bytes),
+                grouped(act.document_bytes)
             ),
         ),
         (

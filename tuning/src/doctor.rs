@@ -281,7 +281,7 @@ pub fn examine(tree: &Tree, fleet: Fleet, observed: &Observed) -> Vec<Finding> {
 }
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

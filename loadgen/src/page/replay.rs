@@ -6,6 +6,7 @@
 //! Not:  sending (`replay`).
 
 use engine::chart::{Chart, SIZE, Series, escaped, short};
+use tuning::doctor::grouped;
 
 use super::{figure, page, put, table};
 use crate::replay::Replayed;
@@ -21,7 +22,7 @@ pub fn replay_page(replayed: &Replayed, target: &str, host: &str) -> String {
         ("collector", target.to_owned()),
         ("files", replayed.files.len().to_string()),
         ("connections", replayed.connections.to_string()),
-        ("bytes", replayed.bytes.to_string()),
+        ("bytes", grouped(replayed.bytes)),
         ("time", format!("{:.3} s", replayed.seconds)),
         ("later than recorded (p99)", late(replayed.late_ms_p99)),
         ("later than recorded (max)", late(replayed.late_ms_max)),
@@ -40,7 +41,8 @@ pub fn replay_page(replayed: &Replayed, target: &str, host: &str) -> String {
         "<h2>files</h2>\n<table>\n<tr><th>file</th><th>connections</th><th>bytes</th></tr>\n",
     );
     for file in &replayed.files {
-        let (name, connections, bytes) = (escaped(&file.file), file.connections, file.bytes);
+        let (name, connections) = (escaped(&file.file), file.connections);
+        let bytes = grouped(file.bytes);
         put(
             &mut body,
             format_args!("<tr><td>{name}</td><td>{connections}</td><td>{bytes}</td></tr>\n"),
