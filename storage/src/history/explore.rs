@@ -13,11 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::network::{Listed, Network, RouterEnd, Writer, ends, names};
+use super::network::{Listed, Network, RouterEnd, Writer, ends, names, rows_as_of};
 use super::walk::{self, Attempt, Start, Walk};
 use crate::allowance::{Allowance, Held};
 use crate::log::state::{Depth, Plan, States};
-use crate::log::{self, Filter, LogError, LogFile, ReadReport, Survey, Told, log_files};
+use crate::log::{self, Filter, LogError, LogFile, ReadReport, Survey, log_files};
 use crate::mapping::RouterId;
 use crate::time::{Hour, Micros};
 
@@ -72,11 +72,7 @@ impl Explorer {
         let leaves_later_rows = plan.leaves_later_rows;
         let filter = Filter { sessions: true, allowance, ..Filter::NONE };
         let mut heads = Network::empty(at, allowance);
-        let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
-            Told::Row(router, row) => heads.fold(router, row),
-            Told::State(state, _) => heads.begin(*state),
-            Told::StartOver(router) => heads.start_over(router),
-        })?;
+        let read = log::read_plan(data, plan, &mut states, &filter, &mut |told| heads.take(told))?;
         let mut report = read.report;
         report.bytes += survey.bytes;
         let ends = match leaves_later_rows {
@@ -164,20 +160,8 @@ impl Explorer {
         let mut plan = Plan::begin(states, at, Depth::Table, &is_meant)?;
         plan.add_parts(files.clone(), &*states.newest()?, Some(at));
         survey.cut(&mut plan, routers.iter());
-        let filter = Filter {
-            among: Some(routers),
-            until_effective: Some(at),
-            changes: true,
-            sessions: true,
-            ledger: true,
-            allowance,
-            ..Filter::NONE
-        };
-        let read = log::read_plan(data, plan, states, &filter, &mut |told| match told {
-            Told::Row(router, row) => network.fold(router, row),
-            Told::State(state, _) => network.begin(*state),
-            Told::StartOver(router) => network.start_over(router),
-        })?;
+        let filter = Filter { among: Some(routers), ..rows_as_of(at, allowance) };
+        let read = log::read_plan(data, plan, states, &filter, &mut |told| network.take(told))?;
         report.add(&read.report);
         if let Some(known) = known {
             // Who watched a router last matters only when nobody does now.

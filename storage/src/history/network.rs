@@ -282,6 +282,18 @@ pub struct Network {
     held: Option<Held>,
 }
 
+/// The rows that tables as of `at` are made of.
+pub(super) fn rows_as_of(at: Micros, allowance: Option<&Allowance>) -> Filter<'_> {
+    Filter {
+        until_effective: Some(at),
+        changes: true,
+        sessions: true,
+        ledger: true,
+        allowance,
+        ..Filter::NONE
+    }
+}
+
 /// What a router takes beside its state: its places here, in the plan and while it is read.
 const ROUTER_BYTES: u64 = 768;
 
@@ -298,15 +310,7 @@ impl Network {
     ) -> Result<(Network, ReadReport), LogError> {
         // Looked up first: a collector that ends while we read has written its terminations.
         let writer = Writer::of(data);
-        let filter = Filter {
-            router: only,
-            until_effective: Some(at),
-            changes: true,
-            sessions: true,
-            ledger: true,
-            allowance,
-            ..Filter::NONE
-        };
+        let filter = Filter { router: only, ..rows_as_of(at, allowance) };
         let mut states = States::open_within(data, allowance)?;
         let plan = Plan::as_of(data, &mut states, at, only)?;
         if plan.horizon > Hour::default() && at < plan.horizon.start() {
@@ -314,11 +318,8 @@ impl Network {
         }
         let leaves_later_rows = plan.leaves_later_rows;
         let mut network = Network::empty(at, allowance);
-        let mut read = log::read_plan(data, plan, &mut states, &filter, &mut |told| match told {
-            Told::Row(router, row) => network.fold(router, row),
-            Told::State(state, _) => network.begin(*state),
-            Told::StartOver(router) => network.start_over(router),
-        })?;
+        let mut read =
+            log::read_plan(data, plan, &mut states, &filter, &mut |told| network.take(told))?;
         if leaves_later_rows {
             let ends = ends(data, &filter, only, &mut read.report)?;
             network.end(ends.into_iter());
@@ -366,7 +367,16 @@ impl Network {
         Network { at, routers, owners, unread, held }
     }
 
-    pub(super) fn fold(&mut self, router: RouterId, row: &Row) {
+    /// Takes in what reading tells next.
+    pub(super) fn take(&mut self, told: Told<'_>) {
+        match told {
+            Told::Row(router, row) => self.fold(router, row),
+            Told::State(state, _) => self.begin(*state),
+            Told::StartOver(router) => self.start_over(router),
+        }
+    }
+
+    fn fold(&mut self, router: RouterId, row: &Row) {
         let Some(mut held) = self.held.take() else { return self.router_mut(router).fold(row) };
         let router = self.router_mut(router);
         let before = router.memory_bytes();
@@ -388,7 +398,7 @@ impl Network {
     }
 
     /// Every row that the state includes counts: none is behind the instant.
-    pub(super) fn begin(&mut self, state: RouterState) {
+    fn begin(&mut self, state: RouterState) {
         // What the state itself takes was noted when it was read.
         let noted = state.memory_bytes();
         let router = self.router_mut(state.router);
@@ -402,7 +412,7 @@ impl Network {
         }
     }
 
-    pub(super) fn start_over(&mut self, router: RouterId) {
+    fn start_over(&mut self, router: RouterId) {
         let fresh = RouterAsOf::new(router, self.at);
         let now = fresh.memory_bytes();
         let before = std::mem::replace(self.router_mut(router), fresh).memory_bytes();
