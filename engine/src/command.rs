@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use storage::history::walk::Follow;
 use storage::mapping::Label;
 use storage::time::Micros;
 
@@ -114,7 +115,7 @@ Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -
     },
     /// The way of a label switched path, hop by hop, as a tree with the verdict at each leaf.
     #[command(after_help = "\
-Verdicts: delivered, misdelivered, unlabelled, broken, unknown.
+Verdicts: delivered, misdelivered, unlabelled, discarded, broken, unknown.
 Exit code 1 unless every branch is delivered.
 
 Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at -15m")]
@@ -128,6 +129,9 @@ Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at
         /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
         #[arg(long, value_name = "F", value_parser = parse_selector)]
         fec: Selector,
+        /// Follow backup branches too, as if their primaries had failed.
+        #[arg(long)]
+        with_backups: bool,
         /// The instant.
         #[command(flatten)]
         at: At,
@@ -388,11 +392,12 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
         Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
         Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {
-            let selector = label.map(Selector::Label).or(*fec);
+            let selector = label.map(|label| Selector::Label { label, table: None }).or(*fec);
             history(place, router, selector, range.range(now)?)
         }
-        Command::Trace { place, router, fec, at } => {
-            trace(place, router, *fec, instant(&at.at, now)?)
+        Command::Trace { place, router, fec, with_backups, at } => {
+            let follow = if *with_backups { Follow::WithBackups } else { Follow::Primaries };
+            trace(place, router, *fec, follow, instant(&at.at, now)?)
         }
         Command::Diff { place, at, and, router } => {
             let (first, second) = (instant(at, now)?, instant(and, now)?);
@@ -451,10 +456,11 @@ fn trace(
     place: &Place,
     router: &str,
     selector: Selector,
+    follow: Follow,
     at: Micros,
 ) -> Result<AnswerText, QueryError> {
     let Answered { value: report, warnings } =
-        query::trace(&place.data, router, selector, at, None)?;
+        query::trace(&place.data, router, selector, follow, at, None)?;
     let code = if report.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
     Ok((query::render_trace(&report, place.format), code, warnings))
 }

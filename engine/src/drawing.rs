@@ -106,6 +106,7 @@ impl Drawing {
                 let to = match &branch.onward {
                     OnwardAnswer::Step { step } => *step,
                     OnwardAnswer::End(end) => drawing.end(end),
+                    OnwardAnswer::Backup { .. } => continue,
                 };
                 let words = way_words(branch);
                 let is_choice = is_choice && step.branches.len() > 1;

@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use storage::interface::Interface;
 use storage::mapping::RouterId;
 use storage::row::Cause;
 
@@ -20,8 +21,8 @@ pub struct RouterEntry {
     pub id: RouterId,
     /// Its name, or empty.
     pub name: Box<str>,
-    /// Addresses that it owns, beyond its id; sorted.
-    pub addresses: Vec<IpAddr>,
+    /// Its interfaces: addresses that it owns beyond its id, links by name; sorted.
+    pub interfaces: Vec<Interface>,
     /// Where its connections come from; masked and sorted. Empty = from everywhere.
     pub sources: Vec<IpNet>,
 }
@@ -32,7 +33,7 @@ impl Default for RouterEntry {
         RouterEntry {
             id: RouterId(IpAddr::from([0, 0, 0, 0])),
             name: "".into(),
-            addresses: Vec::new(),
+            interfaces: Vec::new(),
             sources: Vec::new(),
         }
     }
@@ -41,12 +42,20 @@ impl Default for RouterEntry {
 impl RouterEntry {
     /// The entry as a settings file writes it.
     pub fn as_toml(&self) -> String {
-        let RouterEntry { id, name, addresses, sources } = self;
+        let RouterEntry { id, name, interfaces, sources } = self;
         let mut text = format!("[[router]]\nid = \"{id}\"\n");
         if !name.is_empty() {
             text.push_str(&format!("name = \"{name}\"\n"));
         }
-        text.push_str(&format!("addresses = {}\n", toml_list(addresses)));
+        let (addresses, links): (Vec<&Interface>, Vec<&Interface>) =
+            interfaces.iter().partition(|interface| interface.is_address());
+        let addresses: Vec<IpAddr> =
+            addresses.iter().filter_map(|interface| interface.address).collect();
+        text.push_str(&format!("addresses = {}\n", toml_list(&addresses)));
+        if !links.is_empty() {
+            let links: Vec<String> = links.into_iter().map(interface_toml).collect();
+            text.push_str(&format!("interfaces = [{}]\n", links.join(", ")));
+        }
         text.push_str(&format!("sources = {}\n", toml_list(sources)));
         text
     }
@@ -54,12 +63,25 @@ impl RouterEntry {
     /// Length of the longest of its prefixes that covers the peer; its own addresses count as
     /// the longest of all.
     fn covers(&self, peer: IpAddr) -> Option<u8> {
-        if self.id.0 == peer || self.addresses.contains(&peer) {
+        if self.id.0 == peer || self.interfaces.iter().any(|it| it.address == Some(peer)) {
             return Some(u8::MAX);
         }
         let covering = self.sources.iter().filter(|prefix| prefix.contains(&peer));
         covering.map(IpNet::prefix_len).max()
     }
+}
+
+/// `{ name = "eth0", address = "10.0.0.1", neighbour = "192.0.2.9", table = 7 }`, as far as said.
+fn interface_toml(interface: &Interface) -> String {
+    let Interface { name, address, neighbour, table } = interface;
+    let mut parts: Vec<String> = Vec::new();
+    if !name.is_empty() {
+        parts.push(format!("name = {}", toml::Value::from(&**name)));
+    }
+    parts.extend(address.map(|address| format!("address = \"{address}\"")));
+    parts.extend(neighbour.map(|neighbour| format!("neighbour = \"{neighbour}\"")));
+    parts.extend(table.map(|table| format!("table = {table}")));
+    format!("{{ {} }}", parts.join(", "))
 }
 
 /// Who may speak. Immutable; SIGHUP makes another.

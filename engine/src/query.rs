@@ -43,6 +43,7 @@ pub use paths::{
     TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace, trace,
 };
 pub use sheet::{Cell, Format, Sheet};
+pub use storage::history::walk::Follow;
 pub use when::{WhenError, instant, parse_length_us, parse_when};
 
 /// An interval, both ends included.
@@ -69,8 +70,14 @@ impl Range {
 pub enum Selector {
     /// Those for this FEC.
     Fec(Fec),
-    /// Those with this ingress label, `label:24`.
-    Label(Label),
+    /// Those with this ingress label: `label:24`, or in a label table of the router `label:24,7`.
+    Label {
+        /// The label.
+        label: Label,
+        /// The label table, 0 = the platform's; `None` = any (a packet that is to be followed comes
+        /// with a label of the platform).
+        table: Option<u32>,
+    },
 }
 
 impl Selector {
@@ -78,7 +85,7 @@ impl Selector {
     pub(crate) fn start(self) -> Start {
         match self {
             Selector::Fec(fec) => Start::Fec(fec),
-            Selector::Label(label) => Start::Label(label),
+            Selector::Label { label, table } => Start::Label { label, table: table.unwrap_or(0) },
         }
     }
 }
@@ -87,7 +94,8 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Selector::Fec(fec) => fec.fmt(f),
-            Selector::Label(label) => write!(f, "label:{label}"),
+            Selector::Label { label, table: None } => write!(f, "label:{label}"),
+            Selector::Label { label, table: Some(table) } => write!(f, "label:{label},{table}"),
         }
     }
 }
@@ -95,8 +103,9 @@ impl fmt::Display for Selector {
 /// Text that selects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "FEC `{text}`: write ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, \
-     ac:192.0.2.3,17, unknown, or label:24"
+    "FEC `{text}`: write ip:10.0.0.3/32[,table], vrf:192.0.2.3,65000:2[,prefix], \
+     vrf-name:red[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, name:rsvp,to-pe3, \
+     interface:xe-0/0/1.100, unknown, or label:24[,table]"
 )]
 pub struct SelectorError {
     /// What was found.
@@ -111,8 +120,12 @@ impl FromStr for Selector {
         let Some(number) = text.strip_prefix("label:") else {
             return text.parse().map(Selector::Fec).map_err(|_| error());
         };
+        let (number, table) = match number.split_once(',') {
+            Some((number, table)) => (number, Some(table.parse().map_err(|_| error())?)),
+            None => (number, None),
+        };
         let label = number.parse().ok().and_then(Label::new);
-        label.map(Selector::Label).ok_or_else(error)
+        label.map(|label| Selector::Label { label, table }).ok_or_else(error)
     }
 }
 

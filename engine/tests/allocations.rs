@@ -65,7 +65,7 @@ impl Bench {
                 acks: false,
                 snapshot: true,
                 clock: START,
-                addresses: Vec::new(),
+                interfaces: Vec::new(),
                 agent: "bench".into(),
             },
             &mut text,
@@ -148,10 +148,11 @@ fn router() -> RouterId {
 /// An entry of one of the usual shapes: FTN or ILM, every third with two branches.
 fn mapping(entry: u32, label: u32) -> Mapping {
     let label_of = |value| Label::new(value).expect("it is below 2^20");
-    let branch = |neighbour: u8| Nhlfe {
-        stack: [label_of(label)].into_iter().collect(),
-        next_hop: NextHop::Address([10, 0, 0, neighbour].into()),
-        weight: None,
+    let branch = |neighbour: u8| {
+        Nhlfe::new(
+            [label_of(label)].into_iter().collect(),
+            NextHop::Address([10, 0, 0, neighbour].into()),
+        )
     };
     let is_ftn = entry.is_multiple_of(2);
     let prefix = std::net::Ipv4Addr::from_bits(0x0a00_0000 + entry * 0x101);

@@ -7,7 +7,7 @@ use engine::wire::SnapshotMark;
 use engine::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, HEADER_BYTES, Header};
 use engine::wire::xml::write::write_document;
 use storage::mapping::RouterId;
-use storage::row::{Cause, Reason, SessionEvent};
+use storage::row::{Cause, Reason, Scope, SessionEvent};
 
 use crate::process::{Process, Way, assert_sound, message, session_rows, states};
 use crate::sender::{Fate, Router, Session, connect_from, swap, wall};
@@ -202,8 +202,8 @@ fn assert_gap(data: &Path, router: RouterId, gap: Gap, cause: Cause) {
     let rows = session_rows(data);
     let mut gaps =
         rows.iter().filter(|row| row.router == router).filter_map(|row| match &row.event {
-            SessionEvent::Gap { key, reason, .. } if *reason == Reason::Rejected(cause) => {
-                Some(key.is_some())
+            SessionEvent::Gap { scope, reason, .. } if *reason == Reason::Rejected(cause) => {
+                Some(matches!(scope, Scope::Entry(_)))
             }
             _ => None,
         });
@@ -372,7 +372,7 @@ fn a_connection_that_ends_inside_a_frame_leaves_a_gap() {
         assert_line(&mut process, Cause::Truncated, [127, 0, 1, 1].into());
         assert!(process.terminate().success());
         let state = &states(&data)[&router.id];
-        assert!(state.gap.is_some());
+        assert!(state.gaps.router.is_some());
         assert_sound(&data);
     }
 }

@@ -16,6 +16,7 @@ use engine::wire::frame::{Codec, FrameEncoder, FrameFlags, FrameType, encode_ack
 use engine::wire::xml::read_document;
 use engine::wire::xml::write::write_document;
 use engine::wire::{Hello, SnapshotMark, Step, Tools, Unit, UnitKind, WireLimits, hello};
+use storage::interface::Interface;
 use storage::mapping::Mapping;
 use storage::row::Cause;
 use storage::time::Micros;
@@ -102,7 +103,7 @@ fn the_pages_own_documents_are_read() {
         page.split("```xml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(samples.len(), 2, "a hello and a table");
     let hello = hello::read_hello(samples[0].as_bytes(), &WireLimits::default()).unwrap();
-    assert_eq!((hello.sequence_first, hello.sequence_fresh, hello.addresses.len()), (41, 44, 2));
+    assert_eq!((hello.sequence_first, hello.sequence_fresh, hello.interfaces.len()), (41, 44, 2));
     let mut unit = Unit::new();
     read_document(samples[1].as_bytes(), None, &WireLimits::default(), &mut unit).unwrap();
     assert_eq!((unit.mappings.len(), unit.rejected.len()), (2, 0));
@@ -179,7 +180,9 @@ fn hello_of_a_test() -> Hello {
         acks: true,
         snapshot: false,
         clock: Micros(1_700_000_000_000_000),
-        addresses: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        interfaces: ["10.0.0.1", "2001:db8::1"]
+            .map(|text| Interface::of_address(text.parse().unwrap()))
+            .into(),
         agent: "test <1>".into(),
     }
 }

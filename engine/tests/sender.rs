@@ -41,7 +41,7 @@ pub(crate) fn swap(label: u32, out: u32, time: Micros) -> Mapping {
         fec: Fec::Ip { prefix: "203.0.113.0/24".parse().unwrap(), table: 0 },
         ingress: Ingress::platform(Label::new(label).unwrap()),
         operation: Operation::Swap,
-        branches: [Nhlfe { stack, next_hop, weight: None }].into_iter().collect(),
+        branches: [Nhlfe::new(stack, next_hop)].into_iter().collect(),
         event_time: time,
         time_source: TimeSource::Router,
         extra: Default::default(),
@@ -130,7 +130,7 @@ impl Router {
             acks: true,
             snapshot,
             clock: Micros(self.clock),
-            addresses: Vec::new(),
+            interfaces: Vec::new(),
             agent: "test/1".into(),
         };
         let mut text = String::new();

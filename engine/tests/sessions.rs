@@ -130,7 +130,7 @@ fn bare_input_needs_no_agent() {
         let rows = session_rows(data);
         for (router, mode) in expected {
             assert_eq!(states[&router].table.len(), 200, "{mode}");
-            assert!(states[&router].gap.is_none(), "a clean end is no gap: {mode}");
+            assert!(states[&router].gaps.router.is_none(), "a clean end is no gap: {mode}");
             let initiation = rows.iter().find(|row| row.router == router).unwrap();
             let SessionEvent::Initiation { mode: found, permanent, .. } = &initiation.event else {
                 panic!("{initiation:?}");
@@ -157,7 +157,10 @@ fn a_snapshot_is_evidence_not_news() {
         let ended = session_rows(data);
         let stopped = SessionEvent::Termination { reason: Reason::CollectorStopped };
         assert!(ended.iter().any(|row| row.event == stopped), "{ended:#?}");
-        assert!(states(data)[&router.id].gap.is_some(), "nobody vouches while it is stopped");
+        assert!(
+            states(data)[&router.id].gaps.router.is_some(),
+            "nobody vouches while it is stopped"
+        );
 
         let mut process = Process::start(way, data, "");
         let mut session = router.open(process.listen, true, true).unwrap();
@@ -168,7 +171,7 @@ fn a_snapshot_is_evidence_not_news() {
         assert_eq!(changes(data).len(), rows_before, "the same table again costs no row");
         let states = states(data);
         assert_eq!(states[&router.id].table.get(&key).unwrap().active_since(), since);
-        assert!(states[&router.id].gap.is_some(), "open again since the second stop");
+        assert!(states[&router.id].gaps.router.is_some(), "open again since the second stop");
         let mut complete = session_rows(data).into_iter().filter_map(|row| match row.event {
             SessionEvent::SnapshotComplete { confirmed, .. } => Some(confirmed),
             _ => None,

@@ -85,7 +85,7 @@ impl Face {
             let branches = self.branches();
             let mapping = &mut self.table[place];
             mapping.branches = branches;
-            mapping.sort_branches();
+            mapping.normalise();
             mapping.event_time = self.time;
             said.push(mapping.clone());
         }
@@ -108,17 +108,18 @@ impl Face {
             time_source: TimeSource::Router,
             extra: None,
         };
-        mapping.sort_branches();
+        mapping.normalise();
         mapping
     }
 
     fn branches(&mut self) -> storage::mapping::Branches {
         let count = 1 + usize::from(self.chance.random_range(0..100) < TWO_BRANCHES_PERCENT);
         let first = self.chance.random_range(0..NEIGHBOURS);
-        let branch = |place: usize| Nhlfe {
-            stack: [label(&mut self.chance)].into_iter().collect(),
-            next_hop: NextHop::Address(self.neighbours[(first + place) % NEIGHBOURS]),
-            weight: None,
+        let branch = |place: usize| {
+            Nhlfe::new(
+                [label(&mut self.chance)].into_iter().collect(),
+                NextHop::Address(self.neighbours[(first + place) % NEIGHBOURS]),
+            )
         };
         (0..count).map(branch).collect()
     }
@@ -223,7 +224,7 @@ pub fn hello(router: RouterId, boot: Micros, acks: bool, snapshot: bool) -> Vec<
         acks,
         snapshot,
         clock: boot,
-        addresses: Vec::new(),
+        interfaces: Vec::new(),
         agent: concat!("stormgen-corpus/", env!("CARGO_PKG_VERSION")).into(),
     };
     let (mut document, mut bytes) = (String::new(), Vec::new());

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use engine::collector::{StartError, StopError};
 use engine::metrics::Metric;
-use engine::query::{self, Format, QueryError, Selector, render_trace};
+use engine::query::{self, Follow, Format, QueryError, Selector, render_trace};
 use engine::settings::Settings;
 use storage::time::Micros;
 use tuning::counters::Counters;
@@ -219,7 +219,8 @@ fn trace_both(
     let selector = Selector::Fec(key.fec(&question));
     let mut texts = Vec::new();
     for at in [before, after] {
-        let report = query::trace(data, &head.to_string(), selector, *at, None)?.value;
+        let report =
+            query::trace(data, &head.to_string(), selector, Follow::Primaries, *at, None)?.value;
         texts.push(render_trace(&report, Format::Table));
     }
     Ok(texts)

@@ -92,12 +92,12 @@ fn entry(fec: Fec, ingress: Ingress, operation: Operation, branches: Branches) -
 
 /// Out of the MPLS network.
 fn leaving() -> Branches {
-    smallvec![Nhlfe { stack: smallvec![], next_hop: NextHop::Fec, weight: None }]
+    smallvec![Nhlfe::new(smallvec![], NextHop::Fec)]
 }
 
 /// An inner label, on which the router pushes another.
 fn pushed_again(inner: Label) -> Branches {
-    smallvec![Nhlfe { stack: smallvec![inner], next_hop: NextHop::Recursive, weight: None }]
+    smallvec![Nhlfe::new(smallvec![inner], NextHop::Recursive)]
 }
 
 /// Up to `count` edges that are not this one, drawn.

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use storage::interface::Interface;
 use storage::mapping::RouterId;
 
 /// Fewest routers that the generated shape needs: three regions of a core pair, a metro pair and
@@ -151,6 +152,12 @@ impl Topology {
     pub fn interface_addresses(&self, router_index: usize) -> Vec<IpAddr> {
         let links = &self.routers[router_index].links;
         links.iter().map(|link| self.links[*link].near_address(router_index)).collect()
+    }
+
+    /// The interfaces that the router's hello names.
+    pub fn interfaces(&self, router_index: usize) -> Vec<Interface> {
+        let addresses = self.interface_addresses(router_index).into_iter();
+        addresses.map(Interface::of_address).collect()
     }
 
     /// Hops from `start` to every router over the usable links; `None` = cut off.

@@ -250,7 +250,7 @@ mod tests {
                 acks: true,
                 snapshot: true,
                 clock: Micros(1),
-                addresses: vec![],
+                interfaces: vec![],
                 agent: "test".into(),
             },
             &mut hello,

@@ -9,10 +9,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::mapping::{Encapsulation, Label};
 use crate::row::Reason;
 use crate::time::Micros;
 
 pub mod network;
+mod links;
 pub mod events;
 pub mod walk;
 pub mod explore;
@@ -32,6 +34,31 @@ pub enum UnknownCause {
     NeverHeard,
     /// No router is known to own this next-hop address: the way goes on where nobody reports.
     RouterUnknown(IpAddr),
+    /// Several routers own this next-hop address, or may: the branch does not say which it means.
+    AddressShared(IpAddr),
+    /// The branch leaves by an interface, and nobody says which router is behind it.
+    InterfaceUnknown,
+    /// The next hop is the router itself.
+    NextHopOwn,
+    /// The packet leaves MPLS in another encapsulation, which is not followed.
+    Encapsulated(Encapsulation),
+    /// The router has this label, or this prefix, in several tables, and nobody says which of them
+    /// the packet meets.
+    TableUnknown,
+    /// Which entry a packet meets depends on its source address or its type of service.
+    SourceDependent,
+    /// The entry has backup branches and no other: whether they carry traffic is not said.
+    BackupOnly,
+    /// A special-purpose label (RFC 9017) of which the router makes something of its own.
+    SpecialLabel(Label),
+    /// The packet leaves MPLS for a FEC that cannot be compared with the one it entered for: names
+    /// and table numbers are each router's own.
+    FecIncomparable,
+    /// Something of the router's table could not be read: entries that it lacks may be there.
+    RestGap(Reason),
+    /// The router changed the entry, at a time that its own snapshot contradicts: it happened
+    /// between that snapshot and when the change was read.
+    TimeDisputed,
     /// The collector stopped looking: the walk had more steps than the limit.
     WalkTooLong,
 }
@@ -40,11 +67,23 @@ impl UnknownCause {
     /// The word in every output; that of a gap is the gap's reason.
     pub const fn name(self) -> &'static str {
         match self {
-            UnknownCause::RouterGap(reason) | UnknownCause::KeyGap(reason) => reason.name(),
+            UnknownCause::RouterGap(reason)
+            | UnknownCause::KeyGap(reason)
+            | UnknownCause::RestGap(reason) => reason.name(),
             UnknownCause::Unconfirmed => "unconfirmed",
             UnknownCause::NeverComplete => "never-complete",
             UnknownCause::NeverHeard => "never-heard",
             UnknownCause::RouterUnknown(_) => "router-unknown",
+            UnknownCause::AddressShared(_) => "address-shared",
+            UnknownCause::InterfaceUnknown => "interface-unknown",
+            UnknownCause::NextHopOwn => "next-hop-own",
+            UnknownCause::Encapsulated(_) => "encapsulated",
+            UnknownCause::TableUnknown => "table-unknown",
+            UnknownCause::SourceDependent => "source-dependent",
+            UnknownCause::BackupOnly => "backup-only",
+            UnknownCause::SpecialLabel(_) => "special-label",
+            UnknownCause::FecIncomparable => "fec-incomparable",
+            UnknownCause::TimeDisputed => "time-disputed",
             UnknownCause::WalkTooLong => "walk-too-long",
         }
     }
@@ -66,8 +105,15 @@ impl fmt::Display for Unknown {
         if let Some(since) = self.since {
             write!(f, " since {since}")?;
         }
-        let kind = if matches!(self.cause, UnknownCause::KeyGap(_)) { "entry: " } else { "" };
-        write!(f, " ({kind}{})", self.cause.name())
+        let (kind, detail) = match self.cause {
+            UnknownCause::KeyGap(_) => ("entry: ", String::new()),
+            UnknownCause::RestGap(_) => ("rest of the table: ", String::new()),
+            UnknownCause::AddressShared(address) => ("", format!(": {address}")),
+            UnknownCause::Encapsulated(outer) => ("", format!(": {}", outer.name())),
+            UnknownCause::SpecialLabel(label) => ("", format!(": {label}")),
+            _ => ("", String::new()),
+        };
+        write!(f, " ({kind}{}{detail})", self.cause.name())
     }
 }
 

@@ -5,8 +5,10 @@
 
 pub mod time;
 pub mod mapping;
+pub mod interface;
 pub mod row;
 pub mod table;
+pub mod gaps;
 pub mod router;
 pub mod allowance;
 pub mod log;

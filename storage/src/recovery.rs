@@ -12,7 +12,7 @@ use crate::log::state::{Depth, Plan, States};
 use crate::log::{Cut, Filter, LogError, LogFile, PlanRead, ReadReport, Told, read_plan, settle};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
-use crate::row::{Reason, SessionEvent, SessionRow};
+use crate::row::{Reason, Scope, SessionEvent, SessionRow};
 use crate::time::Micros;
 
 /// What the data folder knew when its last process ended.
@@ -95,7 +95,7 @@ fn close_session(state: &mut RouterState, now: Micros) -> Option<[SessionRow; 2]
     // The clock may have been set back since: a gap does not begin after it was noticed.
     let start = state.last_evidence.unwrap_or(begun).min(now);
     let reason = Reason::CollectorLost;
-    let gap = state.session_row(now, SessionEvent::Gap { start, key: None, reason });
+    let gap = state.session_row(now, SessionEvent::Gap { start, scope: Scope::Router, reason });
     Some([gap, state.session_row(now, SessionEvent::Termination { reason })])
 }
 

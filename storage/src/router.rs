@@ -2,28 +2,24 @@
 //!
 //! In:   the router's rows in `Position` order, or live traffic through the methods that make rows.
 //! Out:  `RouterState`; the fold is one for the running collector, recovery, and history.
-//! Law:  a state folded from the rows that it gave answers as the state that gave them.
+//! Law:  a state folded from the rows that it gave answers as the state that gave them; a snapshot
+//!       does not vouch for what could not be read of it.
 //! Not:  who may speak for a router (engine), what an entry becomes (`table`).
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::mapping::{Key, Mapping, RouterId};
+use crate::gaps::{Gaps, Since};
+use crate::interface::Interface;
+use crate::mapping::{Mapping, RouterId, TimeSource};
 use crate::row::{
-    Basis, Change, InputMode, LedgerRow, Position, Reason, Row, SessionEvent, SessionRow, Stamp,
+    Basis, Change, InputMode, LedgerRow, Position, Reason, Row, Scope, SessionEvent, SessionRow,
+    Stamp,
 };
-use crate::table::{Applied, Arrival, Round, RouterTable, SnapshotCounts};
+use crate::table::{Applied, Arrival, Round, RouterTable, SnapshotCounts, SnapshotEnd};
 use crate::time::Micros;
 
 #[cfg(test)]
 mod tests;
-
-/// Gaps of single entries that are kept; one more, and the gap is the router's: 4,096 x about 120
-/// bytes, whatever a router sends.
-pub const KEY_GAPS_MAX: usize = 4_096;
-
-/// What one of them takes.
-const KEY_GAP_BYTES: usize = 120;
 
 /// A gap that no complete snapshot has ended yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +28,12 @@ pub struct OpenGap {
     pub start: Micros,
     /// What happened.
     pub reason: Reason,
+}
+
+impl Since for OpenGap {
+    fn start(&self) -> Micros {
+        self.start
+    }
 }
 
 /// A session without a termination row.
@@ -73,10 +75,8 @@ pub struct RouterState {
     pub sequence_last: u64,
     /// Latest sign of life that a row bears witness of, by the collector's clock.
     pub last_evidence: Option<Micros>,
-    /// Since when the collector cannot vouch for the router, if it cannot.
-    pub gap: Option<OpenGap>,
-    /// Since when it cannot vouch for single entries.
-    pub key_gaps: BTreeMap<Key, OpenGap>,
+    /// Since when the collector cannot vouch for it, or for parts of it.
+    pub gaps: Gaps<OpenGap>,
     /// The session that is open.
     pub session: Option<OpenSession>,
     /// How the one before ended.
@@ -85,10 +85,15 @@ pub struct RouterState {
     pub complete: Option<Micros>,
     /// Name from the settings, or empty.
     pub name: Box<str>,
-    /// Addresses from the settings, beyond its id.
-    pub addresses_configured: Vec<IpAddr>,
-    /// Interface addresses that its last hello announced.
-    pub addresses_announced: Vec<IpAddr>,
+    /// Interfaces from the settings.
+    pub interfaces_configured: Vec<Interface>,
+    /// Interfaces that its last hello announced.
+    pub interfaces_announced: Vec<Interface>,
+    /// How far its clock is ahead of the collector's, at least, in microseconds; negative = it is
+    /// behind, by so much at most. The largest of (its clock - ours) that hello or a change of the
+    /// session has shown: a message takes time, so the difference is never too large. `None` = the
+    /// session has said no time.
+    pub skew_us: Option<i64>,
     /// Last moment up to which the router had been vouched for: what the snapshot that comes next
     /// shows as changed did not change before.
     pub(crate) not_before: Option<Micros>,
@@ -96,6 +101,8 @@ pub struct RouterState {
     pub(crate) boot_generation: u32,
     /// Index of the last `Configured` row.
     pub(crate) configured: u32,
+    /// Memory of the interfaces.
+    interfaces_bytes: usize,
 }
 
 impl RouterState {
@@ -108,34 +115,43 @@ impl RouterState {
             boot_time: None,
             sequence_last: 0,
             last_evidence: None,
-            gap: None,
-            key_gaps: BTreeMap::new(),
+            gaps: Gaps::default(),
             session: None,
             ended: None,
             complete: None,
             name: Box::default(),
-            addresses_configured: Vec::new(),
-            addresses_announced: Vec::new(),
+            interfaces_configured: Vec::new(),
+            interfaces_announced: Vec::new(),
+            skew_us: None,
             not_before: None,
             boot_generation: 0,
             configured: 0,
+            interfaces_bytes: 0,
         }
+    }
+
+    /// Sums up what the interfaces take: whenever they are set.
+    pub(crate) fn count_interfaces(&mut self) {
+        self.interfaces_bytes = self.interfaces().map(Interface::memory_bytes).sum();
+    }
+
+    /// Its interfaces, as hello announced and as the settings name them.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces_announced.iter().chain(&self.interfaces_configured)
     }
 
     /// Whether the router owns this address: its id, an announced or a configured one.
     pub fn owns(&self, address: IpAddr) -> bool {
         self.router.0 == address
-            || self.addresses_announced.contains(&address)
-            || self.addresses_configured.contains(&address)
+            || self.interfaces().any(|interface| interface.address == Some(address))
     }
 
     /// Memory that it takes, in bytes, estimated from capacities and counts. O(1).
     pub fn memory_bytes(&self) -> u64 {
-        let addresses = self.addresses_configured.capacity() + self.addresses_announced.capacity();
         let bytes = size_of::<RouterState>()
             + self.table.bytes()
-            + self.key_gaps.len() * KEY_GAP_BYTES
-            + addresses * size_of::<IpAddr>()
+            + self.gaps.beyond_bytes()
+            + self.interfaces_bytes
             + self.name.len();
         bytes as u64
     }
@@ -156,7 +172,7 @@ impl RouterState {
     /// Folds a change row of this router in.
     pub fn replay_change(&mut self, change: &Change) {
         self.table.replay(&change.stamp, &change.mapping);
-        self.note_change(&change.stamp, &change.mapping.key());
+        self.note_change(&change.stamp, &change.mapping);
     }
 
     /// Folds a session row in, if it is this router's. The running collector calls it for every
@@ -167,29 +183,27 @@ impl RouterState {
         }
         self.position = self.position.max(row.position);
         match &row.event {
-            SessionEvent::Configured { name, addresses } => {
+            SessionEvent::Configured { name, interfaces } => {
                 self.configured = self.configured.max(row.position.index);
                 self.name.clone_from(name);
-                self.addresses_configured.clone_from(addresses);
+                self.interfaces_configured.clone_from(interfaces);
+                self.count_interfaces();
             }
             SessionEvent::Initiation { .. } => self.begin_session(row),
-            SessionEvent::SnapshotBegin => self.note_evidence(row.time),
-            SessionEvent::SnapshotComplete { .. } => {
+            SessionEvent::SnapshotBegin => {
                 self.note_evidence(row.time);
-                self.complete = Some(row.time);
-                self.not_before = Some(row.time);
-                self.gap = None;
-                self.key_gaps.clear();
-                self.table.clear_doubts();
+                self.gaps.begin_snapshot(row.time);
             }
-            SessionEvent::Gap { start, key, reason } => {
-                self.open_gap(*key, OpenGap { start: *start, reason: *reason });
+            SessionEvent::SnapshotComplete { .. } => self.end_snapshot(row.time),
+            SessionEvent::Gap { start, scope, reason } => {
+                self.open_gap(*scope, OpenGap { start: *start, reason: *reason });
             }
             SessionEvent::Termination { reason } => {
                 if matches!(reason, Reason::Finished | Reason::ClosedByRouter) {
                     self.note_evidence(row.time);
                 }
                 self.session = None;
+                self.gaps.abandon_snapshot();
                 self.ended = Some(EndedSession { time: row.time, reason: *reason });
                 self.table.abandon_snapshot();
             }
@@ -218,8 +232,8 @@ impl RouterState {
     pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
         let applied = self.table.apply(mapping, arrival);
         match &applied {
-            Applied::Change(stamp) => self.note_change(stamp, &mapping.key()),
-            Applied::Confirmed => self.note_evidence(arrival.collection_time),
+            Applied::Change(stamp) => self.note_change(stamp, mapping),
+            Applied::Confirmed | Applied::Refused => self.note_evidence(arrival.collection_time),
         }
         applied
     }
@@ -236,11 +250,10 @@ impl RouterState {
         if mappings.is_empty() {
             return 0;
         }
-        let RouterState { table, key_gaps, .. } = self;
+        let RouterState { table, gaps, skew_us, .. } = self;
         let changes = table.apply_all(round, mappings, arrival, &mut |stamp, mapping| {
-            if !key_gaps.is_empty() {
-                key_gaps.remove(&mapping.key());
-            }
+            gaps.changed(|| mapping.key());
+            note_skew(skew_us, stamp, mapping);
             on_change(stamp, mapping);
         });
         if changes > 0 {
@@ -254,35 +267,57 @@ impl RouterState {
     /// Begins a snapshot, with the last moment vouched for as the earliest time of what it shows.
     /// The caller writes the `SnapshotBegin` row.
     pub fn begin_snapshot(&mut self) {
-        let gap_start = self.gap.map(|gap| gap.start);
+        let gap_start = self.gaps.router.map(|gap| gap.start);
         self.table.begin_snapshot(gap_start.or(self.not_before));
     }
 
     /// Ends the snapshot under way; rows go to `on_change`, in order, and take the next positions.
-    /// The caller writes the `SnapshotComplete` row behind them.
+    /// Returns the `SnapshotComplete` row, which the caller writes behind them.
+    ///
+    /// What could not be read may have been any entry that was not shown: then nothing is
+    /// withdrawn, whoever says that the snapshot is complete.
     pub fn complete_snapshot(
         &mut self,
         explicit: bool,
         collection_time: Micros,
         on_change: &mut dyn FnMut(&Stamp, &Mapping),
-    ) -> SnapshotCounts {
+    ) -> SessionRow {
+        let end = match (self.gaps.snapshot_may_lack_entries(), explicit) {
+            (true, _) => SnapshotEnd::InPart,
+            (false, false) => SnapshotEnd::Inferred,
+            (false, true) => SnapshotEnd::Explicit,
+        };
         let mut arrival = self.derived_arrival(collection_time);
-        let counts = self.table.complete_snapshot(explicit, &mut arrival, on_change);
+        let counts = self.table.complete_snapshot(end, &mut arrival, on_change);
         self.take_positions(arrival.position);
-        counts
+        let SnapshotCounts { confirmed, added, altered, vanished } = counts;
+        let explicit = end == SnapshotEnd::Explicit;
+        let event =
+            SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished };
+        self.session_row(collection_time, event)
     }
 
-    /// Withdraws entries whose hold has run out; positions as in `complete_snapshot`.
+    /// Withdraws entries whose hold has run out; positions as in `complete_snapshot`. While nobody
+    /// can vouch that the table has every entry, none is withdrawn: that it was lacking says
+    /// nothing.
     pub fn expire_unconfirmed(
         &mut self,
         hold_us: i64,
         collection_time: Micros,
         on_change: &mut dyn FnMut(&Stamp, &Mapping),
     ) -> u64 {
+        if self.holds_unconfirmed() {
+            return 0;
+        }
         let mut arrival = self.derived_arrival(collection_time);
         let count = self.table.expire_unconfirmed(hold_us, &mut arrival, on_change);
         self.take_positions(arrival.position);
         count
+    }
+
+    /// Whether entries stay unconfirmed, however long they have been.
+    pub fn holds_unconfirmed(&self) -> bool {
+        self.gaps.router.is_some() || self.gaps.rest.is_some()
     }
 
     /// Makes the session row of this event, behind everything so far, and folds it in.
@@ -319,43 +354,42 @@ impl RouterState {
         self.last_evidence = self.last_evidence.max(Some(time));
     }
 
-    fn note_change(&mut self, stamp: &Stamp, key: &Key) {
+    fn note_change(&mut self, stamp: &Stamp, mapping: &Mapping) {
         self.position = self.position.max(stamp.position);
         if stamp.basis != Basis::Swept {
             self.note_evidence(stamp.collection_time);
         }
-        if !self.key_gaps.is_empty() {
-            self.key_gaps.remove(key);
-        }
+        self.gaps.changed(|| mapping.key());
+        note_skew(&mut self.skew_us, stamp, mapping);
     }
 
-    fn open_gap(&mut self, key: Option<Key>, gap: OpenGap) {
-        let Some(key) = key else {
-            // A gap within a gap: what was not known yet is still not known, from the earlier on.
-            let earlier = self.gap.is_some_and(|open| open.start <= gap.start);
-            if !earlier {
-                self.gap = Some(gap);
-            }
-            return;
-        };
-        self.table.doubt(&key);
-        if self.key_gaps.len() >= KEY_GAPS_MAX && !self.key_gaps.contains_key(&key) {
-            // A router that garbles so much is not vouched for at all, at no cost per entry.
-            self.open_gap(None, gap);
-            return;
+    /// The full table has been read: what could not be vouched for when it began can be now, and
+    /// what could not be read since cannot.
+    fn end_snapshot(&mut self, time: Micros) {
+        self.note_evidence(time);
+        self.complete = Some(time);
+        self.not_before = Some(time);
+        if let Some(begun) = self.gaps.end_snapshot(time, &mut |_| {}) {
+            self.table.set_proven(begun);
         }
-        let open = self.key_gaps.entry(key).or_insert(gap);
-        if gap.start < open.start {
-            *open = gap;
+        self.table.keep_doubts(|key| self.gaps.keys.contains_key(key));
+    }
+
+    fn open_gap(&mut self, scope: Scope, gap: OpenGap) {
+        if let Scope::Entry(key) = &scope {
+            self.table.doubt(key);
         }
+        self.gaps.open(scope, gap);
     }
 
     fn begin_session(&mut self, row: &SessionRow) {
-        let SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent } =
+        let SessionEvent::Initiation { peer, mode, permanent, boot_time, clock, interfaces, agent } =
             &row.event
         else {
             return;
         };
+        self.gaps.abandon_snapshot();
+        self.skew_us = clock.map(|clock| clock.since(row.time));
         self.table.abandon_snapshot();
         self.not_before = self.last_evidence;
         self.note_evidence(row.time);
@@ -364,8 +398,9 @@ impl RouterState {
             self.boot_generation = row.position.generation;
             self.sequence_last = 0;
         }
-        if !addresses.is_empty() {
-            self.addresses_announced.clone_from(addresses);
+        if !interfaces.is_empty() {
+            self.interfaces_announced.clone_from(interfaces);
+            self.count_interfaces();
         }
         self.session = Some(OpenSession {
             peer: *peer,
@@ -374,5 +409,13 @@ impl RouterState {
             begun: row.time,
             agent: agent.clone(),
         });
+    }
+}
+
+#[inline]
+fn note_skew(skew_us: &mut Option<i64>, stamp: &Stamp, mapping: &Mapping) {
+    if mapping.time_source == TimeSource::Router {
+        let ahead_us = mapping.event_time.since(stamp.collection_time);
+        *skew_us = (*skew_us).max(Some(ahead_us));
     }
 }

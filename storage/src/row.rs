@@ -5,8 +5,9 @@
 //! Law:  a router's rows are ordered by `Position`, everywhere.
 //! Not:  the layout on disk (`log::block`), or what rows mean together (`history`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use crate::interface::Interface;
 use crate::mapping::{Key, Mapping, RouterId};
 use crate::time::Micros;
 
@@ -92,15 +93,20 @@ pub struct Flags(pub u8);
 impl Flags {
     /// The event time is before that of the key's previous change.
     pub const CLOCK_BACKWARDS: Flags = Flags(1);
-    /// The event time is so far from the collection time that the row is filed by the latter.
+    /// The event time is more than `table::CLOCK_AHEAD_MAX_US` ahead of the collection time, or
+    /// more than `table::CLOCK_BEHIND_MAX_US` behind it; behind, the row is filed by the latter.
     pub const CLOCK_FAR: Flags = Flags(2);
     /// A label from 0 to 15 is used (implicit null in a stack apart).
     pub const RESERVED_LABEL: Flags = Flags(4);
+    /// The event time is before a complete snapshot that lacked the entry: the row is filed by the
+    /// beginning of that snapshot, and nothing is vouched for from there to the collection time.
+    pub const BEFORE_SNAPSHOT: Flags = Flags(8);
     /// Each flag with its word.
-    pub const NAMES: [(Flags, &'static str); 3] = [
+    pub const NAMES: [(Flags, &'static str); 4] = [
         (Flags::CLOCK_BACKWARDS, "clock-backwards"),
         (Flags::CLOCK_FAR, "clock-far"),
         (Flags::RESERVED_LABEL, "reserved-label"),
+        (Flags::BEFORE_SNAPSHOT, "before-snapshot"),
     ];
 
     /// Whether every bit of `other` is set.
@@ -129,7 +135,7 @@ pub struct Stamp {
     /// For `Snapshot` and `Swept`: the change did not happen before; `None` = nothing known.
     pub not_before: Option<Micros>,
     /// What history is ordered by: max(own event time, that of the key's previous change),
-    /// or the collection time when the router's clock is far off.
+    /// never later than the collection time: what has been read has happened.
     pub effective_time: Micros,
     /// When the collector read the last byte of the frame.
     pub collection_time: Micros,
@@ -312,6 +318,10 @@ causes! {
     SurgeShare = 32 "surge-share";
     /// A connection that the router opened before the one on which it speaks now.
     SessionOutdated = 33 "session-outdated";
+    /// A second FTN entry of the FEC `unknown`, another than the first: no key tells them apart.
+    FecUnnamed = 34 "fec-unnamed";
+    /// An attribute that is not defined: it may change what the mapping means.
+    AttributeUnknown = 35 "attribute-unknown";
 }
 
 impl Cause {
@@ -321,6 +331,18 @@ impl Cause {
     }
 }
 
+/// What a gap is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// All of the router.
+    Router,
+    /// One entry, or that there is none of this key.
+    Entry(Key),
+    /// Whether there are more entries than the table has: something new could not be read, or had
+    /// no room. Entries that the table has stand.
+    Rest,
+}
+
 /// What a session event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
@@ -328,8 +350,8 @@ pub enum SessionEvent {
     Configured {
         /// Its name, or empty.
         name: Box<str>,
-        /// Addresses that it owns, beyond its id.
-        addresses: Vec<IpAddr>,
+        /// Interfaces that it has: addresses that it owns beyond its id, links by name.
+        interfaces: Vec<Interface>,
     },
     /// A session began and its router is known.
     Initiation {
@@ -341,14 +363,17 @@ pub enum SessionEvent {
         permanent: bool,
         /// When the sender booted, as hello says; another boot = a restart, sequences begin anew.
         boot_time: Option<Micros>,
-        /// Interface addresses that hello announced.
-        addresses: Vec<IpAddr>,
+        /// The router's clock when it wrote hello.
+        clock: Option<Micros>,
+        /// Interfaces that hello announced.
+        interfaces: Vec<Interface>,
         /// Agent name and version, or empty.
         agent: Box<str>,
     },
     /// The router begins to send its full table.
     SnapshotBegin,
-    /// The full table has been read; what it found. Ends every open gap of the router.
+    /// The full table has been read; what it found. Ends every gap of the router that was open when
+    /// it began, but none that opened since: what could not be read of it is still not known.
     SnapshotComplete {
         /// Whether the router said so (`true`), or a quiet time was taken for it.
         explicit: bool,
@@ -361,13 +386,13 @@ pub enum SessionEvent {
         /// Entries withdrawn (explicit end) or unconfirmed (inferred end).
         vanished: u64,
     },
-    /// From `start` on the collector cannot vouch for the router (or for one key),
-    /// until a snapshot is complete (or, for a key, until its next change).
+    /// From `start` on the collector cannot vouch for what the scope names, until a snapshot that
+    /// began later is complete (or, for an entry, until its next change).
     Gap {
         /// The last evidence from the router: the interval begins here, not when we noticed.
         start: Micros,
-        /// The entry concerned; `None` = all of the router.
-        key: Option<Key>,
+        /// What it is about.
+        scope: Scope,
         /// What happened.
         reason: Reason,
     },
@@ -452,6 +477,7 @@ pub struct KernelRow {
 
 /// Any row of the log, as its reader yields it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every row is a change")]
 pub enum Row {
     /// A change of a router's table.
     Change(Change),

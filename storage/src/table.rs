@@ -13,30 +13,31 @@ use crate::mapping::{
     Branches, Fec, Ingress, Key, Mapping, Operation, Origin, RouterId, TimeSource,
 };
 use crate::row::{Basis, ChangeKind, Flags, Position, Stamp};
-use crate::time::{MICROS_PER_HOUR, Micros};
+use crate::time::Micros;
 
 mod arena;
+mod clock;
 mod index;
 mod pack;
 mod record;
 mod room;
 mod round;
 mod rows;
+mod special;
 #[cfg(test)]
 mod tests;
 
 use arena::{Arena, Place};
+use clock::effective_time;
 use pack::Reader;
 use record::{Glance, Header, Marks, Record};
 use round::Item;
+use special::Special;
 
+pub use clock::{CLOCK_AHEAD_MAX_US, CLOCK_BEHIND_MAX_US};
 pub use round::Round;
 
-/// How far a router's clock may be ahead of the collector's before its time is not believed.
-pub const CLOCK_AHEAD_MAX_US: i64 = MICROS_PER_HOUR;
-/// How far behind: routers send late while they reconverge, but not a week late.
-pub const CLOCK_BEHIND_MAX_US: i64 = 7 * 24 * MICROS_PER_HOUR;
-/// Tombstones kept beyond one per live entry: 16,384 x about 80 bytes = 1.3 MB, whatever a
+/// Tombstones kept beyond one per live entry: 16,384 x about 110 bytes = 1.8 MB, whatever a
 /// router adds and withdraws.
 pub const TOMBSTONES_SPARE_MAX: usize = 16_384;
 
@@ -58,6 +59,21 @@ pub enum Applied {
     Change(Stamp),
     /// The table says so already (or the withdrawn key has no entry): no row.
     Confirmed,
+    /// It is another FTN entry of the FEC `unknown` than the one that is there: no key tells them
+    /// apart, and neither replaces the other.
+    Refused,
+}
+
+/// How a snapshot ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotEnd {
+    /// The router said that it is complete: what it lacks is withdrawn.
+    Explicit,
+    /// A quiet time was taken for its end: what it lacks is unconfirmed, and withdrawn if an
+    /// earlier one lacked it too.
+    Inferred,
+    /// Something of it could not be read: what it lacks is unconfirmed, and stays so.
+    InPart,
 }
 
 /// What a snapshot found, once it is complete.
@@ -91,7 +107,12 @@ pub struct RouterTable {
     extras: BTreeMap<Key, Box<str>>,
     /// Length of all of them together.
     extras_bytes: usize,
+    /// Entries that lookups of others must know of.
+    special: Special,
     snapshot: Option<Snapshot>,
+    /// When the latest snapshot began that was read in full: what it showed and what it lacked was
+    /// so then, whatever time a later change claims.
+    proven: Option<Micros>,
     /// Counts snapshots; an entry whose `seen` equals it was met in the one under way.
     epoch: u32,
 }
@@ -175,7 +196,9 @@ impl RouterTable {
             doubted: BTreeSet::new(),
             extras: BTreeMap::new(),
             extras_bytes: 0,
+            special: Special::default(),
             snapshot: None,
+            proven: None,
             epoch: 0,
         }
     }
@@ -214,6 +237,7 @@ impl RouterTable {
             + self.doubted.len() * size_of::<Key>()
             + self.extras.len() * size_of::<(Key, Box<str>)>()
             + self.extras_bytes
+            + self.special.memory_bytes()
     }
 
     /// The entry of this key.
@@ -255,13 +279,17 @@ impl RouterTable {
     pub fn apply(&mut self, mapping: &Mapping, arrival: &Arrival) -> Applied {
         let mut item = Item::of(mapping, &mut self.entries);
         let mut stamp = self.stamp_of(arrival);
-        let is_change = self.apply_item(&mut item, mapping, arrival.basis, &mut stamp);
-        if is_change { Applied::Change(stamp) } else { Applied::Confirmed }
+        match self.apply_item(&mut item, mapping, arrival.basis, &mut stamp) {
+            Meaning::Change => Applied::Change(stamp),
+            Meaning::Confirmed => Applied::Confirmed,
+            Meaning::Refused => Applied::Refused,
+        }
     }
 
     /// Applies the mappings of one frame, in order, as `apply` would one by one: a change takes the
     /// arrival's position and moves its index on by one; a withdrawal is live even in a snapshot.
-    /// Every change goes to `on_change`. Returns how many there were.
+    /// Every change goes to `on_change`. Returns how many there were; what was refused is in
+    /// `Round::refused`.
     pub fn apply_all(
         &mut self,
         round: &mut Round,
@@ -271,15 +299,20 @@ impl RouterTable {
     ) -> u64 {
         let mut stamp = self.stamp_of(arrival);
         let mut changes = 0;
+        round.refused.clear();
         for together in mappings.chunks(Round::TOGETHER) {
             round.find(together, &mut self.entries);
             for (item, mapping) in round.items.iter_mut().zip(together) {
                 let withdraws = mapping.operation == Operation::None;
                 let basis = if withdraws { Basis::Live } else { arrival.basis };
-                if self.apply_item(item, mapping, basis, &mut stamp) {
-                    on_change(&stamp, mapping);
-                    stamp.position.index = stamp.position.index.saturating_add(1);
-                    changes += 1;
+                match self.apply_item(item, mapping, basis, &mut stamp) {
+                    Meaning::Change => {
+                        on_change(&stamp, mapping);
+                        stamp.position.index = stamp.position.index.saturating_add(1);
+                        changes += 1;
+                    }
+                    Meaning::Confirmed => {}
+                    Meaning::Refused => round.refused.push(mapping.key()),
                 }
             }
         }
@@ -287,18 +320,18 @@ impl RouterTable {
         changes
     }
 
-    /// Applies one mapping; says whether it is a change, whose stamp is then filled in. What all
-    /// mappings of a frame share stands in it already.
+    /// Applies one mapping; if it is a change, its stamp is filled in. What all mappings of a frame
+    /// share stands in it already.
     fn apply_item(
         &mut self,
         item: &mut Item,
         mapping: &Mapping,
         basis: Basis,
         stamp: &mut Stamp,
-    ) -> bool {
+    ) -> Meaning {
         let Some(place) = item.place(&self.entries) else {
             if mapping.operation == Operation::None {
-                return false;
+                return Meaning::Confirmed;
             }
             self.count(basis, |counts| counts.added += 1);
             let previous = match self.tombstones.is_empty() {
@@ -320,6 +353,9 @@ impl RouterTable {
             self.entries.set_seen(place, self.epoch);
         }
         if !same_value || !self.has_extra(marks, mapping) {
+            if !first_seen && is_unnamed(mapping) {
+                return Meaning::Refused;
+            }
             if first_seen {
                 self.count(basis, |counts| counts.altered += 1);
             }
@@ -329,7 +365,7 @@ impl RouterTable {
             let kind = ChangeKind::Altered;
             self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
             self.replace(place, item, mapping, stamp.effective_time);
-            return true;
+            return Meaning::Change;
         }
         if first_seen {
             self.count(basis, |counts| counts.confirmed += 1);
@@ -337,7 +373,7 @@ impl RouterTable {
         if marks.has(Marks::DOUBTED.with(Marks::UNCONFIRMED)) {
             return self.change(ChangeKind::Reconfirmed, item, mapping, basis, previous, stamp);
         }
-        false
+        Meaning::Confirmed
     }
 
     /// Whether the entry has the mapping's extra text, or none as the mapping has none.
@@ -350,7 +386,7 @@ impl RouterTable {
         }
     }
 
-    /// `previous` is the effective time of the key's previous change. Always true.
+    /// `previous` is the effective time of the key's previous change.
     fn change(
         &mut self,
         kind: ChangeKind,
@@ -359,10 +395,10 @@ impl RouterTable {
         basis: Basis,
         previous: Option<Micros>,
         stamp: &mut Stamp,
-    ) -> bool {
+    ) -> Meaning {
         self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
         self.store(stamp, item, mapping);
-        true
+        Meaning::Change
     }
 
     /// Applies a row of the log: the same change that `apply` or a sweep made when it gave it.
@@ -372,18 +408,36 @@ impl RouterTable {
     }
 
     /// Notes that a mapping of this key was lost (rejected): the next equal one is no mere
-    /// confirmation, because history cannot vouch for the entry in between.
+    /// confirmation, because history cannot vouch for the entry in between. The router has spoken
+    /// of the entry: a snapshot under way does not lack it.
     pub fn doubt(&mut self, key: &Key) {
         if self.mark(key, |marks| marks.with(Marks::DOUBTED)) {
             self.doubted.insert(*key);
+            if let Some(place) = self.place(key) {
+                self.entries.set_seen(place, self.epoch);
+            }
         }
     }
 
-    /// Takes every doubt back: a snapshot is complete.
-    pub(crate) fn clear_doubts(&mut self) {
-        for key in std::mem::take(&mut self.doubted) {
+    /// Takes every doubt back that need not be kept: a snapshot is complete.
+    pub(crate) fn keep_doubts(&mut self, is_kept: impl Fn(&Key) -> bool) {
+        let doubted = std::mem::take(&mut self.doubted);
+        let (kept, settled): (BTreeSet<Key>, BTreeSet<Key>) =
+            doubted.into_iter().partition(is_kept);
+        self.doubted = kept;
+        for key in settled {
             self.mark(&key, |marks| marks.without(Marks::DOUBTED));
         }
+    }
+
+    /// Notes when the latest snapshot began that was read in full.
+    pub(crate) fn set_proven(&mut self, begun: Micros) {
+        self.proven = Some(begun);
+    }
+
+    /// When the latest snapshot began that was read in full.
+    pub(crate) fn proven(&self) -> Option<Micros> {
+        self.proven
     }
 
     /// Begins a snapshot; one under way is given up. `not_before` is the last evidence from the
@@ -403,15 +457,14 @@ impl RouterTable {
         self.snapshot = None;
     }
 
-    /// Ends the snapshot under way. Entries that were not met in it are withdrawn if the router
-    /// said that it is complete (`explicit`); if not, they become unconfirmed, and only those that
-    /// an earlier snapshot lacked too are withdrawn. Without a snapshot under way nothing happens.
+    /// Ends the snapshot under way. What becomes of entries that were not met in it, `end` says.
+    /// Without a snapshot under way nothing happens. Doubts stay: see `RouterState`.
     ///
     /// `arrival.position` is the first free one; every row takes it and moves its index on by one.
     /// Rows come in the order of the keys.
     pub fn complete_snapshot(
         &mut self,
-        explicit: bool,
+        end: SnapshotEnd,
         arrival: &mut Arrival,
         on_change: &mut dyn FnMut(&Stamp, &Mapping),
     ) -> SnapshotCounts {
@@ -428,13 +481,15 @@ impl RouterTable {
             counts.vanished += 1;
             let earlier = self.unconfirmed.get(key).copied();
             let not_before = earlier.map_or(snapshot.not_before, |mark| mark.not_before);
-            if explicit || earlier.is_some() {
-                self.derive(ChangeKind::Withdrawn, key, not_before, arrival, on_change);
-            } else {
-                self.derive(ChangeKind::Unconfirmed, key, not_before, arrival, on_change);
-            }
+            let kind = match (end, earlier) {
+                (SnapshotEnd::Explicit, _) | (SnapshotEnd::Inferred, Some(_)) => {
+                    ChangeKind::Withdrawn
+                }
+                (SnapshotEnd::Inferred | SnapshotEnd::InPart, None) => ChangeKind::Unconfirmed,
+                (SnapshotEnd::InPart, Some(_)) => continue,
+            };
+            self.derive(kind, key, not_before, arrival, on_change);
         }
-        self.clear_doubts();
         counts
     }
 
@@ -515,7 +570,7 @@ impl RouterTable {
         previous: Option<Micros>,
     ) {
         let (effective_time, mut flags) =
-            effective_time(mapping.event_time, stamp.collection_time, previous);
+            effective_time(mapping.event_time, stamp.collection_time, previous, self.proven);
         if uses_reserved_label {
             flags = flags.with(Flags::RESERVED_LABEL);
         }
@@ -546,6 +601,7 @@ impl RouterTable {
                 if let Some(place) = item.place(&self.entries) {
                     self.unmark(place, mapping);
                     self.entries.remove(place);
+                    self.special.forget(&key);
                 }
                 self.tombstones.insert(key, stamp.effective_time);
                 self.prune(stamp.collection_time);
@@ -569,6 +625,7 @@ impl RouterTable {
                 let header = self.header(mapping, active_since);
                 let hash = item.hash(&self.entries);
                 self.entries.insert(hash, item.body(), &header);
+                self.special.note(mapping);
             }
         }
         if let Some(extra) = &mapping.extra {
@@ -672,20 +729,19 @@ impl RouterTable {
     }
 }
 
-/// What history is ordered by, and what is odd about it.
-fn effective_time(
-    event_time: Micros,
-    collection_time: Micros,
-    previous: Option<Micros>,
-) -> (Micros, Flags) {
-    let ahead_us = event_time.since(collection_time);
-    let far = !(-CLOCK_BEHIND_MAX_US..=CLOCK_AHEAD_MAX_US).contains(&ahead_us);
-    let (own, flags) =
-        if far { (collection_time, Flags::CLOCK_FAR) } else { (event_time, Flags::default()) };
-    match previous {
-        Some(previous) if previous > own => (previous, flags.with(Flags::CLOCK_BACKWARDS)),
-        _ => (own, flags),
-    }
+/// What a mapping means for its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Change,
+    Confirmed,
+    Refused,
+}
+
+/// Whether it is an FTN entry that shares its key with every other one of the router that has no
+/// FEC.
+#[inline]
+fn is_unnamed(mapping: &Mapping) -> bool {
+    mapping.fec == Fec::Unknown && mapping.ingress.label.is_none()
 }
 
 /// The ingress that a key stands for.

@@ -14,6 +14,8 @@ pub struct Micros(pub i64);
 
 /// Microseconds in one second.
 pub const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Microseconds in one minute.
+pub const MICROS_PER_MINUTE: i64 = 60 * MICROS_PER_SECOND;
 /// Microseconds in one hour.
 pub const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SECOND;
 

@@ -97,7 +97,10 @@ fn put_influx(router: RouterId, mapping: &Mapping, out: &mut Vec<u8>) {
         let next_hop = match branch.next_hop {
             NextHop::Address(IpAddr::V4(address)) => i64::from(u32::from(address)),
             // Addresses that are no number below 2^53 would have to be tags.
-            NextHop::Address(IpAddr::V6(_)) | NextHop::Fec | NextHop::Recursive => -1,
+            NextHop::Address(IpAddr::V6(_))
+            | NextHop::Fec
+            | NextHop::Recursive
+            | NextHop::Interface => -1,
         };
         put(out, format_args!("{comma}label{place}={label}i,next_hop{place}={next_hop}i"));
     }
@@ -129,10 +132,11 @@ mod tests {
 
     fn line(form: Form) -> String {
         let label = |value| Label::new(value).expect("a label");
-        let branch = |value, hop: &str| Nhlfe {
-            stack: [label(value)].into_iter().collect(),
-            next_hop: NextHop::Address(hop.parse().expect("an address")),
-            weight: None,
+        let branch = |value, hop: &str| {
+            Nhlfe::new(
+                [label(value)].into_iter().collect(),
+                NextHop::Address(hop.parse().expect("an address")),
+            )
         };
         let mapping = Mapping {
             fec: "ip:10.1.2.0/24".parse().expect("a FEC"),

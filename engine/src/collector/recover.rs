@@ -91,8 +91,8 @@ impl Configured {
         }
         let changed = states.values_mut().filter_map(|state| {
             let event = event_of(policy.entry(state.router));
-            let same = matches!(&event, SessionEvent::Configured { name, addresses }
-                if *name == state.name && *addresses == state.addresses_configured);
+            let same = matches!(&event, SessionEvent::Configured { name, interfaces }
+                if *name == state.name && *interfaces == state.interfaces_configured);
             (!same).then(|| state.session_row(now, event))
         });
         changed.collect()
@@ -100,14 +100,14 @@ impl Configured {
 }
 
 fn is_configured(state: &RouterState) -> bool {
-    !state.name.is_empty() || !state.addresses_configured.is_empty()
+    !state.name.is_empty() || !state.interfaces_configured.is_empty()
 }
 
 /// What the settings say of a router; of one that they no longer name, nothing.
 fn event_of(entry: Option<&RouterEntry>) -> SessionEvent {
     SessionEvent::Configured {
         name: entry.map(|entry| entry.name.clone()).unwrap_or_default(),
-        addresses: entry.map(|entry| entry.addresses.clone()).unwrap_or_default(),
+        interfaces: entry.map(|entry| entry.interfaces.clone()).unwrap_or_default(),
     }
 }
 

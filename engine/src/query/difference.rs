@@ -96,7 +96,7 @@ fn compare(router: RouterId, before: &Network, after: &Network, rows: &mut Vec<D
     let mut keys: BTreeSet<Key> =
         entries_before.keys().chain(entries_after.keys()).copied().collect();
     let sides = || [before, after].into_iter().filter_map(|network| network.router(router));
-    keys.extend(sides().flat_map(|side| side.state.key_gaps.keys()));
+    keys.extend(sides().flat_map(|side| side.state.gaps.keys.keys()));
     for key in keys {
         let answers = [standing(before, &key), standing(after, &key)];
         let doubtful = answers.iter().flatten().find_map(unknown);

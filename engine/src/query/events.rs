@@ -12,7 +12,7 @@ use storage::allowance::Allowance;
 use storage::history::events::{self, Event, Gap, Question};
 use storage::log::{Filter, read};
 use storage::mapping::{Mapping, RouterId};
-use storage::row::{Change, Flags, Position, Row, SessionEvent, SessionRow};
+use storage::row::{Change, Flags, Position, Row, Scope, SessionEvent, SessionRow};
 use storage::time::Micros;
 use utoipa::ToSchema;
 
@@ -55,7 +55,11 @@ impl HistoryRow {
             HistoryRow::Gap(gap) => {
                 let end = gap.end.map_or("still open".to_owned(), |end| format!("until {end}"));
                 let reason = gap.reason.name();
-                let of = gap.key.map_or("the router".to_owned(), |key| key.to_string());
+                let of = match gap.scope {
+                    Scope::Router => "the router".to_owned(),
+                    Scope::Entry(key) => key.to_string(),
+                    Scope::Rest => "entries that are not listed".to_owned(),
+                };
                 event_cells(gap.start, "gap", gap.position, format!("{of}, {end}: {reason}"))
             }
             HistoryRow::Session(row) => {
@@ -135,7 +139,7 @@ pub fn history_within(
         selector: match selector {
             None => events::Selector::All,
             Some(Selector::Fec(fec)) => events::Selector::Fec(fec),
-            Some(Selector::Label(label)) => events::Selector::Label(label),
+            Some(Selector::Label { label, table }) => events::Selector::Label { label, table },
         },
         since: Some(range.since),
         until: Some(range.until),
@@ -249,11 +253,11 @@ fn event_cells(time: Micros, event: &str, position: Position, detail: String) ->
 
 fn detail(event: &SessionEvent) -> String {
     match event {
-        SessionEvent::Configured { name, addresses } => {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            format!("name {name:?}, addresses {}", addresses.join(" "))
+        SessionEvent::Configured { name, interfaces } => {
+            let interfaces: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
+            format!("name {name:?}, interfaces {}", interfaces.join(", "))
         }
-        SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent } => {
+        SessionEvent::Initiation { peer, mode, permanent, boot_time, clock, interfaces, agent } => {
             let kind = if *permanent { "permanent" } else { "on-demand" };
             let mut text = format!("from {peer}, {}, {kind}", mode.name());
             if let Some(boot_time) = boot_time {
@@ -262,8 +266,11 @@ fn detail(event: &SessionEvent) -> String {
             if !agent.is_empty() {
                 text.push_str(&format!(", agent {agent}"));
             }
-            for address in addresses {
-                text.push_str(&format!(", owns {address}"));
+            if let Some(clock) = clock {
+                text.push_str(&format!(", its clock {clock}"));
+            }
+            for interface in interfaces {
+                text.push_str(&format!(", has {interface}"));
             }
             text
         }

@@ -11,11 +11,10 @@ use std::path::Path;
 use storage::allowance::Allowance;
 use storage::history::UnknownCause;
 use storage::history::explore::Explorer;
-use storage::history::network::Network;
-use storage::history::walk::{Broken, Onward, Step, Verdict, Walk};
+use storage::history::walk::{Broken, Follow, Onward, Step, Verdict, Walk};
 use storage::log::{Filter, ReadReport, log_files, read_file};
 use storage::mapping::{Fec, Key, Label, Mapping, RouterId};
-use storage::row::{Row, SessionEvent};
+use storage::row::{Row, Scope, SessionEvent};
 use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::{Hour, MICROS_PER_HOUR, Micros};
 
@@ -48,12 +47,13 @@ pub fn lsp_changes(
     let before = at.offset(-1);
     let mut earlier = Explorer::open(folder(data)?, before, allowance)?;
     let head = meant_router(data, head, earlier.names())?;
-    let previous = since(&earlier.trace(head, selector.start())?).filter(|time| *time <= before);
+    let previous = since(&earlier.trace(head, selector.start(), Follow::Primaries)?)
+        .filter(|time| *time <= before);
     let mut report = earlier.report().clone();
     drop(earlier);
     let mut then = Explorer::open(data, at, allowance)?;
-    let walked = then.trace(head, selector.start())?;
-    let doubtful = in_doubt(then.network(), &walked);
+    let walked = then.trace(head, selector.start(), Follow::Primaries)?;
+    let doubtful = in_doubt(&walked);
     report.add(then.report());
     drop(then);
     let (next, looked_until, read) = next_change(data, &walked, &doubtful, at, now, allowance)?;
@@ -72,19 +72,22 @@ fn since(walk: &Walk) -> Option<Micros> {
         let met = step.met.as_ref().map(|met| met.active_since);
         let ends = step.branches.iter().filter_map(|branch| match &branch.onward {
             Onward::End(end) => of_end(end),
-            Onward::Step(_) => None,
+            Onward::Step(_) | Onward::Backup => None,
         });
         ends.chain(met).chain(step.end.as_ref().and_then(of_end)).max()
     };
     walk.steps.iter().filter_map(of_step).max()
 }
 
-/// Routers on the way that cannot be vouched for: the end of their gap is a change.
-fn in_doubt(network: &Network, walk: &Walk) -> BTreeSet<RouterId> {
-    let on_way = walk.steps.iter().map(|step| step.router);
-    let doubtful = on_way.filter(|router| {
-        let standing = network.router(*router).and_then(|known| known.standing().unknown());
-        standing.is_some_and(|unknown| matches!(unknown.cause, UnknownCause::RouterGap(_)))
+/// Routers on the way that cannot be vouched for, until a snapshot of theirs is complete: that is a
+/// change.
+fn in_doubt(walk: &Walk) -> BTreeSet<RouterId> {
+    use UnknownCause::{NeverComplete, RestGap, RouterGap};
+    let is_until_snapshot =
+        |cause: &UnknownCause| matches!(cause, RouterGap(_) | RestGap(_) | NeverComplete);
+    let doubtful = walk.verdicts().into_iter().filter_map(|verdict| match verdict {
+        Verdict::Unknown { here, unknown } if is_until_snapshot(&unknown.cause) => Some(here),
+        _ => None,
     });
     doubtful.collect()
 }
@@ -119,7 +122,9 @@ fn next_change(
                     is_met.then_some(change.stamp.effective_time)
                 }
                 Row::Session(session) => match &session.event {
-                    SessionEvent::Gap { start, key: None, .. } => Some(*start),
+                    SessionEvent::Gap { start, scope: Scope::Router | Scope::Rest, .. } => {
+                        Some(*start)
+                    }
                     SessionEvent::SnapshotComplete { .. } => {
                         doubtful.contains(&session.router).then_some(session.time)
                     }
@@ -189,7 +194,9 @@ mod tests {
         // And forward. p2 is lost later, when the way no longer leads over it.
         assert_eq!(ask(sample::START.offset(1_000_000)).1, Some(withdrawn));
         assert_eq!(ask(withdrawn.offset(-1)).1, Some(withdrawn));
-        assert_eq!(ask(sample::START), (None, Some(withdrawn)));
+        // Before their tables were complete nobody could say that there was no other way.
+        let complete = sample::START.offset(1_000_000);
+        assert_eq!(ask(sample::START), (None, Some(complete)));
     }
 
     #[test]

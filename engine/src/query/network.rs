@@ -204,7 +204,7 @@ impl RouterRow {
         let session = state.session.as_ref().filter(|_| status == RouterStatus::Connected);
         let answer = Answer::of(standing);
         let entries = state.table.len();
-        let doubtful = state.table.unconfirmed_len() + state.key_gaps.len();
+        let doubtful = state.table.unconfirmed_len() + state.gaps.keys.len();
         RouterRow {
             router: state.router,
             name: state.name.to_string(),
@@ -385,7 +385,7 @@ fn doubts(network: &Network, id: RouterId) -> Vec<(Option<Key>, Answer)> {
     let mut doubts = Vec::new();
     if router.standing() == Standing::Vouched {
         let absent = |key: &&Key| router.state.table.get(key).is_none();
-        let keys = router.state.key_gaps.keys().filter(absent);
+        let keys = router.state.gaps.keys.keys().filter(absent);
         doubts.extend(keys.map(|key| (Some(*key), Answer::of(router.standing_of(key)))));
     }
     let rest = Answer::of(router.standing_of_the_rest());

@@ -13,8 +13,8 @@ use std::rc::Rc;
 use storage::allowance::Allowance;
 use storage::history::explore::Explorer;
 use storage::history::network::Network;
-use storage::history::walk::{self, Branch, Onward, Step, Verdict, Walk};
-use storage::mapping::{Fec, Label, NextHop, RouterId};
+use storage::history::walk::{self, Branch, Follow, Onward, Step, Verdict, Walk};
+use storage::mapping::{Fec, Label, NextHop, Role, RouterId};
 use storage::time::Micros;
 
 use super::network::meant_router;
@@ -38,6 +38,8 @@ pub enum TraceVerdict {
     Unlabelled,
     /// It leaves MPLS for another FEC than it entered for.
     Misdelivered,
+    /// An entry drops it, on purpose.
+    Discarded,
     /// It is lost.
     Broken,
 }
@@ -49,6 +51,7 @@ impl TraceVerdict {
             Verdict::Misdelivered { .. } => TraceVerdict::Misdelivered,
             Verdict::Unlabelled { .. } => TraceVerdict::Unlabelled,
             Verdict::Broken { .. } => TraceVerdict::Broken,
+            Verdict::Discarded { .. } => TraceVerdict::Discarded,
             Verdict::Unknown { .. } => TraceVerdict::Unknown,
         }
     }
@@ -60,6 +63,7 @@ impl TraceVerdict {
             TraceVerdict::Unknown => "unknown",
             TraceVerdict::Unlabelled => "unlabelled",
             TraceVerdict::Misdelivered => "misdelivered",
+            TraceVerdict::Discarded => "discarded",
             TraceVerdict::Broken => "broken",
         }
     }
@@ -128,12 +132,13 @@ pub fn trace(
     data: &Path,
     router: &str,
     selector: Selector,
+    follow: Follow,
     at: Micros,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<TraceReport>, QueryError> {
     let mut explorer = Explorer::open(folder(data)?, at, allowance)?;
     let router = meant_router(data, router, explorer.names())?;
-    let walk = explorer.trace(router, selector.start())?;
+    let walk = explorer.trace(router, selector.start(), follow)?;
     let report = TraceReport::of(explorer.network(), walk);
     let hops: usize = report.paths.iter().map(|path| path.hops.len()).sum();
     allowance.map_or(Ok(()), |allowance| allowance.check_for(hops as u64 * HOP_BYTES))?;
@@ -150,7 +155,9 @@ impl Traces {
     /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
     /// router that the log does not know is unknown from there on.
     pub fn trace(&self, router: RouterId, selector: Selector) -> TraceReport {
-        TraceReport::of(&self.network, walk::trace(&self.network, router, selector.start()))
+        let start = selector.start();
+        let walk = walk::trace(&self.network, router, start, Follow::Primaries);
+        TraceReport::of(&self.network, walk)
     }
 }
 
@@ -227,6 +234,10 @@ impl TraceReport {
             let index = match to {
                 Onward::End(verdict) => {
                     let _ = writeln!(text, "{over}{edge}{}", self.verdict_text(verdict));
+                    continue;
+                }
+                Onward::Backup => {
+                    let _ = writeln!(text, "{over}{edge}carries nothing while the others stand");
                     continue;
                 }
                 Onward::Step(index) => *index,
@@ -317,12 +328,22 @@ const HEAD: Onward = Onward::Step(0);
 
 /// `[24 13] via 10.0.12.2`: all labels behind the branch, and where it goes.
 fn branch_text(branch: &Branch) -> String {
-    let labels = labels(&branch.stack);
-    match branch.nhlfe.next_hop {
+    let (labels, nhlfe) = (labels(&branch.stack), &branch.nhlfe);
+    let mut text = match nhlfe.next_hop {
         NextHop::Address(address) => format!("{labels} via {address}"),
-        NextHop::Fec => format!("{labels} out"),
+        NextHop::Fec | NextHop::Interface => format!("{labels} out"),
         NextHop::Recursive => format!("{labels} looked up again"),
+    };
+    if let Some(interface) = nhlfe.interface() {
+        let _ = write!(text, " by {interface}");
     }
+    if let Some(outer) = nhlfe.encapsulation() {
+        let _ = write!(text, " in {}", outer.name());
+    }
+    if nhlfe.role == Role::Backup {
+        text.push_str(" (backup)");
+    }
+    text
 }
 
 fn labels(stack: &[Label]) -> String {

@@ -8,13 +8,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use storage::interface::Interface;
 use storage::log::layout::KERNEL_SHARD;
 use storage::log::{BlockBuilder, DataLock, kernel_block, lock, log_path};
 use storage::mapping::{
     Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin, TimeSource,
 };
 use storage::router::RouterState;
-use storage::row::{Basis, InputMode, KernelRow, LedgerRow, Reason, SessionEvent};
+use storage::row::{Basis, InputMode, KernelRow, LedgerRow, Reason, Scope, SessionEvent};
 use storage::table::{Applied, Arrival};
 use storage::time::{MICROS_PER_SECOND, Micros};
 
@@ -132,15 +133,13 @@ fn write_burst(data: &Path) {
 fn branch(text: &str) -> Nhlfe {
     let (stack, next_hop) = text.split_once('@').unwrap();
     let labels = stack.split('/').filter(|label| *label != "-");
-    Nhlfe {
-        stack: labels.map(|label| Label::new(label.parse().unwrap()).unwrap()).collect(),
-        next_hop: match next_hop {
-            "fec" => NextHop::Fec,
-            "recursive" => NextHop::Recursive,
-            address => NextHop::Address(address.parse().unwrap()),
-        },
-        weight: None,
-    }
+    let stack = labels.map(|label| Label::new(label.parse().unwrap()).unwrap()).collect();
+    let next_hop = match next_hop {
+        "fec" => NextHop::Fec,
+        "recursive" => NextHop::Recursive,
+        address => NextHop::Address(address.parse().unwrap()),
+    };
+    Nhlfe::new(stack, next_hop)
 }
 
 fn mapping(fec: &str, label: Option<u32>, operation: Operation, branches: &[&str]) -> Mapping {
@@ -193,16 +192,18 @@ struct Router {
 impl Router {
     fn begin(shard: &mut Shard, id: &str, name: &str, addresses: &[&str]) -> Router {
         let mut router = Router { state: RouterState::new(id.parse().unwrap()) };
-        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let interfaces: Vec<Interface> =
+            addresses.iter().map(|text| Interface::of_address(text.parse().unwrap())).collect();
         let configured =
-            SessionEvent::Configured { name: name.into(), addresses: addresses.clone() };
+            SessionEvent::Configured { name: name.into(), interfaces: interfaces.clone() };
         router.event(shard, START.offset(-MICROS_PER_SECOND), configured);
         let initiation = SessionEvent::Initiation {
             peer: SocketAddr::new(id.parse().unwrap(), 40_000),
             mode: InputMode::Framed,
             permanent: true,
             boot_time: Some(START.offset(-3_600 * MICROS_PER_SECOND)),
-            addresses,
+            clock: None,
+            interfaces,
             agent: "sample 1.0".into(),
         };
         router.event(shard, START, initiation);
@@ -219,15 +220,8 @@ impl Router {
         self.event(shard, time, SessionEvent::SnapshotBegin);
         self.state.begin_snapshot();
         self.apply(shard, time, Basis::Snapshot, mappings);
-        let counts = self.state.complete_snapshot(true, time, &mut |_, _| {});
-        let complete = SessionEvent::SnapshotComplete {
-            explicit: true,
-            confirmed: counts.confirmed,
-            added: counts.added,
-            altered: counts.altered,
-            vanished: counts.vanished,
-        };
-        self.event(shard, time, complete);
+        let row = self.state.complete_snapshot(true, time, &mut |_, _| {});
+        shard.rows.session(&row);
         shard.commit();
     }
 
@@ -243,7 +237,7 @@ impl Router {
         let reason = Reason::TimedOut;
         let noticed = time.offset(60 * MICROS_PER_SECOND);
         self.event(shard, noticed, SessionEvent::Termination { reason });
-        self.event(shard, noticed, SessionEvent::Gap { start: time, key: None, reason });
+        self.event(shard, noticed, SessionEvent::Gap { start: time, scope: Scope::Router, reason });
         shard.commit();
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use storage::history::walk::Follow;
 use storage::log::layout::KERNEL_SHARD;
 use storage::log::{BlockBuilder, kernel_block, log_path};
 use storage::row::{KernelRow, LedgerRow};
@@ -66,11 +67,13 @@ fn a_path_that_reads_what_it_meets_is_that_of_the_whole_network() {
         for (head, rows) in tables(folder.path(), at).unwrap().value {
             for row in rows {
                 let selector = match row.mapping.ingress.label {
-                    Some(label) => Selector::Label(label),
+                    Some(label) => Selector::Label { label, table: None },
                     None => Selector::Fec(row.mapping.fec),
                 };
                 let expected = traces.trace(head, selector).answer(Vec::new());
-                let found = trace(folder.path(), &head.to_string(), selector, at, None).unwrap();
+                let found =
+                    trace(folder.path(), &head.to_string(), selector, Follow::Primaries, at, None)
+                        .unwrap();
                 assert_eq!(found.value.answer(found.warnings), expected, "{head} {selector}");
             }
         }
@@ -81,8 +84,9 @@ fn a_path_that_reads_what_it_meets_is_that_of_the_whole_network() {
 fn a_tree_that_nobody_reads_to_its_end_has_one() {
     let folder = tempfile::tempdir().unwrap();
     let _lock = sample::write_ladder(folder.path(), 20_000);
-    let first = Selector::Label(Label::new(100).unwrap());
-    let report = trace(folder.path(), "pe1", first, sample::NOW, None).unwrap().value;
+    let first = Selector::Label { label: Label::new(100).unwrap(), table: None };
+    let report =
+        trace(folder.path(), "pe1", first, Follow::Primaries, sample::NOW, None).unwrap().value;
     assert!(report.paths[0].hops.len() == 1 && report.paths_complete);
     let text = render_trace(&report, Format::Table);
     assert!(text.len() < 5 << 20, "{} bytes", text.len());

@@ -34,8 +34,8 @@ pub fn parse_when(text: &str, now: Micros) -> Result<Micros, WhenError> {
     text.parse().map_err(|_| error())
 }
 
-/// Reads an instant that may be asked about. A router's clock may be ahead, and what it says then
-/// counts as of its own time: only beyond that lies the future, for which nobody can vouch.
+/// Reads an instant that may be asked about. Clocks differ: what is a little ahead may be asked;
+/// beyond that lies the future, for which nobody can vouch.
 pub fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
     let at = parse_when(text, now)?;
     if at.since(now) > CLOCK_AHEAD_MAX_US {

@@ -5,8 +5,11 @@
 //! Law:  what the file says and no setting knows is an error, never ignored.
 //! Not:  ranges (`settings::table`), or opening the file (`main`).
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
-use storage::mapping::{RouterId, parse_prefix};
+use storage::interface::{Interface, is_link_local};
+use storage::mapping::{Name, RouterId, parse_address, parse_prefix};
 use toml::{Table, Value};
 
 use super::{SettingError, Settings, table};
@@ -81,9 +84,16 @@ fn read_router(value: &Value, ordinal: usize) -> Result<RouterEntry, SettingErro
                 entry.name = name.ok_or_else(|| refuse(NAME_ALLOWED))?.into();
             }
             "addresses" => {
-                let addresses = strings(value, |text| text.parse().ok());
-                entry.addresses = addresses.ok_or_else(|| refuse("a list of addresses"))?;
-                entry.addresses.sort_unstable();
+                let addresses = strings(value, parse_address);
+                let addresses = addresses.ok_or_else(|| refuse("a list of addresses"))?;
+                entry.interfaces.extend(addresses.into_iter().map(Interface::of_address));
+            }
+            "interfaces" => {
+                let interfaces = value.as_array().into_iter().flatten().map(read_interface);
+                let interfaces: Option<Vec<Interface>> = interfaces.collect();
+                let interfaces = interfaces.filter(|_| value.is_array());
+                let interfaces = interfaces.ok_or_else(|| refuse(INTERFACES_ALLOWED))?;
+                entry.interfaces.extend(interfaces);
             }
             "sources" => {
                 let sources = strings(value, |text| parse_prefix(text).map(|p: IpNet| p.trunc()));
@@ -99,10 +109,31 @@ fn read_router(value: &Value, ordinal: usize) -> Result<RouterEntry, SettingErro
     entry.id = id.ok_or_else(|| {
         SettingError::value(&place("id"), "missing", "an IPv4 or IPv6 address in quotes")
     })?;
+    entry.interfaces.sort_unstable();
+    entry.interfaces.dedup();
     Ok(entry)
 }
 
-const ROUTER_FIELDS: [&str; 4] = ["id", "name", "addresses", "sources"];
+const ROUTER_FIELDS: [&str; 5] = ["id", "name", "addresses", "interfaces", "sources"];
+
+const INTERFACES_ALLOWED: &str = "a list of tables such as \
+    { name = \"eth0\", address = \"10.0.0.1\", neighbour = \"192.0.2.9\", table = 7 }, \
+    each with a name or an address";
+
+/// One interface; `None` when something in it is no value of its field.
+fn read_interface(value: &Value) -> Option<Interface> {
+    let mut interface = Interface::default();
+    for (field, value) in value.as_table()? {
+        match field.as_str() {
+            "name" => interface.name = Name::new(value.as_str()?)?.as_str().into(),
+            "address" => interface.address = Some(parse_address(value.as_str()?)?),
+            "neighbour" => interface.neighbour = Some(value.as_str()?.parse().ok()?),
+            "table" => interface.table = Some(u32::try_from(value.as_integer()?).ok()?),
+            _ => return None,
+        }
+    }
+    (!interface.name.is_empty() || interface.address.is_some()).then_some(interface)
+}
 
 /// A name must not be taken for an id, and must survive a shell and a CSV file.
 fn is_name(name: &str) -> bool {
@@ -126,9 +157,17 @@ fn check_unique(routers: &[RouterEntry], entry: &RouterEntry) -> Result<(), Sett
         if !entry.name.is_empty() && other.name == entry.name {
             return Err(SettingError::value("router: name", &entry.name, "each name once"));
         }
-        let twice = entry.addresses.iter().find(|address| other.addresses.contains(address));
-        if let Some(address) = twice {
-            let allowed = "each address with one router: next hops are resolved by it";
+        // Link-local addresses are those of many links, and so is any that names its neighbour.
+        let alone = |interface: &&Interface| {
+            interface.neighbour.is_none() && interface.address.is_some_and(|it| !is_link_local(it))
+        };
+        let mut own = entry.interfaces.iter().filter(alone).filter_map(|it| it.address);
+        let owns = |address: &IpAddr| {
+            other.interfaces.iter().filter(alone).any(|it| it.address == Some(*address))
+        };
+        if let Some(address) = own.find(owns) {
+            let allowed = "each address with one router: next hops are resolved by it \
+                           (or with the neighbour behind it, in `interfaces`)";
             return Err(SettingError::value("router: addresses", &address.to_string(), allowed));
         }
     }

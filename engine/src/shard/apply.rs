@@ -6,18 +6,19 @@
 //! Not:  what a mapping does to a table (storage `table`).
 
 use storage::mapping::{Mapping, TimeSource};
-use storage::row::{Basis, Cause, Flags, InputMode, Position, Reason, SessionEvent, Stamp};
+use storage::router::RouterState;
+use storage::row::{Basis, Cause, Flags, InputMode, Position, Reason, Scope, Stamp};
 use storage::table::Arrival;
 use storage::time::Micros;
 
 use super::Shard;
-use super::connection::{Connection, Damage, Phase, Session, Snapshot};
+use super::connection::{Connection, Phase, Session, Snapshot};
 use super::digest::Flow;
 use super::roster::Delay;
 use super::session::unit_mappings;
 use crate::io::Now;
 use crate::metrics::Metric;
-use crate::wire::{Rejection, SnapshotMark, Unit, UnitKind};
+use crate::wire::{RejectedMapping, Rejection, SnapshotMark, Unit, UnitKind};
 
 impl Shard {
     /// Applies the unit in `self.unit` to the session of `connection`.
@@ -144,9 +145,9 @@ impl Shard {
         if session.announced && place >= session.fresh {
             self.begin_snapshot(session, false, time);
         }
-        session.damage_snapshot(Damage::Frames);
+        session.lack_frames();
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
-        self.open_gap(session, evidence, reason, time);
+        self.open_gap(session, Scope::Router, evidence, reason, time);
     }
 
     /// A document of another router than the session's: none of ours, so no gap.
@@ -200,14 +201,15 @@ impl Shard {
         let changes = session.state.apply_all(&mut self.round, mappings, &mut arrival, on_change);
         self.recount(session, decoder_bytes);
         self.commit.change_rows += changes;
-        let count = unit.mappings.len() as u64;
+        let framed = unit_mappings(unit);
+        let confirmed = unit.mappings.len() as u64 - changes - self.refuse_unnamed(unit);
         let open = &mut connection.books.open;
-        open.mappings_framed += unit_mappings(unit);
+        open.mappings_framed += framed;
         open.changes += changes;
-        open.confirmed += count - changes;
-        self.counters.add(Metric::MappingsFramed, unit_mappings(unit));
+        open.confirmed += confirmed;
+        self.counters.add(Metric::MappingsFramed, framed);
         self.counters.add(Metric::Changes, changes);
-        self.counters.add(Metric::Confirmed, count - changes);
+        self.counters.add(Metric::Confirmed, confirmed);
         self.counters.add(Metric::ClockBackwards, odd.backwards);
         self.counters.add(Metric::ClockFar, odd.far);
         self.counters.add(Metric::ReservedLabels, odd.reserved);
@@ -218,7 +220,25 @@ impl Shard {
             Delay::note(&mut connection.delay, time.since(last.event_time));
         }
         session.state.position = session.state.position.max(place);
-        self.mappings_rejected(connection, session, unit, evidence, time, now)
+        self.mappings_rejected(connection, session, unit, &arrival, evidence, now)
+    }
+
+    /// FTN entries of the FEC `unknown` share one key: a second one cannot stand beside the first,
+    /// and must not take its place in silence.
+    fn refuse_unnamed(&mut self, unit: &mut Unit) -> u64 {
+        let refused = std::mem::take(&mut self.round.refused);
+        let count = refused.len() as u64;
+        unit.rejected.extend(refused.into_iter().map(|key| {
+            RejectedMapping {
+            cause: Cause::FecUnnamed,
+            key: Some(key),
+            detail: format!(
+                "{key}: expected one entry of a FEC without name, found another: give each a name"
+            )
+            .into(),
+        }
+        }));
+        count
     }
 
     /// Mappings that were rejected alone: their entries cannot be vouched for.
@@ -227,42 +247,31 @@ impl Shard {
         connection: &mut Connection,
         session: &mut Session,
         unit: &Unit,
+        arrival: &Arrival,
         evidence: Micros,
-        time: Micros,
         now: Now,
     ) -> Flow {
+        let (basis, time) = (arrival.basis, arrival.collection_time);
         let by_peer = unit.rejected.iter().filter(|rejected| rejected.cause != Cause::TableFull);
         let by_peer = by_peer.count() as u64;
         // The session is over by it: one gap of the router instead of one row per mapping.
         let is_over = connection.rejected + by_peer > self.settings.rejected_budget;
         if is_over {
-            self.open_gap(session, evidence, Reason::Rejected(Cause::RejectedBudget), time);
+            let reason = Reason::Rejected(Cause::RejectedBudget);
+            self.open_gap(session, Scope::Router, evidence, reason, time);
         }
-        let mut is_full = false;
         for rejected in &unit.rejected {
             let cause = rejected.cause;
             connection.books.open.reject(cause, 0, 1);
             self.counters.reject(cause, 0, 1);
             self.notice(connection, cause, &rejected.detail, now);
-            if cause != Cause::ForeignRouter {
-                session.damage_snapshot(Damage::Mappings);
+            // Another router's mapping is none of ours.
+            if cause == Cause::ForeignRouter || is_over {
+                continue;
             }
-            if cause == Cause::TableFull {
-                is_full = true;
-            } else if let Some(key) = rejected.key.filter(|_| !is_over) {
-                let (start, reason) = (evidence.min(time), Reason::Rejected(cause));
-                let event = SessionEvent::Gap { start, key: Some(key), reason };
-                let row = session.state.session_row(time, event);
-                self.commit.session(&row);
-                self.counters.add(Metric::Gaps, 1);
-            }
-        }
-        if is_full {
-            // One gap for the router: as many gaps as keys would be the table that has no room.
-            session.damage_snapshot(Damage::Frames);
-            if session.state.gap.is_none() {
-                let reason = Reason::Rejected(Cause::TableFull);
-                self.open_gap(session, evidence, reason, time);
+            let scope = scope_of(rejected, &session.state, basis);
+            if !session.state.gaps.is_open(&scope) {
+                self.open_gap(session, scope, evidence, Reason::Rejected(cause), time);
             }
         }
         self.spend_budget(connection, by_peer)
@@ -312,6 +321,21 @@ impl Shard {
             return Flow::Over(Reason::Rejected(cause));
         }
         Flow::On
+    }
+}
+
+/// What nobody can vouch for any more, because this mapping was not applied.
+fn scope_of(rejected: &RejectedMapping, state: &RouterState, basis: Basis) -> Scope {
+    match rejected.key {
+        // A key that has no entry, and gets none for want of room.
+        Some(key) if rejected.cause == Cause::TableFull && state.table.get(&key).is_none() => {
+            Scope::Rest
+        }
+        Some(key) => Scope::Entry(key),
+        // A snapshot names each entry once: it was none of those that it has shown.
+        None if basis == Basis::Snapshot => Scope::Rest,
+        // A change of nobody knows which entry.
+        None => Scope::Router,
     }
 }
 

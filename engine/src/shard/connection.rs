@@ -139,20 +139,9 @@ pub(crate) enum Snapshot {
     Open {
         /// Its end is a quiet time, not a word of the router.
         inferred: bool,
-        /// How much of it could not be read.
-        damage: Damage,
+        /// Whether whole frames could not be read: it vouches for nothing.
+        lacks_frames: bool,
     },
-}
-
-/// What could not be read of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Damage {
-    /// Nothing.
-    None,
-    /// Single mappings: entries that were not seen may be among them.
-    Mappings,
-    /// Whole frames: it vouches for nothing.
-    Frames,
 }
 
 impl Connection {
@@ -223,10 +212,10 @@ impl Connection {
 }
 
 impl Session {
-    /// Something of the snapshot under way could not be read.
-    pub(crate) fn damage_snapshot(&mut self, worse: Damage) {
-        if let Snapshot::Open { damage, .. } = &mut self.snapshot {
-            *damage = worse.max(*damage);
+    /// Frames of the snapshot under way could not be read.
+    pub(crate) fn lack_frames(&mut self) {
+        if let Snapshot::Open { lacks_frames, .. } = &mut self.snapshot {
+            *lacks_frames = true;
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::wire::{RejectedMapping, Unit};
 const ENTRY_BYTES: i64 = 96;
 /// What each of its branches may add.
 const BRANCH_BYTES: i64 = 32;
+/// What options take beside their text: their place under the key of the entry.
+const EXTRA_BYTES: i64 = 128;
 /// A unit of whose mappings none can need more than the room there is, is not looked at.
 const UNIT_BYTES: i64 = 128 << 20;
 /// A table may take so many times the room that is left.
@@ -102,7 +104,7 @@ impl Shard {
 
 /// What an entry that is new takes, at most.
 fn bytes_needed(mapping: &Mapping) -> i64 {
-    let extra = mapping.extra.as_ref().map_or(0, |extra| extra.len() as i64);
+    let extra = mapping.extra.as_ref().map_or(0, |extra| EXTRA_BYTES + extra.len() as i64);
     ENTRY_BYTES + mapping.branches.len() as i64 * BRANCH_BYTES + extra
 }
 

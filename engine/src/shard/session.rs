@@ -6,12 +6,12 @@
 //! Not:  the mappings (`apply`), and who gets the router next (`claim`).
 
 use storage::router::RouterState;
-use storage::row::{Cause, InputMode, Reason, SessionEvent};
+use storage::row::{Cause, InputMode, Reason, Scope, SessionEvent};
 use storage::time::Micros;
 
 use super::Shard;
 use super::claim::Slot;
-use super::connection::{Claiming, Connection, Damage, Phase, Session, Snapshot};
+use super::connection::{Claiming, Connection, Phase, Session, Snapshot};
 use super::digest::Flow;
 use super::reserve::Size;
 use super::timers::Timer;
@@ -62,7 +62,13 @@ impl Shard {
             snapshot: Snapshot::Closed,
         };
         if lost {
-            self.open_gap(&mut session, evidence, Reason::Rejected(Cause::SequenceBroken), time);
+            self.open_gap(
+                &mut session,
+                Scope::Router,
+                evidence,
+                Reason::Rejected(Cause::SequenceBroken),
+                time,
+            );
         }
         let begins = session.announced && session.fresh <= session.due;
         if begins || mode == InputMode::Fpm {
@@ -90,7 +96,7 @@ impl Shard {
     /// The router begins to send its full table.
     pub(crate) fn begin_snapshot(&mut self, session: &mut Session, inferred: bool, time: Micros) {
         session.announced = false;
-        session.snapshot = Snapshot::Open { inferred, damage: Damage::None };
+        session.snapshot = Snapshot::Open { inferred, lacks_frames: false };
         session.state.begin_snapshot();
         let row = session.state.session_row(time, SessionEvent::SnapshotBegin);
         self.commit.session(&row);
@@ -99,8 +105,8 @@ impl Shard {
 
     /// The full table has been read, as the router says or as a quiet time shows.
     ///
-    /// What could not be read may have been about any entry: a snapshot that lacks mappings
-    /// withdraws nothing, and one that lacks frames vouches for nothing.
+    /// A snapshot that lacks frames vouches for nothing: they may have told changes of entries that
+    /// it had shown before. What single mappings that could not be read mean, the state knows.
     pub(crate) fn complete_snapshot(
         &mut self,
         connection: &mut Connection,
@@ -109,17 +115,16 @@ impl Shard {
         time: Micros,
         now: Now,
     ) {
-        let Snapshot::Open { damage, .. } = session.snapshot else { return };
+        let Snapshot::Open { lacks_frames, .. } = session.snapshot else { return };
         session.snapshot = Snapshot::Closed;
         self.snapshot_came(connection, session.state.table.len(), now);
-        if damage == Damage::Frames {
+        if lacks_frames {
             session.state.table.abandon_snapshot();
             return;
         }
-        let explicit = explicit && damage == Damage::None;
         let builder = self.commit.builder();
         let mut derived = 0;
-        let counts = session.state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
+        let row = session.state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
             builder.change(stamp, mapping);
             derived += 1;
         });
@@ -127,29 +132,22 @@ impl Shard {
         connection.books.open.derived += derived;
         self.counters.add(Metric::Derived, derived);
         self.recount(session, connection.decoder.table_bytes());
-        let event = SessionEvent::SnapshotComplete {
-            explicit,
-            confirmed: counts.confirmed,
-            added: counts.added,
-            altered: counts.altered,
-            vanished: counts.vanished,
-        };
-        let row = session.state.session_row(time, event);
         self.commit.session(&row);
         self.counters.add(Metric::SnapshotsCompleted, 1);
     }
 
-    /// From `start` on nothing vouches for the router.
+    /// From `start` on nothing vouches for what the scope names.
     pub(crate) fn open_gap(
         &mut self,
         session: &mut Session,
+        scope: Scope,
         start: Micros,
         reason: Reason,
         time: Micros,
     ) {
         // The clock may have been set back since the last evidence.
         let start = start.min(time);
-        let row = session.state.session_row(time, SessionEvent::Gap { start, key: None, reason });
+        let row = session.state.session_row(time, SessionEvent::Gap { start, scope, reason });
         self.commit.session(&row);
         self.counters.add(Metric::Gaps, 1);
     }
@@ -230,7 +228,7 @@ impl Shard {
         let row = session.state.session_row(time, SessionEvent::Termination { reason });
         self.commit.session(&row);
         if !clean {
-            self.open_gap(&mut session, start, reason, time);
+            self.open_gap(&mut session, Scope::Router, start, reason, time);
             if !matches!(reason, Reason::CollectorStopped | Reason::Superseded) {
                 self.counters.add(Metric::SessionsBroken, 1);
             }
@@ -352,7 +350,8 @@ fn initiation(
         mode,
         permanent,
         boot_time: hello.map(|hello| hello.boot_time),
-        addresses: hello.map(|hello| hello.addresses.clone()).unwrap_or_default(),
+        clock: hello.map(|hello| hello.clock),
+        interfaces: hello.map(|hello| hello.interfaces.clone()).unwrap_or_default(),
         agent: hello.map(|hello| hello.agent.clone()).unwrap_or_default(),
     }
 }

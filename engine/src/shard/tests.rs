@@ -233,7 +233,7 @@ pub(super) fn first_hello(router: RouterId) -> Hello {
         acks: true,
         snapshot: false,
         clock: START,
-        addresses: Vec::new(),
+        interfaces: Vec::new(),
         agent: "bench".into(),
     }
 }
@@ -249,11 +249,10 @@ pub(super) fn hello_of(hello: Hello) -> Vec<u8> {
 
 /// An ILM entry of `label` that swaps to `out`, or, with 0, its withdrawal.
 pub(super) fn mapping(label: u32, out: u32) -> Mapping {
-    let swap = Nhlfe {
-        stack: [Label::new(out).unwrap()].into_iter().collect(),
-        next_hop: NextHop::Address([10, 0, 0, 2].into()),
-        weight: None,
-    };
+    let swap = Nhlfe::new(
+        [Label::new(out).unwrap()].into_iter().collect(),
+        NextHop::Address([10, 0, 0, 2].into()),
+    );
     Mapping {
         fec: Fec::Unknown,
         ingress: Ingress::platform(Label::new(label).unwrap()),

@@ -234,9 +234,8 @@ fn branches(hops: &[Hop], stack_of: impl Fn(&Hop) -> LabelStack) -> Branches {
     // Equal weights are equal shares, whatever number says so.
     let alike = hops.windows(2).all(|pair| pair[0].weight == pair[1].weight);
     let nhlfe = |hop: &Hop| Nhlfe {
-        stack: stack_of(hop),
-        next_hop: hop.gateway.map_or(NextHop::Fec, NextHop::Address),
         weight: (!alike).then_some(hop.weight),
+        ..Nhlfe::new(stack_of(hop), hop.gateway.map_or(NextHop::Fec, NextHop::Address))
     };
     hops.iter().map(nhlfe).collect()
 }
@@ -260,7 +259,7 @@ fn tell(
         time_source: TimeSource::Collector,
         extra: None,
     };
-    mapping.sort_branches();
+    mapping.normalise();
     let key = mapping.key();
     take_back(key, unit);
     if !withdraws && mapping.branches.is_empty() {

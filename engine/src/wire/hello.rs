@@ -7,7 +7,8 @@
 
 use std::fmt::Write;
 
-use storage::mapping::RouterId;
+use storage::interface::Interface;
+use storage::mapping::{Name, RouterId};
 use storage::row::Cause;
 use storage::time::Micros;
 
@@ -18,8 +19,8 @@ use super::{Hello, Rejection, WireLimits};
 
 /// Bytes of a hello document.
 pub const HELLO_BYTES_MAX: usize = 256 << 10;
-/// Interface addresses of one hello.
-pub const ADDRESSES_MAX: usize = 4_096;
+/// Interfaces of one hello.
+pub const INTERFACES_MAX: usize = 4_096;
 /// Bytes of the agent's name and version.
 pub const AGENT_BYTES_MAX: usize = 256;
 
@@ -46,11 +47,10 @@ impl Visitor for Reader {
         match &mut self.hello {
             None => self.hello = Some(read_root(element)?),
             Some(hello) if self.depth == 2 && element.name == "interface" => {
-                let address = required(element, "address", "an address", value::address)?;
-                if hello.addresses.len() == ADDRESSES_MAX {
-                    return Err(invalid(format_args!("more than {ADDRESSES_MAX} interfaces")));
+                if hello.interfaces.len() == INTERFACES_MAX {
+                    return Err(invalid(format_args!("more than {INTERFACES_MAX} interfaces")));
                 }
-                hello.addresses.push(address);
+                hello.interfaces.push(read_interface(element)?);
             }
             // Unknown elements: a later version of the protocol may say more.
             Some(_) => {}
@@ -95,9 +95,23 @@ fn read_root(element: &Element<'_>) -> Result<Hello, Rejection> {
         acks: flag("acks", false)?,
         snapshot: flag("snapshot", true)?,
         clock: required(element, "clock", TIME, value::time)?,
-        addresses: Vec::new(),
+        interfaces: Vec::new(),
         agent: agent.into(),
     })
+}
+
+fn read_interface(element: &Element<'_>) -> Result<Interface, Rejection> {
+    let name = optional(element, "name", "1 to 64 bytes without control characters", Name::new)?;
+    let interface = Interface {
+        name: name.map(|name| name.as_str().into()).unwrap_or_default(),
+        address: optional(element, "address", "an address", value::address)?,
+        neighbour: optional(element, "neighbour", "a router id", value::router)?,
+        table: optional(element, "table", "a number", value::number)?,
+    };
+    if interface.name.is_empty() && interface.address.is_none() {
+        return Err(invalid("interface: expected a name, an address or both, found neither"));
+    }
+    Ok(interface)
 }
 
 fn sequence(text: &str) -> Option<u64> {
@@ -150,10 +164,31 @@ pub fn write_hello(hello: &Hello, out: &mut String) {
     out.push_str(" agent=\"");
     escape_attribute(&hello.agent, out);
     out.push_str("\">\n");
-    for address in &hello.addresses {
-        writeln!(out, "<interface address=\"{address}\"/>").expect("a string takes every text");
-    }
+    hello.interfaces.iter().for_each(|interface| write_interface(interface, out));
     out.push_str("</hello>\n");
+}
+
+fn write_interface(interface: &Interface, out: &mut String) {
+    let Interface { name, address, neighbour, table } = interface;
+    out.push_str("<interface");
+    if !name.is_empty() {
+        out.push_str(" name=\"");
+        escape_attribute(name, out);
+        out.push('"');
+    }
+    let mut attribute = |name: &str, value: &dyn std::fmt::Display| {
+        write!(out, " {name}=\"{value}\"").expect("a string takes every text");
+    };
+    if let Some(address) = address {
+        attribute("address", address);
+    }
+    if let Some(neighbour) = neighbour {
+        attribute("neighbour", neighbour);
+    }
+    if let Some(table) = table {
+        attribute("table", table);
+    }
+    out.push_str("/>\n");
 }
 
 fn write_router(router: RouterId, out: &mut String) {
@@ -181,7 +216,16 @@ mod tests {
             acks: true,
             snapshot: true,
             clock: Micros(1_286_724_601_674_842),
-            addresses: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            interfaces: vec![
+                Interface::of_address("10.0.0.1".parse().unwrap()),
+                Interface {
+                    name: "ge-0/0/\"1\"".into(),
+                    address: Some("2001:db8::1".parse().unwrap()),
+                    neighbour: Some(RouterId("192.0.2.9".parse().unwrap())),
+                    table: Some(7),
+                },
+                Interface { name: "Tu1".into(), ..Interface::default() },
+            ],
             agent: "agent \"1\" <&>".into(),
         }
     }

@@ -165,7 +165,7 @@ fn branch(address: &Value, stack: LabelStack) -> Nhlfe {
         Some(address) => NextHop::Address(address.parse().unwrap()),
         None => NextHop::Fec,
     };
-    Nhlfe { stack, next_hop, weight: None }
+    Nhlfe::new(stack, next_hop)
 }
 
 fn sorted(mut branches: Vec<Nhlfe>) -> Vec<Nhlfe> {

@@ -16,6 +16,7 @@ use engine::policy::RouterEntry;
 use engine::query::{self, Selector, TraceReport, TraceVerdict, Traces};
 use engine::settings::Settings;
 use socket2::{Domain, Socket, Type};
+use storage::interface::Interface;
 use storage::mapping::{Key, RouterId};
 use storage::time::Micros;
 
@@ -39,7 +40,7 @@ fn settings(capture: &Capture, data: &Path) -> Settings {
     let entry = |router: &Router| RouterEntry {
         id: router.id(),
         name: router.name().into(),
-        addresses: router.addresses(),
+        interfaces: router.addresses().into_iter().map(Interface::of_address).collect(),
         sources: vec![source(router).into()],
     };
     Settings {

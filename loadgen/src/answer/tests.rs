@@ -89,6 +89,7 @@ fn follow(
                     continue;
                 }
                 NextHop::Address(address) => owners[&address],
+                NextHop::Interface => panic!("this network names every next hop by its address"),
             };
             match stack.pop() {
                 Some(top) => {

@@ -290,7 +290,7 @@ impl Session {
             acks: true,
             snapshot: true,
             clock: world.said(self.plan.router_index, now),
-            addresses: world.network.topology.interface_addresses(self.plan.router_index),
+            interfaces: world.network.topology.interfaces(self.plan.router_index),
             agent: AGENT.into(),
         };
         let mut document = String::new();

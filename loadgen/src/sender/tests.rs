@@ -133,7 +133,7 @@ fn a_fleet_says_every_table_and_every_change_and_says_bye() {
         let hello = heard.hello.as_ref().unwrap();
         let routers = &world.network.topology.routers;
         let router_index = routers.iter().position(|r| r.id == hello.router).unwrap();
-        assert_eq!(hello.addresses, world.network.topology.interface_addresses(router_index));
+        assert_eq!(hello.interfaces, world.network.topology.interfaces(router_index));
         let sequences: Vec<u64> = heard.frames.iter().map(|frame| frame.0).collect();
         assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>());
         let mut table = BTreeMap::new();

@@ -177,7 +177,7 @@ pub(crate) fn entries(
         let (far, address) = network.topology.links[link].far_end(router_index);
         let Some(next) = area.place(far) else { continue };
         let stack = smallvec![binding.labels[next]];
-        let branch = Nhlfe { stack, next_hop: NextHop::Address(address), weight: None };
+        let branch = Nhlfe::new(stack, NextHop::Address(address));
         let branches = smallvec![branch];
         entries.push(entry(fec, Ingress::UNTAGGED, Operation::Push, branches));
         let branches = entries.last().map(|last| last.branches.clone()).unwrap_or_default();

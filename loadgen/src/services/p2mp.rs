@@ -155,7 +155,7 @@ pub(crate) fn entries(
         let (_, address) = network.topology.links[link].far_end(router_index);
         let stack = smallvec![tree.parents[&child].1];
         let next_hop = NextHop::Address(address);
-        branches.push(Nhlfe { stack, next_hop, weight: None });
+        branches.push(Nhlfe::new(stack, next_hop));
     }
     let own = network.fec_of_router(router_index);
     let is_leaf = own.is_some_and(|own| plan.leaves.binary_search(&own).is_ok());

@@ -283,7 +283,7 @@ pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> 
         stack.push(Label::IMPLICIT_NULL);
     }
     let (_, address) = network.topology.links[link].far_end(route.hops[place].0);
-    Some(Nhlfe { stack, next_hop: NextHop::Address(address), weight: None })
+    Some(Nhlfe::new(stack, NextHop::Address(address)))
 }
 
 /// The bypass that a router takes, and the label that the tunnel has where it ends. A router
@@ -338,7 +338,7 @@ pub(crate) fn bypass_entries(
     let (_, link) = bypass.hops[place];
     let (_, address) = network.topology.links[link].far_end(router_index);
     let stack = std::iter::once(bypass.labels[place]).collect();
-    let branch = Nhlfe { stack, next_hop: NextHop::Address(address), weight: None };
+    let branch = Nhlfe::new(stack, NextHop::Address(address));
     let ingress = Ingress::platform(bypass.labels[place - 1]);
     entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
 }

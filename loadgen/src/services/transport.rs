@@ -54,7 +54,7 @@ pub fn branches(
         let link = &network.topology.links[link_index];
         let (far, address) = link.far_end(router_index);
         let stack = smallvec![kind.label(network, far, fec_index)];
-        Nhlfe { stack, next_hop: NextHop::Address(address), weight: None }
+        Nhlfe::new(stack, NextHop::Address(address))
     };
     let links = state.paths.next_links(&network.topology, fec_index, router_index);
     let mut branches: Branches = links.map(branch).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use engine::query::{self, HistoryRow, LedgerBy, LedgerLine, QueryError, Range};
 use storage::mapping::{Key, RouterId};
-use storage::row::{Cause, Change, Flags, Reason};
+use storage::row::{Cause, Change, Flags, Reason, Scope};
 use storage::time::Micros;
 
 use super::tables::{same_value, shown};
@@ -180,7 +180,7 @@ fn compare_gaps(
         let is_over = gap.reason == Reason::Finished;
         let is_explained = is_over || key.outages(router_index).next().is_some();
         let is_gone = key.presence(router_index, Micros::MAX) == Presence::Gone;
-        if !is_explained || gap.key.is_some() {
+        if !is_explained || gap.scope != Scope::Router {
             let reason = gap.reason.name();
             findings.differ(format_args!("{router}: a gap from {}: {reason}", gap.start));
         } else if gap.end.is_none() && !is_gone && !is_over {

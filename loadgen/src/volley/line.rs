@@ -137,7 +137,7 @@ impl Line {
             acks: settings.acks,
             snapshot: true,
             clock: now,
-            addresses: vec![],
+            interfaces: vec![],
             agent: AGENT.into(),
         };
         let mut document = String::new();

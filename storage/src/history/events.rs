@@ -5,16 +5,17 @@
 //! Law:  a gap is in the list wherever it overlaps what was asked for, however late it was written.
 //! Not:  what stood at one instant (`network`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::network::Writer;
 use crate::allowance::Allowance;
+use crate::gaps::{Doubts, Gaps, Since};
 use crate::log::state::{Plan, States};
 use crate::log::{self, Filter, LogError, ReadReport, Told};
-use crate::mapping::{Fec, Key, Label, Mapping, RouterId};
-use crate::router::{KEY_GAPS_MAX, OpenGap, RouterState};
-use crate::row::{Change, Position, Reason, Row, SessionEvent, SessionRow};
+use crate::mapping::{Fec, Ingress, Key, Label, Mapping, Origin, RouterId};
+use crate::router::{OpenGap, RouterState};
+use crate::row::{Change, Position, Reason, Row, Scope, SessionEvent, SessionRow};
 use crate::time::{Hour, Micros};
 
 #[cfg(test)]
@@ -26,7 +27,12 @@ pub enum Selector {
     /// All of them.
     All,
     /// Those that a packet with this label meets.
-    Label(Label),
+    Label {
+        /// The label.
+        label: Label,
+        /// The label table, 0 = the platform's; `None` = any.
+        table: Option<u32>,
+    },
     /// Those for this FEC.
     Fec(Fec),
 }
@@ -35,7 +41,10 @@ impl Selector {
     fn selects(&self, mapping: &Mapping) -> bool {
         match self {
             Selector::All => true,
-            Selector::Label(label) => mapping.ingress.label == Some(*label),
+            Selector::Label { label, table } => {
+                let Ingress { label: of, origin } = mapping.ingress;
+                of == Some(*label) && table.is_none_or(|table| is_in_table(origin, table))
+            }
             Selector::Fec(fec) => mapping.fec == *fec,
         }
     }
@@ -43,10 +52,20 @@ impl Selector {
     fn selects_key(&self, key: &Key) -> bool {
         match (self, key) {
             (Selector::All, _) => true,
-            (Selector::Label(asked), Key::Ilm(label, _) | Key::Service(label, _)) => asked == label,
+            (Selector::Label { label: asked, table }, Key::Ilm(label, origin)) => {
+                asked == label && table.is_none_or(|table| is_in_table(*origin, table))
+            }
+            (Selector::Label { label: asked, .. }, Key::Service(label, _)) => asked == label,
             (Selector::Fec(asked), Key::Ftn(fec) | Key::Service(_, fec)) => asked == fec,
-            (Selector::Label(_), Key::Ftn(_)) | (Selector::Fec(_), Key::Ilm(..)) => false,
+            (Selector::Label { .. }, Key::Ftn(_)) | (Selector::Fec(_), Key::Ilm(..)) => false,
         }
+    }
+}
+
+fn is_in_table(origin: Origin, table: u32) -> bool {
+    match origin {
+        Origin::Table(number) => number == table,
+        Origin::Untagged | Origin::Service | Origin::Platform | Origin::Interface(_) => table == 0,
     }
 }
 
@@ -57,15 +76,30 @@ pub struct Gap {
     pub start: Micros,
     /// When it ended; `None` = it is open as far as the log goes.
     pub end: Option<Micros>,
-    /// The entry concerned; `None` = all of the router.
-    pub key: Option<Key>,
+    /// What it is about.
+    pub scope: Scope,
     /// What happened.
     pub reason: Reason,
     /// Place of the gap row.
     pub position: Position,
 }
 
+impl Since for Gap {
+    fn start(&self) -> Micros {
+        self.start
+    }
+
+    fn of_router(self) -> Gap {
+        Gap { scope: Scope::Router, ..self }
+    }
+}
+
 impl Gap {
+    /// The same, ended; not before it began.
+    fn until(self, end: Micros) -> Gap {
+        Gap { end: Some(end.max(self.start)), ..self }
+    }
+
     /// Whether the instant lies in it.
     pub fn holds_at(&self, at: Micros) -> bool {
         self.start <= at && self.end.is_none_or(|end| at < end)
@@ -102,8 +136,7 @@ impl Event {
 #[derive(Clone, Debug, Default)]
 pub struct GapFold {
     closed: Vec<Gap>,
-    router: Option<Gap>,
-    keys: BTreeMap<Key, Gap>,
+    open: Gaps<Gap>,
     session: Option<Position>,
     last_evidence: Option<Micros>,
 }
@@ -112,17 +145,27 @@ impl GapFold {
     /// What a state says of the rows that it includes.
     fn of(state: &RouterState) -> GapFold {
         let position = Position::default();
-        let gap = |key, gap: &OpenGap| {
+        let gap = |scope, gap: &OpenGap| {
             let OpenGap { start, reason } = *gap;
-            Gap { start, end: None, key, reason, position }
+            Gap { start, end: None, scope, reason, position }
         };
-        GapFold {
-            closed: Vec::new(),
-            router: state.gap.as_ref().map(|open| gap(None, open)),
-            keys: state.key_gaps.iter().map(|(key, open)| (*key, gap(Some(*key), open))).collect(),
-            session: state.session.is_some().then_some(state.position),
-            last_evidence: state.last_evidence,
-        }
+        let Gaps { router, rest, keys, snapshot } = &state.gaps;
+        let of_router = |open: &OpenGap| gap(Scope::Router, open);
+        let of_rest = |open: &OpenGap| gap(Scope::Rest, open);
+        let of_key = |(key, open): (&Key, &OpenGap)| (*key, gap(Scope::Entry(*key), open));
+        let open = Gaps {
+            router: router.as_ref().map(of_router),
+            rest: rest.as_ref().map(of_rest),
+            keys: keys.iter().map(of_key).collect(),
+            snapshot: snapshot.as_ref().map(|doubts| Doubts {
+                begun: doubts.begun,
+                router: doubts.router.as_ref().map(of_router),
+                rest: doubts.rest.as_ref().map(of_rest),
+                keys: doubts.keys.clone(),
+            }),
+        };
+        let session = state.session.is_some().then_some(state.position);
+        GapFold { closed: Vec::new(), open, session, last_evidence: state.last_evidence }
     }
 
     /// Folds a change or session row in.
@@ -130,10 +173,8 @@ impl GapFold {
         match row {
             Row::Change(change) => {
                 self.note(change.stamp.collection_time);
-                if !self.keys.is_empty()
-                    && let Some(gap) = self.keys.remove(&change.mapping.key())
-                {
-                    self.close(gap, change.stamp.effective_time);
+                if let Some(gap) = self.open.changed(|| change.mapping.key()) {
+                    self.closed.push(gap.until(change.stamp.effective_time));
                 }
             }
             Row::Session(session) => self.fold_session(session),
@@ -145,18 +186,23 @@ impl GapFold {
     fn fold_session(&mut self, row: &SessionRow) {
         match &row.event {
             SessionEvent::Configured { .. } => return,
-            SessionEvent::Initiation { .. } => self.session = Some(row.position),
-            SessionEvent::Termination { .. } => self.session = None,
-            SessionEvent::SnapshotBegin => {}
-            SessionEvent::SnapshotComplete { .. } => {
-                let keys = std::mem::take(&mut self.keys).into_values();
-                let open: Vec<Gap> = self.router.take().into_iter().chain(keys).collect();
-                open.into_iter().for_each(|gap| self.close(gap, row.time));
+            SessionEvent::Initiation { .. } => {
+                self.session = Some(row.position);
+                self.open.abandon_snapshot();
             }
-            SessionEvent::Gap { start, key, reason } => {
-                let position = row.position;
-                let gap = Gap { start: *start, end: None, key: *key, reason: *reason, position };
-                self.open(gap);
+            SessionEvent::Termination { .. } => {
+                self.session = None;
+                self.open.abandon_snapshot();
+            }
+            SessionEvent::SnapshotBegin => self.open.begin_snapshot(row.time),
+            SessionEvent::SnapshotComplete { .. } => {
+                let GapFold { open, closed, .. } = self;
+                open.end_snapshot(row.time, &mut |gap| closed.push(gap.until(row.time)));
+            }
+            SessionEvent::Gap { start, scope, reason } => {
+                let (position, scope) = (row.position, *scope);
+                let gap = Gap { start: *start, end: None, scope, reason: *reason, position };
+                self.open.open(scope, gap);
                 return;
             }
         }
@@ -167,38 +213,20 @@ impl GapFold {
         self.last_evidence = self.last_evidence.max(Some(time));
     }
 
-    fn open(&mut self, gap: Gap) {
-        let place = match gap.key {
-            // As `RouterState` does: beyond so many the router as a whole is not vouched for.
-            Some(key) if self.keys.len() < KEY_GAPS_MAX || self.keys.contains_key(&key) => {
-                self.keys.entry(key).or_insert(gap)
-            }
-            _ => {
-                let gap = Gap { key: None, ..gap };
-                self.router.get_or_insert(gap)
-            }
-        };
-        if gap.start < place.start {
-            *place = Gap { key: place.key, ..gap };
-        }
-    }
-
-    fn close(&mut self, gap: Gap, end: Micros) {
-        self.closed.push(Gap { end: Some(end.max(gap.start)), ..gap });
-    }
-
     /// Every gap, by its start. With the writer gone, a session that is still open is one too.
     pub fn finish(mut self, writer: Writer) -> Vec<Gap> {
         if let (Writer::Gone, Some(position), Some(start)) =
             (writer, self.session, self.last_evidence)
         {
             let reason = Reason::CollectorLost;
-            self.open(Gap { start, end: None, key: None, reason, position });
+            let scope = Scope::Router;
+            self.open.open(scope, Gap { start, end: None, scope, reason, position });
         }
         let mut gaps = self.closed;
-        gaps.extend(self.router);
-        gaps.extend(self.keys.into_values());
-        gaps.sort_by_key(|gap| (gap.start, gap.position, gap.key));
+        gaps.extend(self.open.router);
+        gaps.extend(self.open.rest);
+        gaps.extend(self.open.keys.into_values());
+        gaps.sort_by_key(|gap| (gap.start, gap.position, gap.scope));
         gaps
     }
 }
@@ -339,7 +367,7 @@ impl EventFold {
     fn memory_bytes(&self) -> u64 {
         let changes = self.changes.capacity() * size_of::<Change>() + self.beyond_bytes;
         let keys = self.selected.len() + self.concerned.len();
-        let gaps = self.gaps.closed.capacity() + self.gaps.keys.len();
+        let gaps = self.gaps.closed.capacity() + self.gaps.open.keys.len();
         let places = 2 * keys * size_of::<Key>() + 2 * gaps * size_of::<Gap>();
         (2 * changes + places) as u64
     }
@@ -351,13 +379,14 @@ impl EventFold {
                 && since.is_none_or(|since| gap.end.is_none_or(|end| since <= end))
         };
         let concerned = self.concerned;
-        let concerns = |gap: &Gap| {
-            gap.key.is_none_or(|key| selector.selects_key(&key) || concerned.contains(&key))
+        let concerns = |gap: &Gap| match gap.scope {
+            Scope::Router | Scope::Rest => true,
+            Scope::Entry(key) => selector.selects_key(&key) || concerned.contains(&key),
         };
         let not_kept = self.kept_from.map(|end| Gap {
             start: Micros::MIN,
             end: Some(end),
-            key: None,
+            scope: Scope::Router,
             reason: Reason::NotRetained,
             position: Position::default(),
         });

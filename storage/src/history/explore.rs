@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::network::{Listed, Network, RouterEnd, Writer, ends, names, rows_as_of};
-use super::walk::{self, Attempt, Start, Walk};
+use super::walk::{self, Attempt, Follow, Start, Walk};
 use crate::allowance::{Allowance, Held};
 use crate::log::state::{Depth, Plan, States};
 use crate::log::{self, Filter, LogError, LogFile, ReadReport, Survey, log_files};
@@ -79,14 +79,14 @@ impl Explorer {
             true => Some(ends(data, &filter, None, &mut report)?),
             false => None,
         };
-        let Listed { names, owners } = heads.list(ends.clone(), writer);
+        let Listed { names, links } = heads.list(ends.clone(), writer);
         let mut held = allowance.map(Allowance::hold);
         if let Some(held) = &mut held {
-            held.grow(names.len() as u64 * LISTED_BYTES);
+            held.grow(names.len() as u64 * LISTED_BYTES + links.memory_bytes());
             held.check()?;
         }
         let mut network = Network::empty(at, allowance);
-        network.leave_unread(names.keys().copied().collect(), owners);
+        network.leave_unread(names.keys().copied().collect(), links);
         Ok(Explorer {
             data: data.to_owned(),
             allowance: allowance.cloned(),
@@ -136,13 +136,18 @@ impl Explorer {
     }
 
     /// Walks from `head`: what `walk::trace` finds in the whole network.
-    pub fn trace(&mut self, head: RouterId, start: Start) -> Result<Walk, LogError> {
+    pub fn trace(
+        &mut self,
+        head: RouterId,
+        start: Start,
+        follow: Follow,
+    ) -> Result<Walk, LogError> {
         self.walk_held = None;
         loop {
-            match walk::attempt(&self.network, head, start, self.allowance.as_ref())? {
+            match walk::attempt(&self.network, head, start, follow, self.allowance.as_ref())? {
                 Attempt::Done(walk, held) => {
                     self.walk_held = held;
-                    return Ok(walk);
+                    return Ok(*walk);
                 }
                 Attempt::Lacks(routers) => self.read(&routers)?,
             }

@@ -10,13 +10,15 @@ use std::fs::{File, TryLockError};
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::links::{Behind, Links};
 use super::{Standing, Unknown, UnknownCause};
 use crate::allowance::{Allowance, Held};
+use crate::interface::Interface;
 use crate::log::state::{Depth, Plan, States};
 use crate::log::{self, Filter, LogError, ReadReport, Told};
-use crate::mapping::{Key, Mapping, RouterId};
+use crate::mapping::{Key, Mapping, Nhlfe, RouterId};
 use crate::router::{OpenGap, RouterState};
-use crate::row::{Basis, Reason, Row, SessionEvent, SessionRow};
+use crate::row::{Basis, Change, Flags, Reason, Row, SessionEvent, SessionRow};
 use crate::table::EntryRef;
 use crate::time::{Hour, Micros};
 
@@ -26,13 +28,16 @@ mod tests;
 /// One router as of an instant.
 #[derive(Clone, Debug)]
 pub struct RouterAsOf {
-    /// What the rows up to the instant say. Its `gap` and `key_gaps` are those that hold then.
+    /// What the rows up to the instant say. Its `gaps` are those that hold then.
     pub state: RouterState,
     /// The instant.
     pub at: Micros,
     /// Whether its session was open when the collector was lost: nobody watches it any more.
     pub unwatched: bool,
     end: RouterEnd,
+    /// Entries whose last change is of a time that a snapshot contradicts, and since when: what has
+    /// been read of them only behind the instant may have happened before it or after.
+    disputed: BTreeMap<Key, Micros>,
 }
 
 /// What the log as a whole, beyond the instant, says of one router.
@@ -44,7 +49,7 @@ pub(super) struct RouterEnd {
     last_evidence: Option<Micros>,
     /// What the settings said last.
     name: Box<str>,
-    addresses_configured: Vec<IpAddr>,
+    interfaces_configured: Vec<Interface>,
 }
 
 impl RouterEnd {
@@ -53,7 +58,7 @@ impl RouterEnd {
             is_open: state.session.is_some(),
             last_evidence: state.last_evidence,
             name: state.name.clone(),
-            addresses_configured: state.addresses_configured.clone(),
+            interfaces_configured: state.interfaces_configured.clone(),
         }
     }
 
@@ -64,9 +69,9 @@ impl RouterEnd {
                 self.note(change.stamp.collection_time);
             }
             Row::Session(row) => match &row.event {
-                SessionEvent::Configured { name, addresses } => {
+                SessionEvent::Configured { name, interfaces } => {
                     self.name.clone_from(name);
-                    self.addresses_configured.clone_from(addresses);
+                    self.interfaces_configured.clone_from(interfaces);
                 }
                 SessionEvent::Initiation { .. } => {
                     self.is_open = true;
@@ -108,6 +113,7 @@ impl RouterAsOf {
             at,
             unwatched: false,
             end: RouterEnd::default(),
+            disputed: BTreeMap::new(),
         }
     }
 
@@ -122,6 +128,7 @@ impl RouterAsOf {
                 self.end.fold(row);
                 if change.stamp.effective_time <= self.at {
                     self.state.replay_change(change);
+                    self.note_dispute(change);
                 }
             }
             Row::Session(session) => {
@@ -138,6 +145,14 @@ impl RouterAsOf {
         }
     }
 
+    fn note_dispute(&mut self, change: &Change) {
+        let stamp = &change.stamp;
+        let is_disputed = stamp.flags.contains(Flags::BEFORE_SNAPSHOT);
+        if is_disputed && stamp.collection_time > self.at {
+            self.disputed.entry(change.mapping.key()).or_insert(stamp.effective_time);
+        }
+    }
+
     fn fold_session(&mut self, row: &SessionRow) {
         let counts_from = match &row.event {
             SessionEvent::Gap { start, .. } => *start,
@@ -150,11 +165,12 @@ impl RouterAsOf {
 
     /// What remains to be said when all rows have been folded in.
     fn finish(&mut self, writer: Writer) {
-        let is_named = !self.state.name.is_empty() || !self.state.addresses_configured.is_empty();
+        let is_named = !self.state.name.is_empty() || !self.state.interfaces_configured.is_empty();
         if !is_named {
             // The settings' word on the router that came only later: better than none.
             self.state.name = std::mem::take(&mut self.end.name);
-            self.state.addresses_configured = std::mem::take(&mut self.end.addresses_configured);
+            self.state.interfaces_configured = std::mem::take(&mut self.end.interfaces_configured);
+            self.state.count_interfaces();
         }
         // A session without termination and no collector that would write one: the collector was
         // lost, and has not been started again. Recovery will say so; the reader says it already.
@@ -162,7 +178,7 @@ impl RouterAsOf {
         if lost && let Some(start) = self.end.last_evidence.filter(|start| *start <= self.at) {
             self.unwatched = true;
             let gap = OpenGap { start, reason: Reason::CollectorLost };
-            self.state.gap.get_or_insert(gap);
+            self.state.gaps.router.get_or_insert(gap);
         }
     }
 
@@ -176,9 +192,8 @@ impl RouterAsOf {
         if let Standing::Unknown(unknown) = self.standing() {
             return Standing::Unknown(unknown);
         }
-        if let Some(gap) = self.state.key_gaps.get(key) {
-            let cause = UnknownCause::KeyGap(gap.reason);
-            return Standing::Unknown(Unknown { cause, since: Some(gap.start) });
+        if let Some(unknown) = self.doubt_of(key) {
+            return Standing::Unknown(unknown);
         }
         match self.state.table.get(key) {
             Some(entry) => unconfirmed(&entry),
@@ -186,14 +201,24 @@ impl RouterAsOf {
         }
     }
 
+    /// Why this very key cannot be vouched for, if that is so, entry or not.
+    pub(super) fn doubt_of(&self, key: &Key) -> Option<Unknown> {
+        let gap = self.state.gaps.keys.get(key).map(|gap| {
+            let cause = UnknownCause::KeyGap(gap.reason);
+            Unknown { cause, since: Some(gap.start) }
+        });
+        let dispute = || {
+            let since = self.disputed.get(key).copied()?;
+            Some(Unknown { cause: UnknownCause::TimeDisputed, since: Some(since) })
+        };
+        gap.or_else(dispute)
+    }
+
     /// Whether it can be vouched for that entries which the table does not have are not there.
     /// Keys with a gap of their own are not meant.
     pub fn standing_of_the_rest(&self) -> Standing {
         match self.standing() {
-            Standing::Vouched if self.state.complete.is_none() => {
-                let cause = UnknownCause::NeverComplete;
-                Standing::Unknown(Unknown { cause, since: None })
-            }
+            Standing::Vouched => standing_of_the_rest(&self.state),
             standing => standing,
         }
     }
@@ -218,7 +243,7 @@ impl RouterAsOf {
 
 /// Whether a router of this state can be vouched for as a whole.
 pub fn standing(state: &RouterState) -> Standing {
-    if let Some(gap) = state.gap {
+    if let Some(gap) = state.gaps.router {
         let cause = UnknownCause::RouterGap(gap.reason);
         let since = (gap.reason != Reason::NotRetained).then_some(gap.start);
         return Standing::Unknown(Unknown { cause, since });
@@ -227,6 +252,16 @@ pub fn standing(state: &RouterState) -> Standing {
         return Standing::Unknown(Unknown { cause: UnknownCause::NeverHeard, since: None });
     }
     Standing::Vouched
+}
+
+/// Whether it can be vouched for that a router of this state, whose entries stand, has no others.
+pub fn standing_of_the_rest(state: &RouterState) -> Standing {
+    let unknown = |cause, since| Standing::Unknown(Unknown { cause, since });
+    match (state.gaps.rest, state.complete) {
+        (Some(gap), _) => unknown(UnknownCause::RestGap(gap.reason), Some(gap.start)),
+        (None, None) => unknown(UnknownCause::NeverComplete, None),
+        (None, Some(_)) => Standing::Vouched,
+    }
 }
 
 fn unconfirmed(entry: &EntryRef<'_>) -> Standing {
@@ -265,8 +300,8 @@ impl Writer {
 pub(super) struct Listed {
     /// The name that the settings gave each router last, or empty.
     pub(super) names: BTreeMap<RouterId, Box<str>>,
-    /// Who owns which address.
-    pub(super) owners: BTreeMap<IpAddr, RouterId>,
+    /// Who owns which address, and who is behind which link.
+    pub(super) links: Links,
 }
 
 /// Every router as of one instant.
@@ -275,7 +310,7 @@ pub struct Network {
     /// The instant.
     pub at: Micros,
     routers: BTreeMap<RouterId, RouterAsOf>,
-    owners: BTreeMap<IpAddr, RouterId>,
+    links: Links,
     /// Routers that the log knows and whose tables were not read.
     unread: BTreeSet<RouterId>,
     /// What it takes, for whoever has an allowance.
@@ -342,7 +377,8 @@ impl Network {
         for (router, end) in ends(data, &filter, only, &mut report)? {
             let as_of = network.router_mut(router);
             as_of.end = RouterEnd { is_open: false, ..end };
-            as_of.state.gap = Some(OpenGap { start: Micros::MIN, reason: Reason::NotRetained });
+            as_of.state.gaps.router =
+                Some(OpenGap { start: Micros::MIN, reason: Reason::NotRetained });
         }
         network.finish(Writer::Present);
         Ok((network, report))
@@ -363,8 +399,8 @@ impl Network {
 
     pub(super) fn empty(at: Micros, allowance: Option<&Allowance>) -> Network {
         let held = allowance.map(Allowance::hold);
-        let (routers, owners, unread) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Network { at, routers, owners, unread, held }
+        let (routers, links, unread) = (BTreeMap::new(), Links::default(), BTreeSet::new());
+        Network { at, routers, links, unread, held }
     }
 
     /// Takes in what reading tells next.
@@ -428,7 +464,10 @@ impl Network {
 
     fn finish(&mut self, writer: Writer) {
         self.routers.values_mut().for_each(|router| router.finish(writer));
-        self.owners = owners(&self.routers);
+        self.links = Links::of(self.routers.values().map(|router| &router.state));
+        if let Some(held) = &mut self.held {
+            held.grow(self.links.memory_bytes());
+        }
     }
 
     /// What the settings and hellos say of everybody, when all session rows have been folded in.
@@ -441,7 +480,7 @@ impl Network {
         let name = |(id, router): (&RouterId, &RouterAsOf)| (*id, router.end.name.clone());
         let names = self.routers.iter().map(name).collect();
         self.finish(writer);
-        Listed { names, owners: std::mem::take(&mut self.owners) }
+        Listed { names, links: std::mem::take(&mut self.links) }
     }
 
     /// What the log as a whole says of some routers.
@@ -450,12 +489,8 @@ impl Network {
     }
 
     /// Routers whose tables are read when somebody needs them, and who owns which address.
-    pub(super) fn leave_unread(
-        &mut self,
-        unread: BTreeSet<RouterId>,
-        owners: BTreeMap<IpAddr, RouterId>,
-    ) {
-        (self.unread, self.owners) = (unread, owners);
+    pub(super) fn leave_unread(&mut self, unread: BTreeSet<RouterId>, links: Links) {
+        (self.unread, self.links) = (unread, links);
     }
 
     /// These have been read.
@@ -492,10 +527,15 @@ impl Network {
         self.routers.values().find(named).map(|router| router.state.router)
     }
 
-    /// The router that owns this address: by its id, else by what it announced, else by the
-    /// settings. Of several that claim it, the one with the lowest id.
+    /// The router that owns this address, by its id, by what it announced or by the settings.
+    /// `None` = none does, or several do.
     pub fn owner(&self, address: IpAddr) -> Option<RouterId> {
-        self.owners.get(&address).copied()
+        self.links.owner(address)
+    }
+
+    /// Where a branch of this router leads. Errors: why that cannot be said.
+    pub(super) fn behind(&self, here: RouterId, branch: &Nhlfe) -> Result<Behind, UnknownCause> {
+        self.links.behind(here, branch)
     }
 }
 
@@ -538,22 +578,4 @@ pub(super) fn ends(
     })?;
     report.add(&read.report);
     Ok(ends)
-}
-
-fn owners(routers: &BTreeMap<RouterId, RouterAsOf>) -> BTreeMap<IpAddr, RouterId> {
-    let mut owners = BTreeMap::new();
-    for id in routers.keys() {
-        owners.insert(id.0, *id);
-    }
-    for (id, router) in routers {
-        for address in &router.state.addresses_announced {
-            owners.entry(*address).or_insert(*id);
-        }
-    }
-    for (id, router) in routers {
-        for address in &router.state.addresses_configured {
-            owners.entry(*address).or_insert(*id);
-        }
-    }
-    owners
 }

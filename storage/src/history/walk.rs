@@ -11,11 +11,14 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 
+use super::links::Behind;
 use super::network::Network;
 use super::{Standing, Unknown, UnknownCause};
 use crate::allowance::{Allowance, Held};
 use crate::log::LogError;
-use crate::mapping::{Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, RouterId};
+use crate::mapping::{
+    Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin, Role, RouterId,
+};
 use crate::time::Micros;
 
 mod sight;
@@ -25,7 +28,7 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
-use lookup::{Found, Missing};
+use lookup::{Fit, Found, Missing};
 use sight::Sight;
 
 pub use paths::{Hop, Path};
@@ -41,16 +44,33 @@ pub const STACK_LABELS_MAX: usize = 64;
 pub enum Start {
     /// Without label, for this FEC.
     Fec(Fec),
-    /// With this label of the platform space (or of the one interface that has an entry for it).
-    Label(Label),
+    /// With this label of the platform space (or of the one interface that has an entry for it), or
+    /// of another label table of the router.
+    Label {
+        /// The label.
+        label: Label,
+        /// The label table; 0 = the platform's.
+        table: u32,
+    },
+}
+
+/// Which branches a walk takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follow {
+    /// Those that carry traffic.
+    #[default]
+    Primaries,
+    /// Backups too, as if their primaries had failed.
+    WithBackups,
 }
 
 impl fmt::Display for Start {
-    /// `ip:10.0.0.3/32`, `label:24`.
+    /// `ip:10.0.0.3/32`, `label:24`, `label:24,7` (label table).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Start::Fec(fec) => fec.fmt(f),
-            Start::Label(label) => write!(f, "label:{label}"),
+            Start::Label { label, table: 0 } => write!(f, "label:{label}"),
+            Start::Label { label, table } => write!(f, "label:{label},{table}"),
         }
     }
 }
@@ -68,6 +88,9 @@ pub enum Broken {
     NoBranch,
     /// More labels than any packet carries.
     StackTooDeep,
+    /// The router takes all labels off, and there were more than its own: nobody behind it knows
+    /// what the packet is.
+    Untagged,
 }
 
 impl Broken {
@@ -79,6 +102,7 @@ impl Broken {
             Broken::Loop => "loop",
             Broken::NoBranch => "no-branch",
             Broken::StackTooDeep => "stack-too-deep",
+            Broken::Untagged => "untagged",
         }
     }
 }
@@ -114,6 +138,11 @@ pub enum Verdict {
         /// Why.
         why: Broken,
     },
+    /// An entry drops it, on purpose.
+    Discarded {
+        /// The router whose entry it is.
+        here: RouterId,
+    },
     /// Nobody can say.
     Unknown {
         /// The router that the collector cannot vouch for.
@@ -131,6 +160,7 @@ impl Verdict {
             Verdict::Misdelivered { .. } => "misdelivered",
             Verdict::Unlabelled { .. } => "unlabelled",
             Verdict::Broken { .. } => "broken",
+            Verdict::Discarded { .. } => "discarded",
             Verdict::Unknown { .. } => "unknown",
         }
     }
@@ -142,6 +172,7 @@ impl Verdict {
             | Verdict::Misdelivered { here, .. }
             | Verdict::Unlabelled { here, .. }
             | Verdict::Broken { here, .. }
+            | Verdict::Discarded { here }
             | Verdict::Unknown { here, .. } => here,
         }
     }
@@ -164,6 +195,7 @@ impl fmt::Display for Verdict {
                 write!(f, "broken at {here}: withdrawn at {time}")
             }
             Verdict::Broken { here, why } => write!(f, "broken at {here}: {}", why.name()),
+            Verdict::Discarded { here } => write!(f, "discarded at {here}"),
             Verdict::Unknown {
                 here,
                 unknown: Unknown { cause: UnknownCause::RouterUnknown(address), .. },
@@ -195,6 +227,8 @@ pub enum Onward {
     Step(usize),
     /// To an end.
     End(Verdict),
+    /// It is a backup, and carries nothing while the primaries stand.
+    Backup,
 }
 
 /// One branch of a met entry, taken.
@@ -259,7 +293,7 @@ impl Walk {
         let branches = self.steps.iter().flat_map(|step| &step.branches);
         let leaves = branches.filter_map(|branch| match branch.onward {
             Onward::End(verdict) => Some(verdict),
-            Onward::Step(_) => None,
+            Onward::Step(_) | Onward::Backup => None,
         });
         let mut verdicts: Vec<Verdict> = ends.chain(leaves).collect();
         verdicts.sort_unstable();
@@ -289,8 +323,9 @@ enum Carriage {
 enum Space {
     /// The FTN entry of the FEC that the walk is about.
     Head,
-    /// Label space of the router: that of the interface to the upstream router first.
-    Label { from: Option<RouterId> },
+    /// Label space of the router: that of the interface to the upstream router first, then the
+    /// label table of this number; `None` = nobody says in which.
+    Label { from: Option<RouterId>, table: Option<u32> },
     /// Service entry, for the FEC whose entry pushed the label.
     Service(Fec),
     /// IP table, towards the FEC of the walk, or towards this address (a service's egress).
@@ -309,8 +344,8 @@ struct State {
 /// Walks from `head`. Cost: every state once, at most `STEPS_MAX`.
 ///
 /// What a network does not have, because it was not read, counts as not there: see `attempt`.
-pub fn trace(network: &Network, head: RouterId, start: Start) -> Walk {
-    let mut walker = Walker::new(Sight::of(network), head, start);
+pub fn trace(network: &Network, head: RouterId, start: Start, follow: Follow) -> Walk {
+    let mut walker = Walker::new(Sight::of(network), head, start, follow);
     while walker.advance() {}
     walker.finish()
 }
@@ -319,7 +354,7 @@ pub fn trace(network: &Network, head: RouterId, start: Start) -> Walk {
 #[derive(Debug)]
 pub(crate) enum Attempt {
     /// It met no others; what it takes.
-    Done(Walk, Option<Held>),
+    Done(Box<Walk>, Option<Held>),
     /// The tables of these routers are needed first.
     Lacks(BTreeSet<RouterId>),
 }
@@ -329,9 +364,10 @@ pub(crate) fn attempt(
     network: &Network,
     head: RouterId,
     start: Start,
+    follow: Follow,
     allowance: Option<&Allowance>,
 ) -> Result<Attempt, LogError> {
-    let mut walker = Walker::new(Sight::of(network), head, start);
+    let mut walker = Walker::new(Sight::of(network), head, start, follow);
     let mut held = allowance.map(Allowance::hold);
     while walker.advance() {
         if let (Some(held), Some(step)) = (&mut held, walker.steps.last()) {
@@ -342,7 +378,7 @@ pub(crate) fn attempt(
     let Walker { sight, .. } = &mut walker;
     let lacks = std::mem::replace(sight, Sight::of(network)).lacks();
     match lacks.is_empty() {
-        true => Ok(Attempt::Done(walker.finish(), held)),
+        true => Ok(Attempt::Done(Box::new(walker.finish()), held)),
         false => Ok(Attempt::Lacks(lacks)),
     }
 }
@@ -355,6 +391,7 @@ struct Walker<'a> {
     sight: Sight<'a>,
     head: RouterId,
     start: Start,
+    follow: Follow,
     entered: Option<Fec>,
     steps: Vec<Step>,
     /// In the order of their steps; those behind the last step are still to be walked.
@@ -363,20 +400,21 @@ struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    fn new(sight: Sight<'a>, head: RouterId, start: Start) -> Walker<'a> {
+    fn new(sight: Sight<'a>, head: RouterId, start: Start, follow: Follow) -> Walker<'a> {
         let (stack, space, carriage) = match start {
             Start::Fec(_) => (LabelStack::new(), Space::Head, Carriage::Fresh),
-            Start::Label(label) => {
-                let space = Space::Label { from: lookup::only_interface(&sight, head, label) };
+            Start::Label { label, table } => {
+                let from = lookup::only_interface(&sight, head, label).filter(|_| table == 0);
+                let space = Space::Label { from, table: Some(table) };
                 (LabelStack::from_elem(label, 1), space, Carriage::Labelled)
             }
         };
         let entered = match start {
             Start::Fec(fec) => Some(fec.masked()),
-            Start::Label(label) => lookup::fec_of_label(&sight, head, label),
+            Start::Label { label, table } => lookup::fec_of_label(&sight, head, label, table),
         };
         let (steps, states, known) = (Vec::new(), Vec::new(), HashMap::default());
-        let mut walker = Walker { sight, head, start, entered, steps, states, known };
+        let mut walker = Walker { sight, head, start, follow, entered, steps, states, known };
         walker.visit(State { router: head, stack, space, carriage });
         walker
     }
@@ -437,16 +475,27 @@ impl<'a> Walker<'a> {
         if let Some(unknown) = met.standing.unknown() {
             return Some(Verdict::Unknown { here, unknown });
         }
-        let why = Broken::NoBranch;
-        met.mapping.branches.is_empty().then_some(Verdict::Broken { here, why })
+        if met.mapping.operation == Operation::Discard {
+            return Some(Verdict::Discarded { here });
+        }
+        let branches = &met.mapping.branches;
+        if branches.is_empty() {
+            return Some(Verdict::Broken { here, why: Broken::NoBranch });
+        }
+        let is_spare = |branch: &Nhlfe| branch.role == Role::Backup;
+        let only_backups = self.follow == Follow::Primaries && branches.iter().all(is_spare);
+        only_backups.then(|| unknown_at(here, UnknownCause::BackupOnly))
     }
 
     fn branches(&mut self, state: &State, stack: &LabelStack, met: &Met) -> Vec<Branch> {
-        // As the entry sees it: explicit null is gone.
+        // As the entry sees it: special labels on top are gone.
         let seen = State { stack: stack.clone(), ..state.clone() };
         let take = |nhlfe: &Nhlfe| {
             let stack = stack_behind(stack, met, nhlfe);
-            let (router, onward) = self.onward(&seen, &stack, met, nhlfe);
+            let (router, onward) = match (nhlfe.role, self.follow) {
+                (Role::Backup, Follow::Primaries) => (None, Onward::Backup),
+                _ => self.onward(&seen, &stack, met, nhlfe),
+            };
             Branch { nhlfe: nhlfe.clone(), stack, router, onward }
         };
         met.mapping.branches.iter().map(take).collect()
@@ -460,29 +509,58 @@ impl<'a> Walker<'a> {
         nhlfe: &Nhlfe,
     ) -> (Option<RouterId>, Onward) {
         let here = state.router;
+        let unknown = |cause| (None, Onward::End(unknown_at(here, cause)));
         if stack.len() > STACK_LABELS_MAX {
             let why = Broken::StackTooDeep;
             return (None, Onward::End(Verdict::Broken { here, why }));
         }
+        if untags(met, nhlfe) && state.stack.len() > 1 {
+            let why = Broken::Untagged;
+            return (None, Onward::End(Verdict::Broken { here, why }));
+        }
+        if let Some(outer) = nhlfe.encapsulation() {
+            return unknown(UnknownCause::Encapsulated(outer));
+        }
         match nhlfe.next_hop {
-            NextHop::Address(address) => {
-                let Some(router) = self.sight.owner(address) else {
-                    let cause = UnknownCause::RouterUnknown(address);
-                    let unknown = Unknown { cause, since: None };
-                    return (None, Onward::End(Verdict::Unknown { here, unknown }));
-                };
-                (Some(router), self.send(state, stack, router))
-            }
+            NextHop::Address(_) | NextHop::Interface => match self.sight.behind(here, nhlfe) {
+                Ok(Behind { router, table }) => {
+                    (Some(router), self.send(state, stack, met, nhlfe, router, table))
+                }
+                Err(cause) => unknown(cause),
+            },
             NextHop::Recursive => (Some(here), self.look_again(state, stack, met)),
+            NextHop::Fec if stack.is_empty() => (None, self.leave(state, met)),
+            // Labels that were put on, or an interface, are for somebody; who, is not said.
+            NextHop::Fec if !nhlfe.stack.is_empty() || nhlfe.link.is_some() => {
+                match self.sight.behind(here, nhlfe) {
+                    Ok(Behind { router, table }) => {
+                        (Some(router), self.send(state, stack, met, nhlfe, router, table))
+                    }
+                    Err(cause) => unknown(cause),
+                }
+            }
             // What still carries a label cannot leave MPLS: the router looks at that label.
-            NextHop::Fec if !stack.is_empty() => (Some(here), self.look_again(state, stack, met)),
-            NextHop::Fec => (None, self.leave(state, met)),
+            NextHop::Fec => (Some(here), self.look_again(state, stack, met)),
         }
     }
 
     /// To another router, over the wire.
-    fn send(&mut self, state: &State, stack: &LabelStack, router: RouterId) -> Onward {
+    fn send(
+        &mut self,
+        state: &State,
+        stack: &LabelStack,
+        met: &Met,
+        nhlfe: &Nhlfe,
+        router: RouterId,
+        table: Option<u32>,
+    ) -> Onward {
         let here = state.router;
+        // Without its label the packet is IP: any other is nobody's behind here.
+        let is_ip =
+            matches!(self.entered, Some(Fec::Ip { table: 0, .. } | Fec::IpFrom { table: 0, .. }));
+        if untags(met, nhlfe) && !is_ip {
+            return Onward::End(Verdict::Unlabelled { here, delivered: None });
+        }
         let carriage = match state.carriage {
             _ if !stack.is_empty() => Carriage::Labelled,
             Carriage::Fresh => Carriage::Plain { first: here, far: false },
@@ -496,7 +574,7 @@ impl<'a> Walker<'a> {
         let space = if stack.is_empty() {
             Space::Ip { towards: None }
         } else {
-            Space::Label { from: Some(here) }
+            Space::Label { from: Some(here), table }
         };
         self.go(State { router, stack: stack.clone(), space, carriage })
     }
@@ -509,7 +587,13 @@ impl<'a> Walker<'a> {
         } else if pushed {
             Space::Service(met.mapping.fec)
         } else {
-            Space::Label { from: None }
+            // In the table of the entry; behind the label of a VRF nobody says in which.
+            let table = match (met.key, met.mapping.fec) {
+                (Key::Ilm(_, Origin::Table(_)), _) => None,
+                (_, Fec::Vrf { .. } | Fec::VrfName { .. }) => None,
+                _ => Some(0),
+            };
+            Space::Label { from: None, table }
         };
         let State { router, carriage, .. } = *state;
         self.go(State { router, stack: stack.clone(), space, carriage })
@@ -530,11 +614,11 @@ impl<'a> Walker<'a> {
     /// Where the packet comes from matters only if the router has an entry for that interface:
     /// without it, packets from everywhere share their step.
     fn forget_upstream(&self, state: &mut State) {
-        if let Space::Label { from: Some(upstream) } = state.space
+        if let Space::Label { from: Some(upstream), table } = state.space
             && let Some(label) = state.stack.first()
             && !lookup::has_interface_entry(&self.sight, state.router, *label, upstream)
         {
-            state.space = Space::Label { from: None };
+            state.space = Space::Label { from: None, table };
         }
     }
 
@@ -548,25 +632,46 @@ impl<'a> Walker<'a> {
         };
         match (entered, left) {
             // The router cannot say for what: then its IP table can, if it knows the prefix.
-            (Fec::Ip { .. }, Fec::Unknown) if self.has_ip_entry(here) => {
+            (Fec::Ip { table: 0, .. } | Fec::IpFrom { table: 0, .. }, Fec::Unknown)
+                if self.has_ip_entry(here) =>
+            {
                 let State { router, carriage, .. } = *state;
                 let space = Space::Ip { towards: None };
                 self.go(State { router, stack: LabelStack::new(), space, carriage })
             }
             (_, Fec::Unknown) => end(delivered(here, state.carriage)),
-            _ if lookup::serves(&left, &entered) => end(delivered(here, state.carriage)),
-            _ => end(Verdict::Misdelivered { here, entered, left }),
+            _ => match lookup::fit(&left, &entered) {
+                Fit::Serves => end(delivered(here, state.carriage)),
+                Fit::Other => end(Verdict::Misdelivered { here, entered, left }),
+                Fit::Incomparable => end(unknown_at(here, UnknownCause::FecIncomparable)),
+            },
         }
     }
 
+    /// Whether the router's IP table has a word on what the walk is about.
     fn has_ip_entry(&self, here: RouterId) -> bool {
         match (self.sight.router(here), self.entered) {
-            (Some(router), Some(Fec::Ip { prefix, .. })) => {
-                matches!(lookup::ip_entry(router, prefix, 0), Found::Entry(..))
+            (Some(router), Some(Fec::Ip { prefix, .. } | Fec::IpFrom { prefix, .. })) => {
+                match lookup::ip_entry(router, prefix, 0) {
+                    Found::Entry(..) => true,
+                    Found::Missing(Missing::Unknown(unknown)) => {
+                        unknown.cause == UnknownCause::SourceDependent
+                    }
+                    Found::Missing(_) | Found::End(_) => false,
+                }
             }
             _ => false,
         }
     }
+}
+
+fn unknown_at(here: RouterId, cause: UnknownCause) -> Verdict {
+    Verdict::Unknown { here, unknown: Unknown { cause, since: None } }
+}
+
+/// Whether the branch takes every label off.
+fn untags(met: &Met, nhlfe: &Nhlfe) -> bool {
+    met.mapping.operation == Operation::Untag || nhlfe.untags
 }
 
 /// The verdict on a packet that is where it should be.
@@ -593,6 +698,9 @@ fn missing_verdict(here: RouterId, missing: Missing) -> Verdict {
 /// The packet's labels behind a branch. An ILM entry replaces or takes the top label, unless it
 /// pushes; an FTN or service entry adds. Implicit null adds nothing.
 fn stack_behind(stack: &LabelStack, met: &Met, nhlfe: &Nhlfe) -> LabelStack {
+    if untags(met, nhlfe) {
+        return LabelStack::new();
+    }
     let takes_top = matches!(met.key, Key::Ilm(..)) && met.mapping.operation != Operation::Push;
     let kept = stack.iter().skip(usize::from(takes_top));
     let added = nhlfe.stack.iter().filter(|label| **label != Label::IMPLICIT_NULL);

@@ -8,15 +8,15 @@
 use super::books::{put_kernel, put_ledger};
 use super::dictionary::{Dictionary, Numbers};
 use super::form::{
-    BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopWriter, branches_form, fec_form,
-    put_prefix_octets,
+    BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopWriter, SPACE_INTERFACE, SPACE_PLATFORM,
+    SPACE_SERVICE, SPACE_TABLE, SPACE_UNTAGGED, branches_form, fec_form, put_prefix_octets,
 };
 use super::layout::{FLAG_ALL_BEFORE_DURABLE, HEADER_BYTES, Header, Section, VERSION};
 use super::session::put_session;
 use super::sparse::SparseWriter;
 use super::value::{intern_address, put_address, put_branches, put_fec, put_time};
 use super::varint;
-use crate::mapping::{Mapping, Operation, Origin, RouterId, TimeSource};
+use crate::mapping::{Mapping, Origin, RouterId};
 use crate::row::{Basis, ChangeKind, KernelRow, LedgerRow, Position, SessionRow, Stamp};
 use crate::time::Micros;
 
@@ -341,6 +341,10 @@ impl BlockBuilder {
                 put_address(&mut columns.upstreams, &mut self.addresses, upstream.0);
                 SPACE_INTERFACE
             }
+            (Some(_), Origin::Table(table)) => {
+                varint::put(&mut columns.upstreams, u64::from(table));
+                SPACE_TABLE
+            }
         };
         if let Some(label) = ingress.label {
             let value = i64::from(label.value());
@@ -348,13 +352,15 @@ impl BlockBuilder {
             columns.label_previous = value;
         }
         let form = Form {
-            shape: shape(kind, mapping.operation, mapping.time_source, space),
+            kind,
+            operation: mapping.operation,
+            time_source: mapping.time_source,
+            space,
             fec: fec_form(&mapping.fec),
             branches: branches_form(&mapping.branches),
         };
-        let entry = [form.shape, form.fec, form.branches];
-        let [a, b, c] = entry.map(u32::from);
-        let number = self.forms.of_word(a | b << 8 | c << 16, entry);
+        let entry = form.to_bytes();
+        let number = self.forms.of_word(u32::from_le_bytes(entry), entry);
         varint::put(&mut columns.shapes, number as u64);
         form
     }
@@ -428,25 +434,4 @@ fn put_reference(column: &mut Vec<u8>, dictionary: &mut Dictionary, entry: &[u8]
     let next = dictionary.len();
     let number = dictionary.intern(entry);
     varint::put(column, (next - number) as u64);
-}
-
-/// Label spaces of a shape.
-pub(super) const SPACE_UNTAGGED: u8 = 0;
-pub(super) const SPACE_SERVICE: u8 = 1;
-pub(super) const SPACE_PLATFORM: u8 = 2;
-pub(super) const SPACE_INTERFACE: u8 = 3;
-
-/// Kind, operation, time source and label space: 5 x 5 x 2 x 4 = 200 shapes, one byte.
-fn shape(kind: ChangeKind, operation: Operation, source: TimeSource, space: u8) -> u8 {
-    kind as u8 + 5 * (operation as u8 + 5 * (source as u8 + 2 * space))
-}
-
-/// The parts of a shape; `None` when there is no such shape.
-pub(super) fn shape_parts(shape: u8) -> Option<(ChangeKind, Operation, TimeSource, u8)> {
-    let kind = *ChangeKind::ALL.get(usize::from(shape % 5))?;
-    let operation = *Operation::ALL.get(usize::from(shape / 5 % 5))?;
-    let source =
-        if (shape / 25).is_multiple_of(2) { TimeSource::Router } else { TimeSource::Collector };
-    let space = shape / 50;
-    (space <= SPACE_INTERFACE).then_some((kind, operation, source, space))
 }

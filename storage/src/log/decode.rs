@@ -8,13 +8,17 @@
 use std::net::IpAddr;
 
 use super::books::{read_kernel, read_ledger};
-use super::builder::{SPACE_INTERFACE, SPACE_PLATFORM, SPACE_SERVICE, SPACE_UNTAGGED, shape_parts};
-use super::form::{BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopReader, read_prefix};
-use super::layout::{Header, Section, VERSION, VERSION_WITHOUT_FORMS};
+use super::form::{
+    BRANCHES_IN_DICTIONARY, FEC_IN_DICTIONARY, Form, HopReader, SPACE_INTERFACE, SPACE_PLATFORM,
+    SPACE_SERVICE, SPACE_TABLE, SPACE_UNTAGGED, read_prefix,
+};
+use super::layout::{Header, Section, VERSION, VERSION_WITH_SHAPES, VERSION_WITHOUT_FORMS};
 use super::read::Filter;
 use super::session::read_session;
 use super::sparse::SparseReader;
-use super::value::{read_address, read_address_number, read_branches, read_fec, read_time};
+use super::value::{
+    read_address, read_address_number, read_branches, read_fec, read_table, read_time,
+};
 use super::varint::{Cursor, Malformed};
 use crate::allowance::Allowance;
 use crate::mapping::{Branches, Fec, Ingress, Label, Mapping, Origin, RouterId};
@@ -34,7 +38,7 @@ pub(super) fn decode(
     rows: &mut Vec<Row>,
 ) -> Result<u64, Malformed> {
     let sections = match header.version {
-        VERSION => split(payload, Section::COUNT)?,
+        VERSION | VERSION_WITH_SHAPES => split(payload, Section::COUNT)?,
         VERSION_WITHOUT_FORMS => split(payload, Section::COUNT_WITHOUT_FORMS)?,
         _ => return Err(Cursor::new("header", &[]).malformed("a version that is known here")),
     };
@@ -48,6 +52,7 @@ pub(super) fn decode(
     if filter.changes {
         let forms = match header.version {
             VERSION_WITHOUT_FORMS => None,
+            VERSION_WITH_SHAPES => Some(read_all(cursor(Section::Forms), Form::read_three)?),
             _ => Some(read_all(cursor(Section::Forms), Form::read)?),
         };
         let mut changes = ChangeReader::new(&sections, forms, &routers, &addresses)?;
@@ -109,8 +114,8 @@ const GROWING_ROW_BYTES: usize = 2 * size_of::<Row>();
 /// The routers that a block has rows of.
 pub(super) fn block_routers(header: &Header, payload: &[u8]) -> Result<Vec<IpAddr>, Malformed> {
     let count = match header.version {
-        VERSION => Section::COUNT,
-        _ => Section::COUNT_WITHOUT_FORMS,
+        VERSION_WITHOUT_FORMS => Section::COUNT_WITHOUT_FORMS,
+        _ => Section::COUNT,
     };
     let routers = split(payload, count)?[Section::Routers as usize];
     read_all(Cursor::new(Section::Routers.name(), routers), read_address)
@@ -226,9 +231,7 @@ impl<'a> ChangeReader<'a> {
         self.row += 1;
         let run = self.next_run()?;
         let form = self.next_form()?;
-        let Some((kind, operation, time_source, space)) = shape_parts(form.shape) else {
-            return Err(self.shapes.malformed("a shape below 200"));
-        };
+        let Form { kind, operation, time_source, space, .. } = form;
         let effective_time = read_time(&mut self.effective_times, self.effective_previous)?;
         self.effective_previous = effective_time;
         let ingress = self.next_ingress(space)?;
@@ -277,7 +280,10 @@ impl<'a> ChangeReader<'a> {
     }
 
     fn next_form(&mut self) -> Result<Form, Malformed> {
-        let Some(forms) = &self.forms else { return self.shapes.byte().map(Form::of_shape) };
+        let Some(forms) = &self.forms else {
+            let form = Form::of_shape(self.shapes.byte()?);
+            return form.ok_or_else(|| self.shapes.malformed("a shape below 200"));
+        };
         let number = self.shapes.index()?;
         forms.get(number).copied().ok_or_else(|| self.shapes.malformed("a number of a form"))
     }
@@ -326,6 +332,7 @@ impl<'a> ChangeReader<'a> {
                 &mut self.upstreams,
                 self.addresses,
             )?)),
+            SPACE_TABLE => read_table(&mut self.upstreams)?,
             _ => return Err(self.shapes.malformed("a label space")),
         };
         let value = self.labels.signed()?.wrapping_add(self.label_previous);

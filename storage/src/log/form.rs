@@ -12,7 +12,8 @@ use ipnet::{IpNet, Ipv4Net};
 use super::dictionary::Numbers;
 use super::value::intern_address;
 use super::varint::{self, Cursor, Malformed};
-use crate::mapping::{Branches, Fec, Label, LabelStack, NextHop, Nhlfe};
+use crate::mapping::{Branches, Fec, Label, LabelStack, NextHop, Nhlfe, Operation, TimeSource};
+use crate::row::ChangeKind;
 
 /// FEC form: the row has a reference to the dictionary of FECs.
 pub(super) const FEC_IN_DICTIONARY: u8 = 255;
@@ -20,7 +21,7 @@ pub(super) const FEC_IN_DICTIONARY: u8 = 255;
 pub(super) const FEC_PREFIX_MAX: u8 = 32;
 /// Branches form: the row has a reference to the dictionary of branch sets.
 pub(super) const BRANCHES_IN_DICTIONARY: u8 = 255;
-/// Branches form: up to it, so many plain branches (one label, an address, no weight).
+/// Branches form: up to it, so many plain branches (one label, an address, nothing else).
 pub(super) const BRANCHES_PLAIN_MAX: u8 = 4;
 /// Where the place of the next hop begins in the word of a plain branch, behind the label.
 pub(super) const HOP_PLACE_SHIFT: u32 = 20;
@@ -30,24 +31,74 @@ pub(super) const HOP_PLACES: u32 = 15;
 /// What stands where in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Form {
-    /// Kind, operation, time source, label space.
-    pub(super) shape: u8,
+    pub(super) kind: ChangeKind,
+    pub(super) operation: Operation,
+    pub(super) time_source: TimeSource,
+    /// One of the `SPACE_` codes.
+    pub(super) space: u8,
     pub(super) fec: u8,
     pub(super) branches: u8,
 }
 
+// Where the ingress label of a row comes from.
+pub(super) const SPACE_UNTAGGED: u8 = 0;
+pub(super) const SPACE_SERVICE: u8 = 1;
+pub(super) const SPACE_PLATFORM: u8 = 2;
+pub(super) const SPACE_INTERFACE: u8 = 3;
+pub(super) const SPACE_TABLE: u8 = 4;
+
 impl Form {
-    /// As rows were before there were forms: everything in dictionaries.
-    pub(super) fn of_shape(shape: u8) -> Form {
-        Form { shape, fec: FEC_IN_DICTIONARY, branches: BRANCHES_IN_DICTIONARY }
+    /// The form as its bytes: shape, operation, FEC, branches.
+    pub(super) fn to_bytes(self) -> [u8; 4] {
+        let shape = self.kind as u8 + 5 * (self.time_source as u8 + 2 * self.space);
+        [shape, self.operation as u8, self.fec, self.branches]
     }
 
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Form, Malformed> {
-        let [shape, fec, branches] = cursor.array()?;
-        let known = (fec <= FEC_PREFIX_MAX || fec == FEC_IN_DICTIONARY)
-            && (branches <= BRANCHES_PLAIN_MAX || branches == BRANCHES_IN_DICTIONARY);
-        if known { Ok(Form { shape, fec, branches }) } else { Err(cursor.malformed("a form")) }
+        let [shape, operation, fec, branches] = cursor.array()?;
+        let parts = (
+            ChangeKind::ALL.get(usize::from(shape % 5)).copied(),
+            Operation::ALL.get(usize::from(operation)).copied(),
+        );
+        let (space, is_router) = (shape / 10, (shape / 5).is_multiple_of(2));
+        match parts {
+            (Some(kind), Some(operation)) if space <= SPACE_TABLE && is_known(fec, branches) => {
+                let time_source = time_source(is_router);
+                Ok(Form { kind, operation, time_source, space, fec, branches })
+            }
+            _ => Err(cursor.malformed("a form")),
+        }
     }
+
+    /// A form as version 2 wrote it: operation and shape in one byte.
+    pub(super) fn read_three(cursor: &mut Cursor<'_>) -> Result<Form, Malformed> {
+        let [shape, fec, branches] = cursor.array()?;
+        match Form::of_shape(shape) {
+            Some(form) if is_known(fec, branches) => Ok(Form { fec, branches, ..form }),
+            _ => Err(cursor.malformed("a form")),
+        }
+    }
+
+    /// A shape as version 1 wrote it, with everything in dictionaries: kind, operation, time source
+    /// and label space, 5 x 5 x 2 x 4 = 200 shapes. `None` when there is no such shape.
+    pub(super) fn of_shape(shape: u8) -> Option<Form> {
+        let kind = *ChangeKind::ALL.get(usize::from(shape % 5))?;
+        let operation = *Operation::ALL.get(usize::from(shape / 5 % 5))?;
+        let time_source = time_source((shape / 25).is_multiple_of(2));
+        let space = shape / 50;
+        let (fec, branches) = (FEC_IN_DICTIONARY, BRANCHES_IN_DICTIONARY);
+        let form = Form { kind, operation, time_source, space, fec, branches };
+        (space <= SPACE_INTERFACE).then_some(form)
+    }
+}
+
+fn is_known(fec: u8, branches: u8) -> bool {
+    (fec <= FEC_PREFIX_MAX || fec == FEC_IN_DICTIONARY)
+        && (branches <= BRANCHES_PLAIN_MAX || branches == BRANCHES_IN_DICTIONARY)
+}
+
+fn time_source(is_router: bool) -> TimeSource {
+    if is_router { TimeSource::Router } else { TimeSource::Collector }
 }
 
 /// Form of a FEC. A prefix of IPv4 costs as many bytes as a reference that is far, and no search.
@@ -86,7 +137,7 @@ pub(super) fn read_prefix(cursor: &mut Cursor<'_>, length: u8) -> Result<Fec, Ma
 pub(super) fn branches_form(branches: &[Nhlfe]) -> u8 {
     let is_plain = |branch: &Nhlfe| {
         let has_address = matches!(branch.next_hop, NextHop::Address(_));
-        has_address && branch.weight.is_none() && branch.stack.len() == 1
+        has_address && branch.is_bare() && branch.stack.len() == 1
     };
     let is_short = branches.len() <= usize::from(BRANCHES_PLAIN_MAX);
     if is_short && branches.iter().all(is_plain) {
@@ -170,7 +221,7 @@ impl<'a> HopReader<'a> {
         let hop = hop.ok_or_else(|| self.cursor.malformed("an address that is there already"))?;
         let mut stack = LabelStack::new();
         stack.push(label);
-        Ok(Nhlfe { stack, next_hop: NextHop::Address(hop), weight: None })
+        Ok(Nhlfe::new(stack, NextHop::Address(hop)))
     }
 
     pub(super) fn finish(&self) -> Result<(), Malformed> {

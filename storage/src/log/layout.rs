@@ -21,14 +21,18 @@ pub const STATE_FOLDER: &str = "state";
 /// Bytes near the end of a state file.
 pub const STATE_MAGIC: [u8; 8] = *b"\xffSDSTA\r\n";
 /// Version of the layout of state files.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
+/// The version before, which is read as well: heads without what came after the addresses.
+pub const STATE_VERSION_ADDRESSES: u16 = 1;
 /// Length of the end of a state file that says where its directory is.
 pub const STATE_TRAILER_BYTES: usize = 36;
 /// First bytes of a block. 0xff is in no UTF-8 text, so no text inside a block looks like one.
 pub const MAGIC: [u8; 8] = *b"\xffSDBLK\r\n";
 /// Version of the layout.
-pub const VERSION: u16 = 2;
-/// The version before, whose blocks are read as well: it has no forms.
+pub const VERSION: u16 = 3;
+/// The version before, whose blocks are read as well: its forms have three bytes.
+pub const VERSION_WITH_SHAPES: u16 = 2;
+/// The first version, whose blocks are read as well: it has no forms.
 pub const VERSION_WITHOUT_FORMS: u16 = 1;
 /// Length of the header.
 pub const HEADER_BYTES: usize = 64;
@@ -76,7 +80,8 @@ pub enum Section {
     EffectiveTimes,
     /// Change rows with an ingress label: the label.
     Labels,
-    /// Change rows of a per-interface label space: the upstream router.
+    /// Change rows of a per-interface label space: the upstream router; of another label table
+    /// than the platform's: its number.
     Upstreams,
     /// Change rows whose form says so: which FEC of the dictionary.
     FecReferences,

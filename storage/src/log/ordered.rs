@@ -15,7 +15,7 @@ use super::{Corruption, LogError, LogFile};
 use crate::allowance::{Allowance, Held};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
-use crate::row::{Position, Reason, Row, SessionEvent, SessionRow};
+use crate::row::{Position, Reason, Row, Scope, SessionEvent, SessionRow};
 use crate::time::{Hour, Micros};
 
 /// What `read_ordered` tells.
@@ -294,7 +294,8 @@ impl Pass {
                 continue;
             }
             let start = last.time.max(whole_until);
-            let event = SessionEvent::Gap { start, key: None, reason: Reason::LogDamaged };
+            let event =
+                SessionEvent::Gap { start, scope: Scope::Router, reason: Reason::LogDamaged };
             let gap = SessionRow { router: *router, position: last.position, time: start, event };
             self.gaps.push(gap.clone());
             if !self.disordered.contains(router) {

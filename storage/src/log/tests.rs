@@ -7,17 +7,19 @@ use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample;
 
 use super::*;
+use crate::interface::Interface;
 use crate::log::decode::decode;
 use crate::log::layout::{HEADER_BYTES, Header};
 use crate::mapping::{
-    Fec, Ingress, Key, Label, Mapping, NextHop, Nhlfe, Operation, Origin, RouteDistinguisher,
-    RouterId, TimeSource,
+    Encapsulation, Fec, Ingress, Key, Label, Link, Mapping, Name, NameKind, NextHop, Nhlfe,
+    Operation, Origin, Role, RouteDistinguisher, RouterId, TimeSource,
 };
 use crate::row::{
     Basis, Cause, Change, ChangeKind, Flags, InputMode, KernelRow, LedgerRow, Position, Reason,
-    Row, SessionEvent, SessionRow, Stamp,
+    Row, Scope, SessionEvent, SessionRow, Stamp,
 };
 use crate::time::Micros;
 
@@ -86,7 +88,7 @@ fn any_prefix() -> impl Strategy<Value = IpNet> {
     })
 }
 
-fn any_fec() -> impl Strategy<Value = Fec> {
+fn any_fec() -> BoxedStrategy<Fec> {
     prop_oneof![
         (any_prefix(), prop_oneof![Just(0), any::<u32>()])
             .prop_map(|(prefix, table)| Fec::Ip { prefix, table }),
@@ -96,7 +98,16 @@ fn any_fec() -> impl Strategy<Value = Fec> {
         (any_address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Vsi { loopback, pw_id }),
         (any_address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Ac { loopback, pw_id }),
         Just(Fec::Unknown),
+        (any_prefix(), any::<u32>(), option::of(any_prefix()), any::<u8>()).prop_map(
+            |(prefix, table, source, tos)| Fec::IpFrom { prefix, table, source, tos }.masked()
+        ),
+        (any_name(), option::of(any_prefix()))
+            .prop_map(|(name, prefix)| Fec::VrfName { name, prefix }),
+        (sample::select(NameKind::ALL.to_vec()), any_name())
+            .prop_map(|(kind, name)| Fec::Named { kind, name }),
+        any_name().prop_map(|name| Fec::Interface { name }),
     ]
+    .boxed()
 }
 
 fn any_label() -> impl Strategy<Value = Label> {
@@ -108,6 +119,7 @@ fn any_ingress() -> impl Strategy<Value = Ingress> {
         Just(Origin::Service),
         Just(Origin::Platform),
         any_address().prop_map(|address| Origin::Interface(RouterId(address))),
+        (1..=u32::MAX).prop_map(Origin::Table),
     ];
     prop_oneof![
         Just(Ingress::UNTAGGED),
@@ -115,14 +127,48 @@ fn any_ingress() -> impl Strategy<Value = Ingress> {
     ]
 }
 
-fn any_branch() -> impl Strategy<Value = Nhlfe> {
+fn any_name() -> impl Strategy<Value = Name> {
+    "[a-zé0-9,]{1,32}".prop_map(|text| Name::new(&text).unwrap())
+}
+
+fn any_link() -> impl Strategy<Value = Link> {
+    let encapsulation = sample::select(Encapsulation::ALL.to_vec());
+    let parts = (option::of(any_name()), option::of(any_address()), option::of(encapsulation));
+    parts.prop_map(|(interface, neighbour, encapsulation)| Link {
+        interface,
+        neighbour: neighbour.map(RouterId),
+        encapsulation,
+    })
+}
+
+fn any_interface() -> impl Strategy<Value = Interface> {
+    let name = prop_oneof![Just("".to_owned()), any_name().prop_map(|name| name.to_string())];
+    (name, option::of(any_address()), option::of(any_address()), option::of(any::<u32>()))
+        .prop_map(|(name, address, neighbour, table)| Interface {
+            name: name.into(),
+            address,
+            neighbour: neighbour.map(RouterId),
+            table,
+        })
+        .prop_filter("says something", |interface| *interface != Interface::default())
+}
+
+fn any_branch() -> BoxedStrategy<Nhlfe> {
     let next_hop = prop_oneof![
         any_address().prop_map(NextHop::Address),
         Just(NextHop::Fec),
         Just(NextHop::Recursive),
+        Just(NextHop::Interface),
     ];
-    (vec(any_label(), 0..40), next_hop, option::of(any::<u32>()))
-        .prop_map(|(stack, next_hop, weight)| Nhlfe { stack: stack.into(), next_hop, weight })
+    let role = sample::select(vec![Role::Primary, Role::Backup]);
+    let link = prop_oneof![3 => Just(Link::default()), 1 => any_link()];
+    let weight = option::of(any::<u32>());
+    (vec(any_label(), 0..40), next_hop, weight, role, any::<bool>(), link)
+        .prop_map(|(stack, next_hop, weight, role, untags, link)| {
+            let branch = Nhlfe::new(stack.into(), next_hop);
+            Nhlfe { weight, role, untags, ..branch }.with_link(link)
+        })
+        .boxed()
 }
 
 fn any_time() -> impl Strategy<Value = Micros> {
@@ -140,8 +186,8 @@ fn any_position() -> impl Strategy<Value = Position> {
     .prop_map(|(generation, sequence, index)| Position { generation, sequence, index })
 }
 
-fn any_mapping() -> impl Strategy<Value = Mapping> {
-    let operation = (0..5_usize).prop_map(|code| Operation::ALL[code]);
+fn any_mapping() -> BoxedStrategy<Mapping> {
+    let operation = sample::select(Operation::ALL.to_vec());
     let source = any::<bool>()
         .prop_map(|router| if router { TimeSource::Router } else { TimeSource::Collector });
     let extra =
@@ -156,6 +202,7 @@ fn any_mapping() -> impl Strategy<Value = Mapping> {
             time_source,
             extra,
         })
+        .boxed()
 }
 
 fn any_change() -> impl Strategy<Value = Row> {
@@ -190,29 +237,33 @@ fn any_reason() -> impl Strategy<Value = Reason> {
     ]
 }
 
-fn any_key() -> impl Strategy<Value = Key> {
+fn any_key() -> BoxedStrategy<Key> {
     prop_oneof![
         any_fec().prop_map(Key::Ftn),
         (any_label(), any_ingress()).prop_map(|(label, ingress)| Key::Ilm(label, ingress.origin)),
         (any_label(), any_fec()).prop_map(|(label, fec)| Key::Service(label, fec)),
     ]
+    .boxed()
 }
 
-fn any_event() -> impl Strategy<Value = SessionEvent> {
+fn any_event() -> BoxedStrategy<SessionEvent> {
     let peer = (any_address(), any::<u16>()).prop_map(SocketAddr::from);
     let mode = (0..5_usize).prop_map(|code| InputMode::ALL[code]);
-    let addresses = || vec(any_address(), 0..4);
+    let interfaces = || vec(any_interface(), 0..4);
+    let scope =
+        prop_oneof![Just(Scope::Router), Just(Scope::Rest), any_key().prop_map(Scope::Entry),];
     let text = || "[a-zé0-9 .]{0,12}".prop_map(Into::into);
     prop_oneof![
-        (text(), addresses())
-            .prop_map(|(name, addresses)| SessionEvent::Configured { name, addresses }),
-        (peer, mode, any::<bool>(), option::of(any_time()), addresses(), text()).prop_map(
-            |(peer, mode, permanent, boot_time, addresses, agent)| SessionEvent::Initiation {
+        (text(), interfaces())
+            .prop_map(|(name, interfaces)| SessionEvent::Configured { name, interfaces }),
+        (peer, mode, any::<bool>(), vec(option::of(any_time()), 2), interfaces(), text()).prop_map(
+            |(peer, mode, permanent, times, interfaces, agent)| SessionEvent::Initiation {
                 peer,
                 mode,
                 permanent,
-                boot_time,
-                addresses,
+                boot_time: times[0],
+                clock: times[1],
+                interfaces,
                 agent
             }
         ),
@@ -221,10 +272,14 @@ fn any_event() -> impl Strategy<Value = SessionEvent> {
             let [confirmed, added, altered, vanished] = counts;
             SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished }
         }),
-        (any_time(), option::of(any_key()), any_reason())
-            .prop_map(|(start, key, reason)| SessionEvent::Gap { start, key, reason }),
+        (any_time(), scope, any_reason()).prop_map(|(start, scope, reason)| SessionEvent::Gap {
+            start,
+            scope,
+            reason
+        }),
         any_reason().prop_map(|reason| SessionEvent::Termination { reason }),
     ]
+    .boxed()
 }
 
 fn any_ledger() -> impl Strategy<Value = Row> {
@@ -380,7 +435,7 @@ fn codes_on_disk_are_places_in_the_tables() {
 #[test]
 fn a_block_of_another_version_is_kept_and_not_read() {
     let mut block = block_of(&[kernel_row(1)]);
-    let header = Header { version: 3, ..header_of(&block) };
+    let header = Header { version: layout::VERSION + 1, ..header_of(&block) };
     block[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
     assert!(rows_of(&block).is_err());
     let data = tempfile::tempdir().unwrap();

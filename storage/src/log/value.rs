@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use super::dictionary::Numbers;
 use super::varint::{self, Cursor, Malformed};
 use crate::mapping::{
-    Branches, Fec, Key, Label, LabelStack, NextHop, Nhlfe, Origin, RouteDistinguisher, RouterId,
+    Branches, Encapsulation, Fec, Key, Label, LabelStack, Link, Name, NameKind, NextHop, Nhlfe,
+    Origin, Role, RouteDistinguisher, RouterId,
 };
 use crate::time::Micros;
 
@@ -28,6 +29,11 @@ const FEC_VRF: u8 = 3;
 const FEC_VRF_PREFIX: u8 = 4;
 const FEC_VSI: u8 = 5;
 const FEC_AC: u8 = 6;
+const FEC_IP_FROM: u8 = 7;
+const FEC_VRF_NAME: u8 = 8;
+const FEC_VRF_NAME_PREFIX: u8 = 9;
+const FEC_NAMED: u8 = 10;
+const FEC_INTERFACE: u8 = 11;
 
 /// A branch begins with one byte: length of the stack in five bits, next hop in two, weight in one.
 const STACK_MASK: u8 = 0x1f;
@@ -35,7 +41,18 @@ const NEXT_HOP_SHIFT: u32 = 5;
 const NEXT_HOP_ADDRESS: u8 = 0;
 const NEXT_HOP_FEC: u8 = 1;
 const NEXT_HOP_RECURSIVE: u8 = 2;
+/// A second byte says what the next hop is, and what else the branch says.
+const NEXT_HOP_EXTENDED: u8 = 3;
 const WEIGHT_BIT: u8 = 0x80;
+
+// The second byte: next hop in two bits, the others each for something that is said.
+const EXTENDED_INTERFACE: u8 = 3;
+const EXTENDED_HOP_MASK: u8 = 3;
+const EXTENDED_BACKUP: u8 = 4;
+const EXTENDED_UNTAGS: u8 = 8;
+const EXTENDED_NAME: u8 = 16;
+const EXTENDED_NEIGHBOUR: u8 = 32;
+const EXTENDED_ENCAPSULATION: u8 = 64;
 
 const KEY_FTN: u8 = 0;
 const KEY_ILM: u8 = 1;
@@ -45,6 +62,7 @@ const ORIGIN_UNTAGGED: u8 = 0;
 const ORIGIN_SERVICE: u8 = 1;
 const ORIGIN_PLATFORM: u8 = 2;
 const ORIGIN_INTERFACE: u8 = 3;
+const ORIGIN_TABLE: u8 = 4;
 
 /// The number of an address in the dictionary.
 pub(super) fn intern_address(addresses: &mut Numbers, address: IpAddr) -> usize {
@@ -147,7 +165,39 @@ pub(super) fn put_fec(out: &mut Vec<u8>, addresses: &mut Numbers, fec: &Fec) {
         }
         Fec::Vsi { loopback, pw_id } => put_wire(out, addresses, FEC_VSI, loopback, pw_id),
         Fec::Ac { loopback, pw_id } => put_wire(out, addresses, FEC_AC, loopback, pw_id),
+        Fec::IpFrom { prefix, table, source, tos } => {
+            out.extend_from_slice(&[FEC_IP_FROM, tos, u8::from(source.is_some())]);
+            varint::put(out, u64::from(table));
+            put_prefix(out, prefix);
+            if let Some(source) = source {
+                put_prefix(out, source);
+            }
+        }
+        Fec::VrfName { name, prefix } => {
+            out.push(if prefix.is_some() { FEC_VRF_NAME_PREFIX } else { FEC_VRF_NAME });
+            put_name(out, name);
+            if let Some(prefix) = prefix {
+                put_prefix(out, prefix);
+            }
+        }
+        Fec::Named { kind, name } => {
+            out.extend_from_slice(&[FEC_NAMED, kind as u8]);
+            put_name(out, name);
+        }
+        Fec::Interface { name } => {
+            out.push(FEC_INTERFACE);
+            put_name(out, name);
+        }
     }
+}
+
+fn put_name(out: &mut Vec<u8>, name: Name) {
+    varint::put_bytes(out, name.as_str().as_bytes());
+}
+
+fn read_name(cursor: &mut Cursor<'_>) -> Result<Name, Malformed> {
+    let text = cursor.text()?;
+    Name::new(text).ok_or_else(|| cursor.malformed("a name"))
 }
 
 fn put_wire(out: &mut Vec<u8>, addresses: &mut Numbers, tag: u8, loopback: IpAddr, pw_id: u32) {
@@ -182,6 +232,24 @@ pub(super) fn read_fec(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<
             loopback: read_address_number(cursor, addresses)?,
             pw_id: cursor.unsigned32()?,
         }),
+        FEC_IP_FROM => {
+            let (tos, has_source) = (cursor.byte()?, cursor.flag()?);
+            let (table, prefix) = (cursor.unsigned32()?, read_prefix(cursor)?);
+            let source = if has_source { Some(read_prefix(cursor)?) } else { None };
+            let fec = Fec::IpFrom { prefix, table, source, tos };
+            // What selects nothing has another code.
+            (fec.masked() == fec).then_some(fec).ok_or_else(|| cursor.malformed("a selective FEC"))
+        }
+        FEC_VRF_NAME => Ok(Fec::VrfName { name: read_name(cursor)?, prefix: None }),
+        FEC_VRF_NAME_PREFIX => {
+            Ok(Fec::VrfName { name: read_name(cursor)?, prefix: Some(read_prefix(cursor)?) })
+        }
+        FEC_NAMED => {
+            let kind = NameKind::ALL.get(usize::from(cursor.byte()?)).copied();
+            let kind = kind.ok_or_else(|| cursor.malformed("a kind of name"))?;
+            Ok(Fec::Named { kind, name: read_name(cursor)? })
+        }
+        FEC_INTERFACE => Ok(Fec::Interface { name: read_name(cursor)? }),
         _ => Err(cursor.malformed("a kind of FEC")),
     }
 }
@@ -197,26 +265,52 @@ pub(super) fn read_label(cursor: &mut Cursor<'_>) -> Result<Label, Malformed> {
 
 pub(super) fn put_branches(out: &mut Vec<u8>, addresses: &mut Numbers, branches: &[Nhlfe]) {
     varint::put(out, branches.len() as u64);
-    for branch in branches {
-        // A stack as long as the mask, or longer, says its length in a number of its own.
-        let stack_code = (branch.stack.len().min(usize::from(STACK_MASK))) as u8;
-        let next_hop_code = match branch.next_hop {
-            NextHop::Address(_) => NEXT_HOP_ADDRESS,
-            NextHop::Fec => NEXT_HOP_FEC,
-            NextHop::Recursive => NEXT_HOP_RECURSIVE,
-        };
-        let weight_code = if branch.weight.is_some() { WEIGHT_BIT } else { 0 };
-        out.push(stack_code | next_hop_code << NEXT_HOP_SHIFT | weight_code);
-        if stack_code == STACK_MASK {
-            varint::put(out, branch.stack.len() as u64);
-        }
-        branch.stack.iter().for_each(|label| put_label(out, *label));
-        if let NextHop::Address(address) = branch.next_hop {
-            put_address(out, addresses, address);
-        }
-        if let Some(weight) = branch.weight {
-            varint::put(out, u64::from(weight));
-        }
+    branches.iter().for_each(|branch| put_branch(out, addresses, branch));
+}
+
+fn put_branch(out: &mut Vec<u8>, addresses: &mut Numbers, branch: &Nhlfe) {
+    // A stack as long as the mask, or longer, says its length in a number of its own.
+    let stack_code = (branch.stack.len().min(usize::from(STACK_MASK))) as u8;
+    let next_hop_code = match branch.next_hop {
+        NextHop::Address(_) => NEXT_HOP_ADDRESS,
+        NextHop::Fec => NEXT_HOP_FEC,
+        NextHop::Recursive => NEXT_HOP_RECURSIVE,
+        NextHop::Interface => EXTENDED_INTERFACE,
+    };
+    let weight_code = if branch.weight.is_some() { WEIGHT_BIT } else { 0 };
+    let is_extended = branch.is_extended();
+    let first_code = if is_extended { NEXT_HOP_EXTENDED } else { next_hop_code };
+    out.push(stack_code | first_code << NEXT_HOP_SHIFT | weight_code);
+    let link = branch.link.as_deref().copied().unwrap_or_default();
+    if is_extended {
+        let bits = [
+            (branch.role == Role::Backup, EXTENDED_BACKUP),
+            (branch.untags, EXTENDED_UNTAGS),
+            (link.interface.is_some(), EXTENDED_NAME),
+            (link.neighbour.is_some(), EXTENDED_NEIGHBOUR),
+            (link.encapsulation.is_some(), EXTENDED_ENCAPSULATION),
+        ];
+        let said: u8 = bits.iter().filter(|(is_said, _)| *is_said).map(|(_, bit)| bit).sum();
+        out.push(next_hop_code | said);
+    }
+    if stack_code == STACK_MASK {
+        varint::put(out, branch.stack.len() as u64);
+    }
+    branch.stack.iter().for_each(|label| put_label(out, *label));
+    if let NextHop::Address(address) = branch.next_hop {
+        put_address(out, addresses, address);
+    }
+    if let Some(weight) = branch.weight {
+        varint::put(out, u64::from(weight));
+    }
+    if let Some(name) = link.interface {
+        put_name(out, name);
+    }
+    if let Some(neighbour) = link.neighbour {
+        put_address(out, addresses, neighbour.0);
+    }
+    if let Some(encapsulation) = link.encapsulation {
+        out.push(encapsulation as u8);
     }
 }
 
@@ -238,6 +332,9 @@ pub(super) fn read_branches(
 
 fn read_branch(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Nhlfe, Malformed> {
     let head = cursor.byte()?;
+    let first_code = (head & !WEIGHT_BIT) >> NEXT_HOP_SHIFT;
+    let is_extended = first_code == NEXT_HOP_EXTENDED;
+    let said = if is_extended { cursor.byte()? } else { first_code };
     let labels = match head & STACK_MASK {
         STACK_MASK => cursor.index()?,
         short => usize::from(short),
@@ -246,14 +343,41 @@ fn read_branch(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Nhlfe, M
     for _ in 0..labels {
         stack.push(read_label(cursor)?);
     }
-    let next_hop = match (head & !WEIGHT_BIT) >> NEXT_HOP_SHIFT {
+    let next_hop = match said & EXTENDED_HOP_MASK {
         NEXT_HOP_ADDRESS => NextHop::Address(read_address_number(cursor, addresses)?),
         NEXT_HOP_FEC => NextHop::Fec,
         NEXT_HOP_RECURSIVE => NextHop::Recursive,
-        _ => return Err(cursor.malformed("a kind of next hop")),
+        _ => NextHop::Interface,
     };
     let weight = if head & WEIGHT_BIT != 0 { Some(cursor.unsigned32()?) } else { None };
-    Ok(Nhlfe { stack, next_hop, weight })
+    if !is_extended {
+        return Ok(Nhlfe { weight, ..Nhlfe::new(stack, next_hop) });
+    }
+    let role = if said & EXTENDED_BACKUP != 0 { Role::Backup } else { Role::Primary };
+    let untags = said & EXTENDED_UNTAGS != 0;
+    let link = read_link(cursor, addresses, said)?;
+    let branch = Nhlfe { weight, role, untags, ..Nhlfe::new(stack, next_hop) }.with_link(link);
+    // What says nothing more has another code.
+    if !branch.is_extended() || said >= EXTENDED_ENCAPSULATION << 1 {
+        return Err(cursor.malformed("what an extended branch says"));
+    }
+    Ok(branch)
+}
+
+fn read_link(cursor: &mut Cursor<'_>, addresses: &[IpAddr], said: u8) -> Result<Link, Malformed> {
+    let mut link = Link::default();
+    if said & EXTENDED_NAME != 0 {
+        link.interface = Some(read_name(cursor)?);
+    }
+    if said & EXTENDED_NEIGHBOUR != 0 {
+        link.neighbour = Some(RouterId(read_address_number(cursor, addresses)?));
+    }
+    if said & EXTENDED_ENCAPSULATION != 0 {
+        let encapsulation = Encapsulation::ALL.get(usize::from(cursor.byte()?)).copied();
+        let encapsulation = encapsulation.ok_or_else(|| cursor.malformed("an encapsulation"))?;
+        link.encapsulation = Some(encapsulation);
+    }
+    Ok(link)
 }
 
 fn put_origin(out: &mut Vec<u8>, addresses: &mut Numbers, origin: Origin) {
@@ -264,6 +388,10 @@ fn put_origin(out: &mut Vec<u8>, addresses: &mut Numbers, origin: Origin) {
         Origin::Interface(router) => {
             out.push(ORIGIN_INTERFACE);
             put_address(out, addresses, router.0);
+        }
+        Origin::Table(table) => {
+            out.push(ORIGIN_TABLE);
+            varint::put(out, u64::from(table));
         }
     }
 }
@@ -276,7 +404,16 @@ fn read_origin(cursor: &mut Cursor<'_>, addresses: &[IpAddr]) -> Result<Origin, 
         ORIGIN_INTERFACE => {
             Ok(Origin::Interface(RouterId(read_address_number(cursor, addresses)?)))
         }
+        ORIGIN_TABLE => read_table(cursor),
         _ => Err(cursor.malformed("an origin")),
+    }
+}
+
+/// A label table by its number, which is not the platform's.
+pub(super) fn read_table(cursor: &mut Cursor<'_>) -> Result<Origin, Malformed> {
+    match cursor.unsigned32()? {
+        0 => Err(cursor.malformed("a label table but the platform's")),
+        table => Ok(Origin::Table(table)),
     }
 }
 

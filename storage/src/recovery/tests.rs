@@ -46,7 +46,8 @@ impl Writer {
             mode: InputMode::Framed,
             permanent,
             boot_time: Some(START),
-            addresses: Vec::new(),
+            clock: None,
+            interfaces: Vec::new(),
             agent: "agent 1".into(),
         };
         self.session(number, event);
@@ -60,11 +61,10 @@ impl Writer {
             fec: "ip:10.0.0.3/32".parse().unwrap(),
             ingress: Ingress::platform(Label::new(label).unwrap()),
             operation: Operation::Pop,
-            branches: [Nhlfe {
-                stack: Default::default(),
-                next_hop: NextHop::Address(IpAddr::from([10, 0, 0, next_hop])),
-                weight: None,
-            }]
+            branches: [Nhlfe::new(
+                Default::default(),
+                NextHop::Address(IpAddr::from([10, 0, 0, next_hop])),
+            )]
             .into_iter()
             .collect(),
             event_time: collection_time.offset(-300),
@@ -99,7 +99,7 @@ fn essence(state: &RouterState) -> String {
         state.position,
         state.boot_time,
         state.sequence_last,
-        state.gap,
+        state.gaps.router,
         state.session,
         state.last_evidence,
     )
@@ -174,9 +174,12 @@ fn a_restart_says_what_it_cannot_vouch_for() {
     assert_eq!(said, due);
     for row in &recovered.rows {
         assert_eq!(row.time, NOW);
-        if let SessionEvent::Gap { start, key, reason } = &row.event {
+        if let SessionEvent::Gap { start, scope, reason } = &row.event {
             let last = writer.states[&row.router].last_evidence;
-            assert_eq!((Some(*start), *key, *reason), (last, None, Reason::CollectorLost));
+            assert_eq!(
+                (Some(*start), *scope, *reason),
+                (last, Scope::Router, Reason::CollectorLost)
+            );
         }
     }
     // The states know the rows already: they are what the collector's own would be with them.
@@ -188,7 +191,7 @@ fn a_restart_says_what_it_cannot_vouch_for() {
         writer.states.get_mut(&row.router).unwrap().replay_session(row);
     }
     assert_eq!(essences(&recovered.routers), essences(&writer.states));
-    assert!(recovered.routers[&router(2)].gap.is_none(), "an orderly end is no gap");
+    assert!(recovered.routers[&router(2)].gaps.router.is_none(), "an orderly end is no gap");
 }
 
 #[test]
@@ -197,7 +200,7 @@ fn a_clock_that_was_set_back_opens_no_gap_in_the_future() {
     write_log(data.path(), &three_routers().blocks.concat());
     let earlier = START.offset(-3_600_000_000);
     let recovered = open(data.path(), earlier).unwrap();
-    let gap = recovered.routers[&router(1)].gap.expect("its session was left open");
+    let gap = recovered.routers[&router(1)].gaps.router.expect("its session was left open");
     assert_eq!(gap.start, earlier, "nobody watches from now on");
 }
 
@@ -224,7 +227,7 @@ fn a_second_restart_adds_nothing_once_the_rows_are_written() {
     let second = open(data.path(), NOW).unwrap();
     assert_eq!(second.rows, []);
     assert_eq!(essences(&second.routers), essences(&next.states));
-    assert!(second.routers[&router(3)].gap.is_some(), "no snapshot has ended the gap");
+    assert!(second.routers[&router(3)].gaps.router.is_some(), "no snapshot has ended the gap");
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn damage_makes_its_shards_routers_unknown_until_their_next_snapshot() {
     let whole = writer.blocks.concat();
     write_log(data.path(), &whole);
     let recovered = open(data.path(), NOW).unwrap();
-    assert!(recovered.routers.values().all(|state| state.gap.is_none()));
+    assert!(recovered.routers.values().all(|state| state.gaps.router.is_none()));
 
     // The third block is the one in which router 3 comes, and router 1's frame could be in it.
     let mut damaged = whole.clone();
@@ -257,10 +260,10 @@ fn damage_makes_its_shards_routers_unknown_until_their_next_snapshot() {
     write_log(data.path(), &damaged);
     let recovered = open(data.path(), NOW).unwrap();
     assert_eq!((recovered.report.damages.len(), recovered.cuts.len()), (1, 0));
-    let gap = recovered.routers[&router(1)].gap.expect("nobody knows what is missing");
+    let gap = recovered.routers[&router(1)].gaps.router.expect("nobody knows what is missing");
     assert_eq!(gap.reason, Reason::LogDamaged);
     assert!(gap.start > START && gap.start < writer.time);
-    assert!(recovered.routers[&router(2)].gap.is_none(), "its snapshot ended the gap");
+    assert!(recovered.routers[&router(2)].gaps.router.is_none(), "its snapshot ended the gap");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! Not:  what single mappings do (`table::tests`).
 
 use super::*;
+use crate::gaps::KEY_GAPS_MAX;
+use crate::mapping::Key;
 use crate::mapping::tests::swap;
 use crate::row::ChangeKind;
 
@@ -19,23 +21,15 @@ fn initiation(boot_us: Option<i64>) -> SessionEvent {
         mode: InputMode::Framed,
         permanent: true,
         boot_time: boot_us.map(Micros),
-        addresses: vec!["10.0.0.1".parse().unwrap()],
+        clock: None,
+        interfaces: vec![Interface::of_address("10.0.0.1".parse().unwrap())],
         agent: "agent 1".into(),
     }
 }
 
 fn gap(start_us: i64, key: Option<Key>) -> SessionEvent {
-    SessionEvent::Gap { start: Micros(start_us), key, reason: Reason::ConnectionLost }
-}
-
-fn complete_event(counts: SnapshotCounts) -> SessionEvent {
-    SessionEvent::SnapshotComplete {
-        explicit: true,
-        confirmed: counts.confirmed,
-        added: counts.added,
-        altered: counts.altered,
-        vanished: counts.vanished,
-    }
+    let scope = key.map_or(Scope::Router, Scope::Entry);
+    SessionEvent::Gap { start: Micros(start_us), scope, reason: Reason::ConnectionLost }
 }
 
 fn ledger(generation: u32, sequence_last: u64, time_us: i64) -> Row {
@@ -83,11 +77,15 @@ impl Live {
 
     fn complete(&mut self, time_us: i64) -> SnapshotCounts {
         let rows = &mut self.rows;
-        let counts = self.state.complete_snapshot(true, Micros(time_us), &mut |stamp, mapping| {
+        let row = self.state.complete_snapshot(true, Micros(time_us), &mut |stamp, mapping| {
             rows.push(Row::Change(Change { stamp: *stamp, mapping: mapping.clone() }));
         });
-        self.event(time_us, complete_event(counts));
-        counts
+        let SessionEvent::SnapshotComplete { confirmed, added, altered, vanished, .. } = row.event
+        else {
+            unreachable!("a snapshot ends with its completion");
+        };
+        self.rows.push(Row::Session(row));
+        SnapshotCounts { confirmed, added, altered, vanished }
     }
 
     fn folded(&self) -> RouterState {
@@ -129,7 +127,7 @@ fn a_folded_state_answers_as_the_live_one() {
     let folded = live.folded();
     assert_eq!(folded.position, live.state.position);
     assert_eq!(folded.position.generation, 2);
-    assert_eq!((folded.gap, folded.complete), (None, Some(Micros(33))));
+    assert_eq!((folded.gaps.router, folded.complete), (None, Some(Micros(33))));
     assert_eq!(folded.session, live.state.session);
     assert_eq!(folded.table.len(), 1);
     assert_eq!(folded.last_evidence, live.state.last_evidence);
@@ -145,12 +143,12 @@ fn a_gap_keeps_its_earliest_start_until_a_snapshot_is_complete() {
     live.event(20, gap(15, None));
     live.event(21, gap(18, None));
     live.event(22, gap(12, None));
-    assert_eq!(live.state.gap.map(|gap| gap.start), Some(Micros(12)));
+    assert_eq!(live.state.gaps.router.map(|gap| gap.start), Some(Micros(12)));
     live.event(30, initiation(None));
-    assert!(live.state.gap.is_some(), "a session alone vouches for nothing");
+    assert!(live.state.gaps.router.is_some(), "a session alone vouches for nothing");
     live.state.begin_snapshot();
     live.complete(31);
-    assert_eq!(live.folded().gap, None);
+    assert_eq!(live.folded().gaps.router, None);
 }
 
 #[test]
@@ -160,12 +158,12 @@ fn a_key_gap_ends_with_the_next_word_on_the_key() {
     let mapping = swap(100, 200, 11);
     live.say(11, Basis::Live, &mapping);
     live.event(12, gap(12, Some(mapping.key())));
-    assert_eq!(live.folded().key_gaps.len(), 1);
+    assert_eq!(live.folded().gaps.keys.len(), 1);
     // The same value again is no mere confirmation here: it needs a row, or history cannot know.
     let applied = live.say(13, Basis::Live, &swap(100, 200, 13));
     assert!(matches!(applied, Applied::Change(stamp) if stamp.kind == ChangeKind::Reconfirmed));
-    assert!(live.state.key_gaps.is_empty());
-    assert!(live.folded().key_gaps.is_empty());
+    assert!(live.state.gaps.keys.is_empty());
+    assert!(live.folded().gaps.keys.is_empty());
     assert_eq!(live.say(14, Basis::Live, &swap(100, 200, 14)), Applied::Confirmed);
 }
 
@@ -178,10 +176,10 @@ fn too_many_key_gaps_are_the_gap_of_the_router() {
         state.session_row(Micros(9), gap(8, Some(key)));
         state.session_row(Micros(9), gap(7, Some(key)));
     }
-    assert_eq!((state.key_gaps.len(), state.gap), (KEY_GAPS_MAX, None));
+    assert_eq!((state.gaps.keys.len(), state.gaps.router), (KEY_GAPS_MAX, None));
     state.session_row(Micros(9), gap(6, Some(swap(15, 1, 0).key())));
-    assert_eq!(state.key_gaps.len(), KEY_GAPS_MAX);
-    assert_eq!(state.gap.map(|gap| gap.start), Some(Micros(6)));
+    assert_eq!(state.gaps.keys.len(), KEY_GAPS_MAX);
+    assert_eq!(state.gaps.router.map(|gap| gap.start), Some(Micros(6)));
 }
 
 #[test]
@@ -221,7 +219,7 @@ fn configured_rows_count_outside_every_session() {
     live.event(10, initiation(None));
     let names = ["paris", "lyon"];
     for name in names {
-        let event = SessionEvent::Configured { name: name.into(), addresses: Vec::new() };
+        let event = SessionEvent::Configured { name: name.into(), interfaces: Vec::new() };
         live.event(11, event);
     }
     let positions: Vec<Position> = live.rows.iter().skip(1).map(position_of).collect();

@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::mapping::{
-    Branches, Fec, Ingress, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
-    RouteDistinguisher, RouterId,
+    Branches, Encapsulation, Fec, Ingress, Key, Label, LabelStack, Link, Mapping, Name, NameKind,
+    NextHop, Nhlfe, Operation, Origin, Role, RouteDistinguisher, RouterId,
 };
 
 /// Packed bytes of one mapping: on the stack as long as they are few (an LDP entry takes about 20).
@@ -33,6 +33,7 @@ const ILM_UNTAGGED: u8 = 2;
 const ILM_SERVICE: u8 = 3;
 const ILM_PLATFORM: u8 = 4;
 const ILM_INTERFACE: u8 = 5;
+const ILM_TABLE: u8 = 6;
 
 // Kinds of FECs; the bit says that a table number or a prefix follows.
 const FEC_UNKNOWN: u8 = 0;
@@ -42,17 +43,32 @@ const FEC_VSI: u8 = 3;
 const FEC_AC: u8 = 4;
 /// A prefix of IPv4 in the global table, without its family: by far the most.
 const FEC_IP4: u8 = 5;
+const FEC_IP_FROM: u8 = 6;
+const FEC_VRF_NAME: u8 = 7;
+const FEC_NAMED: u8 = 8;
+const FEC_INTERFACE: u8 = 9;
 const FEC_MORE: u8 = 0x80;
 
 // The first byte of a branch: labels in the stack, kind of next hop, whether a weight follows.
 const STACK_MASK: u8 = 0x1f;
+/// A length of its own follows.
 const STACK_LONG: usize = 0x1f;
+/// A byte of what else is said follows, and then a length of its own.
+const STACK_EXTENDED: usize = 0x1e;
 const HOP_FEC: u8 = 0 << 5;
 const HOP_RECURSIVE: u8 = 1 << 5;
 const HOP_IP6: u8 = 2 << 5;
 const HOP_IP4: u8 = 3 << 5;
 const HOP_MASK: u8 = 3 << 5;
 const WEIGHT: u8 = 0x80;
+
+// What else a branch says. With the first of them the kind of next hop above is that of `fec`.
+const EXTENDED_HOP_INTERFACE: u8 = 1;
+const EXTENDED_BACKUP: u8 = 2;
+const EXTENDED_UNTAGS: u8 = 4;
+const EXTENDED_NAME: u8 = 8;
+const EXTENDED_NEIGHBOUR: u8 = 16;
+const EXTENDED_ENCAPSULATION: u8 = 32;
 
 /// A length of this or more takes a second byte.
 const LENGTH_LONG: usize = 0x80;
@@ -174,8 +190,8 @@ fn put_plainly(out: &mut Packed, mapping: &Mapping) -> Option<Shown> {
         _ => return None,
     };
     for branch in branches {
-        let ([label], NextHop::Address(IpAddr::V4(address)), None) =
-            (branch.stack.as_slice(), branch.next_hop, branch.weight)
+        let ([label], NextHop::Address(IpAddr::V4(address)), true) =
+            (branch.stack.as_slice(), branch.next_hop, branch.is_bare())
         else {
             return None;
         };
@@ -224,10 +240,13 @@ pub(super) fn put_key(out: &mut Packed, key: &Key) {
                 Origin::Service => ILM_SERVICE,
                 Origin::Platform => ILM_PLATFORM,
                 Origin::Interface(_) => ILM_INTERFACE,
+                Origin::Table(_) => ILM_TABLE,
             };
             out.put([kind, a, b, c]);
-            if let Origin::Interface(router) = origin {
-                put_address(out, router.0);
+            match origin {
+                Origin::Interface(router) => put_address(out, router.0),
+                Origin::Table(table) => out.put_number(u64::from(*table)),
+                Origin::Untagged | Origin::Service | Origin::Platform => {}
             }
         }
     }
@@ -310,30 +329,96 @@ fn put_fec(out: &mut Packed, fec: &Fec) {
             put_address(out, *loopback);
             out.put_number(u64::from(*pw_id));
         }
+        Fec::IpFrom { prefix, table, source, tos } => {
+            out.put([FEC_IP_FROM | if source.is_some() { FEC_MORE } else { 0 }, *tos]);
+            out.put_number(u64::from(*table));
+            put_prefix(out, prefix);
+            if let Some(source) = source {
+                put_prefix(out, source);
+            }
+        }
+        Fec::VrfName { name, prefix } => {
+            out.put([FEC_VRF_NAME | if prefix.is_some() { FEC_MORE } else { 0 }]);
+            put_name(out, *name);
+            if let Some(prefix) = prefix {
+                put_prefix(out, prefix);
+            }
+        }
+        Fec::Named { kind, name } => {
+            out.put([FEC_NAMED, *kind as u8]);
+            put_name(out, *name);
+        }
+        Fec::Interface { name } => {
+            out.put([FEC_INTERFACE]);
+            put_name(out, *name);
+        }
     }
+}
+
+fn put_name(out: &mut Packed, name: Name) {
+    let text = name.as_str().as_bytes();
+    out.put_number(text.len() as u64);
+    text.iter().for_each(|byte| out.put([*byte]));
 }
 
 fn put_branch(out: &mut Packed, branch: &Nhlfe) {
     let hop = match branch.next_hop {
-        NextHop::Fec => HOP_FEC,
+        NextHop::Fec | NextHop::Interface => HOP_FEC,
         NextHop::Recursive => HOP_RECURSIVE,
         NextHop::Address(IpAddr::V4(_)) => HOP_IP4,
         NextHop::Address(IpAddr::V6(_)) => HOP_IP6,
     };
     let length = branch.stack.len();
     let weight = if branch.weight.is_some() { WEIGHT } else { 0 };
-    out.put([length.min(STACK_LONG) as u8 | hop | weight]);
-    if length >= STACK_LONG {
+    let length_code = match length {
+        _ if branch.is_extended() => STACK_EXTENDED,
+        0..STACK_EXTENDED => length,
+        _ => STACK_LONG,
+    };
+    out.put([length_code as u8 | hop | weight]);
+    if length_code == STACK_EXTENDED {
+        out.put([said_beyond(branch)]);
+    }
+    if length_code >= STACK_EXTENDED {
         out.put_number(length as u64);
     }
     branch.stack.iter().for_each(|label| out.put(label_bytes(*label)));
     match branch.next_hop {
         NextHop::Address(IpAddr::V4(address)) => out.put(address.octets()),
         NextHop::Address(IpAddr::V6(address)) => out.put(address.octets()),
-        NextHop::Fec | NextHop::Recursive => {}
+        NextHop::Fec | NextHop::Recursive | NextHop::Interface => {}
     }
     if let Some(weight) = branch.weight {
         out.put_number(u64::from(weight));
+    }
+    if let Some(link) = &branch.link {
+        put_link(out, link);
+    }
+}
+
+/// What a branch says beyond labels, next hop and weight.
+fn said_beyond(branch: &Nhlfe) -> u8 {
+    let link = branch.link.as_deref().copied().unwrap_or_default();
+    let bits = [
+        (branch.next_hop == NextHop::Interface, EXTENDED_HOP_INTERFACE),
+        (branch.role == Role::Backup, EXTENDED_BACKUP),
+        (branch.untags, EXTENDED_UNTAGS),
+        (link.interface.is_some(), EXTENDED_NAME),
+        (link.neighbour.is_some(), EXTENDED_NEIGHBOUR),
+        (link.encapsulation.is_some(), EXTENDED_ENCAPSULATION),
+    ];
+    bits.iter().filter(|(is_said, _)| *is_said).map(|(_, bit)| bit).sum()
+}
+
+fn put_link(out: &mut Packed, link: &Link) {
+    if let Some(name) = link.interface {
+        put_name(out, name);
+    }
+    if let Some(neighbour) = link.neighbour {
+        put_address(out, neighbour.0);
+    }
+    if let Some(encapsulation) = link.encapsulation {
+        out.put([encapsulation as u8]);
     }
 }
 
@@ -439,8 +524,27 @@ impl<'a> Reader<'a> {
             }
             FEC_VSI => Fec::Vsi { loopback: self.address(), pw_id: self.narrow() },
             FEC_AC => Fec::Ac { loopback: self.address(), pw_id: self.narrow() },
+            FEC_IP_FROM => {
+                let (tos, table, prefix) = (self.byte(), self.narrow(), self.prefix());
+                Fec::IpFrom { prefix, table, source: more.then(|| self.prefix()), tos }
+            }
+            FEC_VRF_NAME => {
+                let name = self.name();
+                Fec::VrfName { name, prefix: more.then(|| self.prefix()) }
+            }
+            FEC_NAMED => {
+                let kind = NameKind::ALL[usize::from(self.byte())];
+                Fec::Named { kind, name: self.name() }
+            }
+            FEC_INTERFACE => Fec::Interface { name: self.name() },
             _ => Fec::Unknown,
         }
+    }
+
+    fn name(&mut self) -> Name {
+        let length = self.number() as usize;
+        let text = std::str::from_utf8(self.take(length)).ok();
+        text.and_then(Name::new).expect("it was packed from a name")
     }
 
     pub(super) fn key(&mut self) -> Key {
@@ -456,6 +560,7 @@ impl<'a> Reader<'a> {
                     ILM_UNTAGGED => Origin::Untagged,
                     ILM_SERVICE => Origin::Service,
                     ILM_PLATFORM => Origin::Platform,
+                    ILM_TABLE => Origin::Table(self.narrow()),
                     _ => Origin::Interface(RouterId(self.address())),
                 };
                 Key::Ilm(label, origin)
@@ -475,19 +580,30 @@ impl<'a> Reader<'a> {
 
     fn branch(&mut self) -> Nhlfe {
         let first = self.byte();
-        let length = match usize::from(first & STACK_MASK) {
-            STACK_LONG => self.number() as usize,
+        let length_code = usize::from(first & STACK_MASK);
+        let said = if length_code == STACK_EXTENDED { self.byte() } else { 0 };
+        let length = match length_code {
+            STACK_EXTENDED | STACK_LONG => self.number() as usize,
             length => length,
         };
         let stack: LabelStack = (0..length).map(|_| self.label()).collect();
         let next_hop = match first & HOP_MASK {
+            HOP_FEC if said & EXTENDED_HOP_INTERFACE != 0 => NextHop::Interface,
             HOP_FEC => NextHop::Fec,
             HOP_RECURSIVE => NextHop::Recursive,
             HOP_IP4 => NextHop::Address(Ipv4Addr::from(self.array::<4>()).into()),
             _ => NextHop::Address(Ipv6Addr::from(self.array::<16>()).into()),
         };
         let weight = (first & WEIGHT != 0).then(|| self.narrow());
-        Nhlfe { stack, next_hop, weight }
+        let role = if said & EXTENDED_BACKUP != 0 { Role::Backup } else { Role::Primary };
+        let untags = said & EXTENDED_UNTAGS != 0;
+        let link = Link {
+            interface: (said & EXTENDED_NAME != 0).then(|| self.name()),
+            neighbour: (said & EXTENDED_NEIGHBOUR != 0).then(|| RouterId(self.address())),
+            encapsulation: (said & EXTENDED_ENCAPSULATION != 0)
+                .then(|| Encapsulation::ALL[usize::from(self.byte())]),
+        };
+        Nhlfe { weight, role, untags, ..Nhlfe::new(stack, next_hop) }.with_link(link)
     }
 }
 
@@ -527,7 +643,33 @@ mod tests {
                 .prop_map(|(loopback, rd, prefix)| Fec::Vrf { loopback, rd, prefix }),
             1 => (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Vsi { loopback, pw_id }),
             1 => (address(), any::<u32>()).prop_map(|(loopback, pw_id)| Fec::Ac { loopback, pw_id }),
+            1 => (prefix(), any::<u32>(), prop::option::of(prefix()), any::<u8>()).prop_map(
+                |(prefix, table, source, tos)| Fec::IpFrom { prefix, table, source, tos }
+            ),
+            1 => (name(), prop::option::of(prefix()))
+                .prop_map(|(name, prefix)| Fec::VrfName { name, prefix }),
+            1 => (prop::sample::select(NameKind::ALL.to_vec()), name())
+                .prop_map(|(kind, name)| Fec::Named { kind, name }),
+            1 => name().prop_map(|name| Fec::Interface { name }),
         ]
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        "[a-z/é,]{1,32}".prop_map(|text| Name::new(&text).unwrap())
+    }
+
+    fn link() -> impl Strategy<Value = Link> {
+        let encapsulation = prop::sample::select(Encapsulation::ALL.to_vec());
+        let parts = (
+            prop::option::of(name()),
+            prop::option::of(address()),
+            prop::option::of(encapsulation),
+        );
+        parts.prop_map(|(interface, neighbour, encapsulation)| Link {
+            interface,
+            neighbour: neighbour.map(RouterId),
+            encapsulation,
+        })
     }
 
     fn label() -> impl Strategy<Value = Label> {
@@ -540,20 +682,23 @@ mod tests {
         let next_hop = prop_oneof![
             address().prop_map(NextHop::Address),
             Just(NextHop::Fec),
-            Just(NextHop::Recursive)
+            Just(NextHop::Recursive),
+            Just(NextHop::Interface)
         ];
         // Longer stacks than any decoder lets through: the table must not depend on it.
         let stack = prop::collection::vec(label(), 0..40);
-        let any_branch = (stack, next_hop, prop::option::of(any::<u32>()));
-        let any_branch = any_branch.prop_map(|(stack, next_hop, weight)| Nhlfe {
-            stack: stack.into_iter().collect(),
-            next_hop,
-            weight,
-        });
-        let plain = (label(), any::<[u8; 4]>()).prop_map(|(label, octets)| Nhlfe {
-            stack: [label].into_iter().collect(),
-            next_hop: NextHop::Address(Ipv4Addr::from(octets).into()),
-            weight: None,
+        let role = prop::sample::select(vec![Role::Primary, Role::Backup]);
+        let weight = prop::option::of(any::<u32>());
+        let link = prop_oneof![Just(Link::default()), link()];
+        let any_branch = (stack, next_hop, weight, role, any::<bool>(), link).prop_map(
+            |(stack, next_hop, weight, role, untags, link)| {
+                let branch = Nhlfe::new(stack.into_iter().collect(), next_hop);
+                Nhlfe { weight, role, untags, ..branch }.with_link(link)
+            },
+        );
+        let plain = (label(), any::<[u8; 4]>()).prop_map(|(label, octets)| {
+            let next_hop = NextHop::Address(Ipv4Addr::from(octets).into());
+            Nhlfe::new([label].into_iter().collect(), next_hop)
         });
         prop_oneof![3 => plain, 1 => any_branch]
     }
@@ -562,6 +707,7 @@ mod tests {
         let origin = prop_oneof![
             Just(Origin::Service),
             Just(Origin::Platform),
+            (1..=u32::MAX).prop_map(Origin::Table),
             address().prop_map(|address| Origin::Interface(RouterId(address))),
         ];
         let ingress = prop_oneof![

@@ -22,6 +22,8 @@ const TOGETHER: usize = 64;
 #[derive(Debug, Default)]
 pub struct Round {
     pub(super) items: Vec<Item>,
+    /// Keys of the mappings that were refused when the last frame was applied.
+    pub refused: Vec<Key>,
 }
 
 /// One mapping, packed, and where its entry is.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mapping::Label;
+use crate::time::MICROS_PER_HOUR;
 
 const SECOND_US: i64 = 1_000_000;
 const BASE_US: i64 = 1_795_000_000 * SECOND_US;
@@ -34,7 +35,7 @@ fn arrival(index: u32, at_us: i64, basis: Basis) -> Arrival {
 fn stamp_of(applied: Applied) -> Stamp {
     match applied {
         Applied::Change(stamp) => stamp,
-        Applied::Confirmed => panic!("expected a change"),
+        Applied::Confirmed | Applied::Refused => panic!("expected a change"),
     }
 }
 
@@ -56,8 +57,9 @@ fn complete(
     at_us: i64,
 ) -> (SnapshotCounts, Vec<(Stamp, Mapping)>) {
     let mut rows = Vec::new();
+    let end = if explicit { SnapshotEnd::Explicit } else { SnapshotEnd::Inferred };
     let counts = table.complete_snapshot(
-        explicit,
+        end,
         &mut arrival(1_000, at_us, Basis::Snapshot),
         &mut |stamp, mapping| rows.push((*stamp, mapping.clone())),
     );
@@ -215,7 +217,9 @@ fn a_clock_that_is_far_off_is_flagged_and_filed_by_collection_time() {
         let mut table = RouterTable::new(router());
         let mapping = swap(100, 200, BASE_US + offset_us);
         let stamp = stamp_of(table.apply(&mapping, &arrival(0, BASE_US, Basis::Live)));
-        let own = if far { Micros(BASE_US) } else { mapping.event_time };
+        // What has been read has happened, however far ahead the router's clock is.
+        let is_behind = offset_us < 0 && !far;
+        let own = if is_behind { mapping.event_time } else { Micros(BASE_US) };
         assert_eq!(stamp.flags.contains(Flags::CLOCK_FAR), far, "{offset_us}");
         assert_eq!(stamp.effective_time, own, "{offset_us}");
     }
@@ -302,7 +306,7 @@ fn options_are_part_of_the_value() {
         let at = arrival(index as u32, BASE_US, Basis::Live);
         kinds.push(match table.apply(&with(extra), &at) {
             Applied::Change(stamp) => Some(stamp.kind),
-            Applied::Confirmed => None,
+            Applied::Confirmed | Applied::Refused => None,
         });
         let entry = table.get(&with(None).key()).unwrap();
         assert_eq!(entry.mapping().extra.as_deref(), extra);
@@ -449,7 +453,8 @@ fn run(actions: &[(Action, i64)]) -> (RouterTable, Vec<(Stamp, Mapping)>, BTreeM
             }
             Action::Begin => table.begin_snapshot(Some(Micros(now_us - 5))),
             Action::Complete { explicit } => {
-                table.complete_snapshot(explicit, &mut at, &mut sink);
+                let end = if explicit { SnapshotEnd::Explicit } else { SnapshotEnd::Inferred };
+                table.complete_snapshot(end, &mut at, &mut sink);
             }
             Action::Abandon => table.abandon_snapshot(),
             Action::Expire => {

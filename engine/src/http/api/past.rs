@@ -10,6 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 use storage::allowance::Allowance;
+use storage::history::walk::Follow;
 use storage::time::{MICROS_PER_HOUR, Micros};
 use utoipa::{IntoParams, ToSchema};
 
@@ -50,6 +51,8 @@ pub(super) struct TraceQuestion {
     at: Option<String>,
     /// Whether to draw it too: an SVG, in the colours of the page's style.
     draw: Option<bool>,
+    /// Whether to follow backup branches too, as if their primaries had failed.
+    with_backups: Option<bool>,
 }
 
 /// The way of an LSP, for programs and for people.
@@ -211,7 +214,11 @@ pub(super) async fn trace(
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
-        let traced = query::trace(&data, &question.router, selector, at, Some(allowance))?;
+        let follow = match question.with_backups {
+            Some(true) => Follow::WithBackups,
+            _ => Follow::Primaries,
+        };
+        let traced = query::trace(&data, &question.router, selector, follow, at, Some(allowance))?;
         let tree = render_trace(&traced.value, Format::Table);
         let trace = traced.value.answer(traced.warnings);
         let drawing = question.draw.unwrap_or(false).then(|| drawing::draw(&trace));

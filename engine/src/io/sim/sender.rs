@@ -145,7 +145,7 @@ impl Sender {
                 let stack = [label(1_000 + *unique)].into_iter().collect();
                 let next_hop = NextHop::Address([10, 0, 0, 2].into());
                 mapping.operation = Operation::Swap;
-                mapping.branches.push(Nhlfe { stack, next_hop, weight: None });
+                mapping.branches.push(Nhlfe::new(stack, next_hop));
                 self.truth.insert(key, mapping.clone());
             }
             let label = (!withdrawn).then(|| label(1_000 + *unique));
@@ -197,7 +197,7 @@ impl Sender {
             acks: self.manner == Manner::Acks,
             snapshot: true,
             clock: now.wall.offset(self.skew_us),
-            addresses: Vec::new(),
+            interfaces: Vec::new(),
             agent: "sim".into(),
         };
         let mut text = String::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use storage::log::{Filter, verify};
 use storage::mapping::{Key, Label, Mapping};
 use storage::router::RouterState;
-use storage::row::{Basis, Change, ChangeKind, Position, Row, SessionEvent};
+use storage::row::{Basis, Change, ChangeKind, Position, Row, Scope, SessionEvent};
 
 use super::*;
 
@@ -69,12 +69,11 @@ fn essence(state: &RouterState) -> String {
         format!("{times:?} {:?}", entry.mapping())
     };
     let entries: Vec<String> = entries.iter().map(entry).collect();
-    let RouterState { position, boot_time, sequence_last, last_evidence, gap, key_gaps, .. } =
-        state;
-    let RouterState { session, ended, complete, name, addresses_announced, .. } = state;
+    let RouterState { position, boot_time, sequence_last, last_evidence, gaps, .. } = state;
+    let RouterState { session, ended, complete, name, interfaces_announced, .. } = state;
     format!(
-        "{position:?} {boot_time:?} {sequence_last} {last_evidence:?} {gap:?} {key_gaps:?} \
-         {session:?} {ended:?} {complete:?} {name} {addresses_announced:?} {entries:#?}"
+        "{position:?} {boot_time:?} {sequence_last} {last_evidence:?} {gaps:?} \
+         {session:?} {ended:?} {complete:?} {name} {interfaces_announced:?} {entries:#?}"
     )
 }
 
@@ -101,7 +100,7 @@ fn check_recovered(sim: &Sim, recovered: &Recovered) -> Result<(), String> {
                 return Err(format!("{router} {key}: acked {:?}, found {found:?}", made.label));
             }
         }
-        let is_known = state.gap.is_none();
+        let is_known = state.gaps.router.is_none();
         if sender.manner != Manner::Bare && is_known && found != truth {
             return Err(format!("{}: vouched for, and not the truth", sender.router));
         }
@@ -134,7 +133,9 @@ fn written(data: &Path) -> Result<BTreeMap<RouterId, Written>, String> {
             let told = (stamp.kind, stamp.basis, value(&mapping));
             written.places.entry(mapping.key()).or_default().insert(stamp.position, told);
         }
-        Row::Session(row) if matches!(row.event, SessionEvent::Gap { key: None, .. }) => {
+        Row::Session(row)
+            if matches!(row.event, SessionEvent::Gap { scope: Scope::Router, .. }) =>
+        {
             routers.entry(row.router).or_default().gaps.insert(row.position);
         }
         Row::Session(_) | Row::Ledger(_) | Row::Kernel(_) => {}
@@ -245,7 +246,7 @@ fn check_truth(sim: &Sim, recovered: &Recovered, faultless: bool) -> Result<(), 
             return Err(format!("{} is not known", sender.router));
         };
         let (found, truth) = (table(state), entries(sender.truth.values()));
-        if found == truth || (!faultless && state.gap.is_some()) {
+        if found == truth || (!faultless && state.gaps.router.is_some()) {
             continue;
         }
         let lacking: Vec<_> = truth.iter().filter(|it| found.get(it.0) != Some(it.1)).collect();

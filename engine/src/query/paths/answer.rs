@@ -23,7 +23,7 @@ pub struct TraceAnswer {
     pub at: String,
     /// The FEC that the packet entered for, as far as it is known.
     pub entered: Option<String>,
-    /// delivered, unknown, unlabelled, misdelivered or broken: the worst of all paths.
+    /// delivered, unknown, unlabelled, misdelivered, discarded or broken: the worst of all paths.
     pub verdict: String,
     /// Whether `paths` are all that there are.
     pub paths_complete: bool,
@@ -69,7 +69,7 @@ pub struct StepAnswer {
     pub labels: Vec<u32>,
     /// The key of the entry.
     pub entry: Option<String>,
-    /// What the entry does: push, swap, pop or replicate.
+    /// What the entry does: push, swap, pop, replicate, discard or untag.
     pub operation: Option<String>,
     /// Since when it does so.
     pub active_since: Option<String>,
@@ -103,6 +103,11 @@ pub enum OnwardAnswer {
     },
     /// To an end.
     End(EndAnswer),
+    /// Nowhere yet: it carries nothing while the primary branches stand.
+    Backup {
+        /// Always true.
+        backup: bool,
+    },
 }
 
 /// What becomes of the packet.
@@ -170,6 +175,7 @@ impl BranchAnswer {
             onward: match &branch.onward {
                 Onward::Step(step) => OnwardAnswer::Step { step: *step },
                 Onward::End(verdict) => OnwardAnswer::End(EndAnswer::of(verdict)),
+                Onward::Backup => OnwardAnswer::Backup { backup: true },
             },
         }
     }

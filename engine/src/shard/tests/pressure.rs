@@ -87,7 +87,9 @@ fn a_full_table_refuses_new_keys_of_its_largest_grower_and_says_so() {
     let state = bench.shard.router(ROUTER).unwrap();
     let entries = state.table.len();
     assert!((60..90).contains(&entries), "{entries} entries in eight ninths of the reserve");
-    assert_eq!(state.gap.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
+    // What it has stands; what else there is, nobody can say.
+    assert_eq!(state.gaps.router, None);
+    assert_eq!(state.gaps.rest.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
     // One of those that are there is withdrawn, and the new one has no room.
     let refused = 100 - (entries as u64 + 1) + 1;
     assert_eq!(bench.shard.counters().rejected(Cause::TableFull).2, refused);
@@ -167,9 +169,9 @@ fn one_bad_router_hurts_only_itself_when_its_entries_are_large() {
     bench.send(good, &told(2, 1, &mappings));
     bench.settle();
     let first = bench.shard.router(ROUTER).unwrap();
-    assert_eq!(first.gap.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
+    assert_eq!(first.gaps.rest.map(|gap| gap.reason), Some(Reason::Rejected(Cause::TableFull)));
     assert_eq!(bench.shard.router(second).unwrap().table.len(), 20);
-    assert_eq!(bench.shard.router(second).unwrap().gap, None);
+    assert_eq!(bench.shard.router(second).unwrap().gaps.router, None);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn pressure_ends_at_the_tcp_window_whatever_is_sent() {
         for number in 1..=12 {
             let state = bench.shard.router(router(number)).unwrap();
             assert_eq!(state.table.len(), entries, "{kind}: nothing is dropped");
-            assert_eq!(state.gap, None);
+            assert_eq!(state.gaps.router, None);
         }
         assert!(bench.closed.is_empty(), "{kind}: nobody is closed");
     }
@@ -191,7 +191,7 @@ fn pressure_ends_at_the_tcp_window_on_the_shard_that_is_flooded() {
     for (line, number) in flood.iter().zip(1..) {
         assert!(flooded.receiving[&line.id] && !flooded.closed.contains_key(&line.id));
         let state = flooded.shard.router(router(number)).unwrap();
-        assert_eq!((state.table.len(), state.gap), (50, None), "nothing is dropped");
+        assert_eq!((state.table.len(), state.gaps.router), (50, None), "nothing is dropped");
         assert_eq!(state.sequence_last, 40);
     }
     assert_eq!(quiet.shard.router(router(100)).unwrap().sequence_last, said);
@@ -247,7 +247,9 @@ fn one_bad_router_hurts_only_itself_when_it_trickles() {
     let rejected = bench.shard.counters().rejected(Cause::SurgeShare);
     assert!(rejected.1 > 0, "what they sent is counted");
     bench.settle();
-    assert!(bench.shard.router(router(1)).unwrap().gap.is_some() || bench.closed.is_empty());
+    assert!(
+        bench.shard.router(router(1)).unwrap().gaps.router.is_some() || bench.closed.is_empty()
+    );
 }
 
 /// The one that is read while all others wait sends faster than anything can be digested.

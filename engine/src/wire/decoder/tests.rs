@@ -30,7 +30,7 @@ fn hello() -> Hello {
         acks: true,
         snapshot: true,
         clock: NOW,
-        addresses: vec!["10.0.0.1".parse().unwrap()],
+        interfaces: vec![storage::interface::Interface::of_address("10.0.0.1".parse().unwrap())],
         agent: "test 1".into(),
     }
 }

@@ -5,9 +5,12 @@
 //! Law:  a mapping that is rejected takes no other mapping with it, and its key is named if known.
 //! Not:  how the elements are spelt (`scan`, `read`).
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 use storage::mapping::{
-    BRANCHES_MAX, Branches, Fec, Ingress, Key, Mapping, Nhlfe, Operation, Origin, TimeSource,
+    BRANCHES_MAX, Branches, Fec, Ingress, Key, Label, Mapping, NextHop, Nhlfe, Operation, Origin,
+    TimeSource,
 };
 use storage::row::Cause;
 use storage::time::Micros;
@@ -65,7 +68,8 @@ impl Budget {
 pub fn check(ingress: Ingress, operation: Operation, branches: &[Nhlfe]) -> Result<(), Fault> {
     match (ingress.label, ingress.origin) {
         (None, Origin::Untagged) => {}
-        (Some(_), Origin::Service | Origin::Platform | Origin::Interface(_)) => {}
+        (Some(_), Origin::Service | Origin::Platform | Origin::Interface(_) | Origin::Table(_)) => {
+        }
         (None, origin) => {
             let detail = format!("ingress label -1 has the origin untagged, found {origin}");
             return Err(Fault::new(Cause::IngressInvalid, detail));
@@ -78,6 +82,13 @@ pub fn check(ingress: Ingress, operation: Operation, branches: &[Nhlfe]) -> Resu
     if operation == Operation::None {
         return Ok(());
     }
+    if operation == Operation::Discard {
+        let detail = "discard sends nothing on: expected no nhlfe";
+        return match branches.is_empty() {
+            true => Ok(()),
+            false => Err(Fault::new(Cause::OperationInvalid, detail)),
+        };
+    }
     if branches.is_empty() {
         return Err(Fault::new(Cause::OperationInvalid, format!("{operation} without nhlfe")));
     }
@@ -85,7 +96,7 @@ pub fn check(ingress: Ingress, operation: Operation, branches: &[Nhlfe]) -> Resu
         let detail = format!("{} branches, at most {BRANCHES_MAX}", branches.len());
         return Err(Fault::new(Cause::NhlfeInvalid, detail));
     }
-    let needs_label = matches!(operation, Operation::Swap | Operation::Pop);
+    let needs_label = matches!(operation, Operation::Swap | Operation::Pop | Operation::Untag);
     if needs_label && ingress.label.is_none() {
         let detail = format!("{operation} at ingress label -1: there is no label to {operation}");
         return Err(Fault::new(Cause::OperationInvalid, detail));
@@ -94,7 +105,54 @@ pub fn check(ingress: Ingress, operation: Operation, branches: &[Nhlfe]) -> Resu
         let detail = "pop leaves the label -1: a branch of it has no label of its own";
         return Err(Fault::new(Cause::OperationInvalid, detail));
     }
-    Ok(())
+    branches.iter().try_for_each(|branch| check_branch(operation, branch))
+}
+
+/// Checks that the parts of a branch do not contradict each other.
+#[inline]
+fn check_branch(operation: Operation, branch: &Nhlfe) -> Result<(), Fault> {
+    let is_nowhere = match branch.next_hop {
+        NextHop::Address(IpAddr::V4(address)) => address.is_unspecified(),
+        NextHop::Address(IpAddr::V6(address)) => address.is_unspecified(),
+        NextHop::Fec | NextHop::Recursive | NextHop::Interface => false,
+    };
+    let has_null = branch.stack.len() > 1 && branch.stack.contains(&Label::IMPLICIT_NULL);
+    if !is_nowhere && !has_null && branch.is_bare() && operation != Operation::Untag {
+        return Ok(());
+    }
+    check_rare(operation, branch, is_nowhere, has_null)
+}
+
+#[cold]
+fn check_rare(
+    operation: Operation,
+    branch: &Nhlfe,
+    is_nowhere: bool,
+    has_null: bool,
+) -> Result<(), Fault> {
+    let untags = branch.untags || operation == Operation::Untag;
+    let says_where = branch.interface().is_some() || branch.neighbour().is_some();
+    let detail = if is_nowhere {
+        "next-hop: expected a neighbour's address, found the unspecified one"
+    } else if has_null {
+        "label: expected 3 (implicit null) alone, found it in a stack: it is never on the wire"
+    } else if branch.weight == Some(0) {
+        "weight: expected a number from 1, found 0"
+    } else if untags && !branch.stack.is_empty() {
+        "label: expected -1 where every label goes, found one"
+    } else if branch.untags && matches!(operation, Operation::Push | Operation::Replicate) {
+        "strip: expected it in a swap, pop or untag"
+    } else if branch.next_hop == NextHop::Recursive && branch.link.is_some() {
+        "recursive looks up again in this router: expected no interface, neighbour, encapsulation"
+    } else if branch.next_hop == NextHop::Interface
+        && !says_where
+        && branch.encapsulation().is_none()
+    {
+        "next-hop interface: expected interface or neighbour, found neither"
+    } else {
+        return Ok(());
+    };
+    Err(Fault::new(Cause::NhlfeInvalid, detail))
 }
 
 /// A mapping element under way.
@@ -114,6 +172,8 @@ pub struct Draft {
     pub extra: String,
     /// The first thing that was wrong beside an ingress.
     pub fault: Option<Fault>,
+    /// Which mapping of the document it is, from 1.
+    pub ordinal: usize,
 }
 
 impl Draft {
@@ -125,7 +185,8 @@ impl Draft {
     /// The element is closed: puts what it says into the unit and empties the draft.
     /// Errors: the document says more than one document may.
     pub fn finish(&mut self, budget: &mut Budget, unit: &mut Unit) -> Result<(), Rejection> {
-        let mut draft = std::mem::take(self);
+        let ordinal = self.ordinal;
+        let mut draft = std::mem::replace(self, Draft { ordinal, ..Draft::default() });
         let missing = [
             (draft.fec.is_none(), Cause::FecInvalid, "mapping without fec"),
             (draft.operation.is_none(), Cause::OperationInvalid, "mapping without operation"),
@@ -139,11 +200,11 @@ impl Draft {
         if draft.ingresses.is_empty() {
             let fault = draft.fault.take();
             let none = || Fault::new(Cause::IngressInvalid, "mapping without ingress");
-            return reject(unit, fault.unwrap_or_else(none), None);
+            return draft.reject(unit, fault.unwrap_or_else(none), None);
         }
         for ingress in std::mem::take(&mut draft.ingresses) {
             match ingress {
-                Err(fault) => reject(unit, fault, None)?,
+                Err(fault) => draft.reject(unit, fault, None)?,
                 Ok(ingress) => draft.finish_ingress(ingress, budget, unit)?,
             }
         }
@@ -162,11 +223,11 @@ impl Draft {
         else {
             let fault = self.fault.clone();
             let fault = fault.unwrap_or_else(|| Fault::new(Cause::FecInvalid, "mapping in parts"));
-            return reject(unit, fault, key);
+            return self.reject(unit, fault, key);
         };
         if let Err(fault) = check(ingress, operation, &self.branches) {
             let readable = fault.cause != Cause::IngressInvalid;
-            return reject(unit, fault, key.filter(|_| readable));
+            return self.reject(unit, fault, key.filter(|_| readable));
         }
         let withdrawn = operation == Operation::None;
         let mut mapping = Mapping {
@@ -178,12 +239,34 @@ impl Draft {
             time_source: TimeSource::Router,
             extra: (!self.extra.is_empty()).then(|| self.extra.as_str().into()),
         };
-        mapping.sort_branches();
+        mapping.normalise();
         if !budget.take(&mapping) {
             let detail = "the document's mappings repeat more than one document may";
             return Err(Rejection::new(Cause::XmlLimit, detail));
         }
         unit.mappings.push(mapping);
+        Ok(())
+    }
+
+    /// Rejects the mapping: which one it is comes before what is wrong with it.
+    fn reject(&self, unit: &mut Unit, fault: Fault, key: Option<Key>) -> Result<(), Rejection> {
+        let Fault { cause, detail } = fault;
+        if unit.rejected.len() == REJECTED_MAX {
+            let detail = format!("more than {REJECTED_MAX} mappings rejected; the last: {detail}");
+            return Err(Rejection::new(Cause::XmlLimit, detail));
+        }
+        let detail = if unit.rejected.len() < REJECTED_DETAILS_MAX {
+            let number = self.ordinal;
+            let which = match (key, self.fec) {
+                (Some(key), _) => format!("mapping {number} ({key}): {detail}"),
+                (None, Some(fec)) => format!("mapping {number} ({fec}): {detail}"),
+                (None, None) => format!("mapping {number}: {detail}"),
+            };
+            Rejection::new(cause, which).detail
+        } else {
+            Box::default()
+        };
+        unit.rejected.push(RejectedMapping { cause, key, detail });
         Ok(())
     }
 
@@ -195,19 +278,4 @@ impl Draft {
             (Some(label), origin) => Some(Key::Ilm(label, origin)),
         }
     }
-}
-
-fn reject(unit: &mut Unit, fault: Fault, key: Option<Key>) -> Result<(), Rejection> {
-    if unit.rejected.len() == REJECTED_MAX {
-        let detail =
-            format!("more than {REJECTED_MAX} mappings rejected; the last: {}", fault.detail);
-        return Err(Rejection::new(Cause::XmlLimit, detail));
-    }
-    let detail = if unit.rejected.len() < REJECTED_DETAILS_MAX {
-        Rejection::new(fault.cause, fault.detail).detail
-    } else {
-        Box::default()
-    };
-    unit.rejected.push(RejectedMapping { cause: fault.cause, key, detail });
-    Ok(())
 }

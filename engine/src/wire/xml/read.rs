@@ -2,10 +2,13 @@
 //!
 //! In:   one whole document.
 //! Out:  mappings and rejected mappings in the unit, or one rejection of the document.
-//! Law:  unknown elements and options are kept, unknown attributes are ignored; neither is refused.
+//! Law:  unknown elements and options are kept; an unknown attribute of what makes a mapping is
+//!       refused, for it may change what the mapping means. Those with a prefix are not ours.
 //! Not:  well-formedness and limits (`markup`), the rules of a mapping (`draft`).
 
-use storage::mapping::{Fec, Ingress, Nhlfe, RouteDistinguisher, RouterId};
+use storage::mapping::{
+    Fec, Ingress, Link, Name, NameKind, NextHop, Nhlfe, Origin, RouteDistinguisher, RouterId,
+};
 use storage::row::Cause;
 
 use super::draft::{Budget, Draft, EXTRA_BYTES_MAX, Fault, INGRESSES_MAX};
@@ -149,7 +152,16 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// An attribute that is none of those that the element has.
+    fn refuse_others(&mut self, element: &Element<'_>, known: &[&str]) {
+        if let Err(fault) = only(element, known) {
+            self.draft.fail(fault.cause, fault.detail);
+        }
+    }
+
     fn open_mapping(&mut self, element: &Element<'_>) {
+        self.draft.ordinal += 1;
+        self.refuse_others(element, &["timestamp", "router-id"]);
         match element.attribute("timestamp") {
             None => self.draft.fail(Cause::TimestampInvalid, "mapping without timestamp"),
             Some(text) => match value::time(text) {
@@ -178,7 +190,10 @@ impl Reader<'_> {
             return self.draft.fail(Cause::FecInvalid, "mapping with two fec elements");
         }
         match fec(element) {
-            Ok(fec) => self.draft.fec = Some(fec),
+            Ok(fec) => {
+                self.draft.fec = Some(fec);
+                self.refuse_others(element, FEC_ATTRIBUTES);
+            }
             Err(detail) => self.draft.fail(Cause::FecInvalid, detail),
         }
     }
@@ -195,12 +210,15 @@ impl Reader<'_> {
         if self.draft.operation.is_some() {
             return self.draft.fail(Cause::OperationInvalid, "mapping with two operations");
         }
+        self.refuse_others(element, &["type"]);
         let text = element.attribute("type").unwrap_or_default();
         match value::operation(text) {
             Some(operation) => self.draft.operation = Some(operation),
             None => self.draft.fail(
                 Cause::OperationInvalid,
-                format!("expected push, swap, pop, replicate or none, found `{text}`"),
+                format!(
+                    "expected push, swap, pop, replicate, discard, untag or none, found `{text}`"
+                ),
             ),
         }
     }
@@ -244,27 +262,66 @@ fn part<T>(
     parse(text).ok_or_else(|| format!("{name}: expected {expected}, found `{text}`"))
 }
 
+/// Refuses an element that has other attributes than these.
+fn only(element: &Element<'_>, known: &[&str]) -> Result<(), Fault> {
+    let unknown = element.attributes.iter().find(|(name, _)| !known.contains(name));
+    unknown.map_or(Ok(()), |(name, value)| {
+        let detail =
+            format!("{} {name}=\"{value}\": expected only {}", element.name, known.join(", "));
+        Err(Fault::new(Cause::AttributeUnknown, detail))
+    })
+}
+
+/// Attributes of all kinds of FECs together: which of them a kind has, `fec` says.
+const FEC_ATTRIBUTES: &[&str] =
+    &["type", "prefix", "table", "source", "tos", "loopback", "rd", "pw-id", "kind", "name"];
+const INGRESS_ATTRIBUTES: &[&str] = &["label", "origin", "table"];
+const NHLFE_ATTRIBUTES: &[&str] =
+    &["label", "next-hop", "weight", "role", "strip", "interface", "neighbour", "encapsulation"];
+
+const ADDRESS: &str = "an address";
+const PREFIX: &str = "a prefix such as 192.0.2.0/24";
+const NUMBER: &str = "a number";
+const NAME: &str = "1 to 64 bytes without control characters";
+
+/// An attribute that may lack, and has to be readable if it is there.
+fn optional<T>(
+    element: &Element<'_>,
+    name: &str,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
+    match element.attribute(name) {
+        Some(_) => part(element, name, expected, parse).map(Some),
+        None => Ok(None),
+    }
+}
+
 fn fec(element: &Element<'_>) -> Result<Fec, String> {
-    const ADDRESS: &str = "an address";
-    const PREFIX: &str = "a prefix such as 192.0.2.0/24";
-    const NUMBER: &str = "a number";
     let rd = |text: &str| text.parse::<RouteDistinguisher>().ok();
-    Ok(match part(element, "type", "ip, vrf, vsi, ac or unknown", value::fec_kind)? {
-        FecKind::Ip => {
-            let prefix = part(element, "prefix", PREFIX, value::prefix)?;
-            let has_table = element.attribute("table").is_some();
-            let table = if has_table { part(element, "table", NUMBER, value::number)? } else { 0 };
-            Fec::Ip { prefix, table }
+    let kinds = "ip, vrf, vsi, ac, name, interface or unknown";
+    let fec = match part(element, "type", kinds, value::fec_kind)? {
+        FecKind::Ip => Fec::IpFrom {
+            prefix: part(element, "prefix", PREFIX, value::prefix)?,
+            table: optional(element, "table", NUMBER, value::number)?.unwrap_or(0),
+            source: optional(element, "source", PREFIX, value::prefix)?,
+            tos: optional(element, "tos", "0 to 255", value::tos)?.unwrap_or(0),
+        },
+        FecKind::Vrf if element.attribute("name").is_some() => {
+            // Two identities of one VRF: nobody could say which of them is meant.
+            if element.attribute("loopback").is_some() || element.attribute("rd").is_some() {
+                return Err("vrf: expected loopback and rd, or name, found both".to_owned());
+            }
+            Fec::VrfName {
+                name: part(element, "name", NAME, Name::new)?,
+                prefix: optional(element, "prefix", PREFIX, value::prefix)?,
+            }
         }
-        FecKind::Vrf => {
-            let loopback = part(element, "loopback", ADDRESS, value::address)?;
-            let rd = part(element, "rd", "a route distinguisher such as 65000:2", rd)?;
-            let prefix = match element.attribute("prefix") {
-                Some(_) => Some(part(element, "prefix", PREFIX, value::prefix)?),
-                None => None,
-            };
-            Fec::Vrf { loopback, rd, prefix }
-        }
+        FecKind::Vrf => Fec::Vrf {
+            loopback: part(element, "loopback", ADDRESS, value::address)?,
+            rd: part(element, "rd", "a route distinguisher such as 65000:2", rd)?,
+            prefix: optional(element, "prefix", PREFIX, value::prefix)?,
+        },
         FecKind::Vsi => Fec::Vsi {
             loopback: part(element, "loopback", ADDRESS, value::address)?,
             pw_id: part(element, "pw-id", NUMBER, value::number)?,
@@ -273,35 +330,90 @@ fn fec(element: &Element<'_>) -> Result<Fec, String> {
             loopback: part(element, "loopback", ADDRESS, value::address)?,
             pw_id: part(element, "pw-id", NUMBER, value::number)?,
         },
+        FecKind::Name => {
+            let kinds = "sr-prefix, sr-adjacency, rsvp, mldp, te-binding or other";
+            Fec::Named {
+                kind: part(element, "kind", kinds, NameKind::parse)?,
+                name: part(element, "name", NAME, Name::new)?,
+            }
+        }
+        FecKind::Interface => Fec::Interface { name: part(element, "name", NAME, Name::new)? },
         FecKind::Unknown => Fec::Unknown,
-    })
+    };
+    Ok(fec.masked())
 }
 
 fn ingress(element: &Element<'_>) -> Result<Ingress, Fault> {
+    only(element, INGRESS_ATTRIBUTES)?;
+    let invalid = |detail| Fault::new(Cause::IngressInvalid, detail);
     let expected = "-1 to 1048575";
     let label = part(element, "label", expected, value::label)
         .map_err(|detail| Fault::new(Cause::LabelRange, detail))?;
     let expected = "untagged, service, platform or a router id";
     let origin = match (label, element.attribute("origin")) {
         // Without a label there is only one origin; with one, the draft demands that it is said.
-        (None, None) => storage::mapping::Origin::Untagged,
-        _ => part(element, "origin", expected, value::origin)
-            .map_err(|detail| Fault::new(Cause::IngressInvalid, detail))?,
+        (None, None) => Origin::Untagged,
+        _ => part(element, "origin", expected, value::origin).map_err(invalid)?,
+    };
+    let table = optional(element, "table", NUMBER, value::number).map_err(invalid)?;
+    let origin = match (origin, table) {
+        (Origin::Platform, Some(table)) => Origin::of_table(table),
+        (origin, None | Some(0)) => origin,
+        (origin, Some(table)) => {
+            let detail = format!("table {table}: expected the origin platform, found {origin}");
+            return Err(invalid(detail));
+        }
     };
     Ok(Ingress { label, origin })
 }
 
 fn nhlfe(element: &Element<'_>) -> Result<Nhlfe, Fault> {
+    only(element, NHLFE_ATTRIBUTES)?;
     let text = element.attribute("label").unwrap_or("-1");
     let stack = value::stack(text).map_err(|cause| {
         Fault::new(cause, format!("label: expected up to 16 labels or -1, found `{text}`"))
     })?;
     let invalid = |detail| Fault::new(Cause::NhlfeInvalid, detail);
-    let expected = "an address, fec or recursive";
-    let next_hop = part(element, "next-hop", expected, value::next_hop).map_err(invalid)?;
-    let weight = match element.attribute("weight") {
-        Some(_) => Some(part(element, "weight", "a number", value::number).map_err(invalid)?),
-        None => None,
+    let weight = optional(element, "weight", "a number from 1", value::number).map_err(invalid)?;
+    let role = optional(element, "role", "primary or backup", value::role).map_err(invalid)?;
+    let strip = optional(element, "strip", "all", value::strip).map_err(invalid)?;
+    let mut link = Link {
+        interface: optional(element, "interface", NAME, Name::new).map_err(invalid)?,
+        neighbour: optional(element, "neighbour", "a router id", value::router).map_err(invalid)?,
+        encapsulation: optional(
+            element,
+            "encapsulation",
+            "srv6, vxlan, gre, ip or other",
+            value::encapsulation,
+        )
+        .map_err(invalid)?,
     };
-    Ok(Nhlfe { stack, next_hop, weight })
+    let next_hop = next_hop(element, &mut link).map_err(invalid)?;
+    let (role, untags) = (role.unwrap_or_default(), strip.unwrap_or(false));
+    Ok(Nhlfe { weight, role, untags, ..Nhlfe::new(stack, next_hop) }.with_link(link))
+}
+
+/// An address may name its interface (RFC 4007 section 11): `fe80::1%eth0`. Without an address it
+/// takes an interface or a neighbour to say where to.
+fn next_hop(element: &Element<'_>, link: &mut Link) -> Result<NextHop, String> {
+    const EXPECTED: &str = "an address, fec, recursive or interface";
+    let says_where = link.interface.is_some() || link.neighbour.is_some();
+    let Some(text) = element.attribute("next-hop") else {
+        let is_enough = says_where || link.encapsulation.is_some();
+        return is_enough
+            .then_some(NextHop::Interface)
+            .ok_or_else(|| format!("nhlfe without next-hop, expected {EXPECTED}"));
+    };
+    if let Some((address, zone)) = text.split_once('%') {
+        let zone = Name::new(zone).ok_or_else(|| format!("next-hop: expected {NAME} after %"))?;
+        if link.interface.is_some_and(|interface| interface != zone) {
+            return Err(format!("next-hop `{text}`: expected the interface of the branch"));
+        }
+        link.interface = Some(zone);
+        let address = value::address(address);
+        return address
+            .map(NextHop::Address)
+            .ok_or_else(|| format!("next-hop: expected {EXPECTED}, found `{text}`"));
+    }
+    part(element, "next-hop", EXPECTED, value::next_hop)
 }

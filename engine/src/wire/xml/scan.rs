@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use smallvec::SmallVec;
 use storage::mapping::{
-    Branches, Fec, Ingress, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin,
-    RouteDistinguisher, STACK_LABELS_MAX, TimeSource,
+    Branches, Fec, Ingress, Label, LabelStack, Link, Mapping, Name, NameKind, NextHop, Nhlfe,
+    Operation, Origin, RouteDistinguisher, STACK_LABELS_MAX, TimeSource,
 };
 use storage::time::Micros;
 
@@ -26,8 +26,8 @@ use crate::wire::{SnapshotMark, Unit, WireLimits};
 
 /// Depth of the canonical spelling: label-mappings, mapping, operation, nhlfe.
 const CANONICAL_DEPTH: usize = 4;
-/// Attributes of one canonical element: type, loopback, rd and prefix of a `fec`.
-const CANONICAL_ATTRIBUTES: usize = 4;
+/// Attributes of one canonical element: all that an `nhlfe` may have.
+const CANONICAL_ATTRIBUTES: usize = 8;
 
 /// The shortest canonical mapping, and the shortest branch.
 const MAPPING_BYTES_MIN: usize = b"<mapping timestamp=\"0\"><fec type=\"unknown\"/>\
@@ -115,8 +115,8 @@ impl<'t> Scanner<'t, '_> {
         check(mapping.ingress, operation, &mapping.branches).ok()?;
         if operation == Operation::None {
             mapping.branches.clear();
-        } else if mapping.branches.len() > 1 {
-            mapping.sort_branches();
+        } else if mapping.branches.len() > 1 || mapping.branches.iter().any(Nhlfe::is_extended) {
+            mapping.normalise();
         }
         Some(())
     }
@@ -151,16 +151,38 @@ impl<'t> Scanner<'t, '_> {
             Some(prefix) => *fec = Fec::Ip { prefix: IpNet::V4(prefix), table: 0 },
             None => *fec = Fec::Ip { prefix: value::prefix(self.value()?)?, table: 0 },
         }
-        if self.eat(b" table=\"")
-            && let Fec::Ip { table, .. } = fec
-        {
-            *table = value::number(self.value()?)?;
+        if !self.rest.starts_with(b"/>") {
+            self.fec_ip_more(fec)?;
         }
         Some(())
     }
 
-    #[inline(always)]
+    /// What a prefix may have besides.
+    #[cold]
+    fn fec_ip_more(&mut self, fec: &mut Fec) -> Option<()> {
+        let Fec::Ip { prefix, .. } = *fec else { return None };
+        let table = if self.eat(b" table=\"") { value::number(self.value()?)? } else { 0 };
+        let source =
+            if self.eat(b" source=\"") { Some(value::prefix(self.value()?)?) } else { None };
+        let tos = if self.eat(b" tos=\"") { value::tos(self.value()?)? } else { 0 };
+        *fec = Fec::IpFrom { prefix, table, source, tos }.masked();
+        Some(())
+    }
+
     fn fec_other(&mut self) -> Option<Fec> {
+        if self.eat(b"vrf\" name=\"") {
+            let name = Name::new(self.value()?)?;
+            let prefix = if self.eat(b" prefix=\"") { Some(self.prefix()?) } else { None };
+            return Some(Fec::VrfName { name, prefix });
+        }
+        if self.eat(b"name\" kind=\"") {
+            let kind = NameKind::parse(self.value()?)?;
+            self.expect(b" name=\"")?;
+            return Some(Fec::Named { kind, name: Name::new(self.value()?)? });
+        }
+        if self.eat(b"interface\" name=\"") {
+            return Some(Fec::Interface { name: Name::new(self.value()?)? });
+        }
         if self.eat(b"vrf\" loopback=\"") {
             let loopback = self.address()?;
             self.expect(b" rd=\"")?;
@@ -197,7 +219,10 @@ impl<'t> Scanner<'t, '_> {
             return Some(Ingress { label, origin: Origin::Platform });
         }
         self.expect(b"\" origin=\"")?;
-        let origin = value::origin(self.value()?)?;
+        let mut origin = value::origin(self.value()?)?;
+        if origin == Origin::Platform && self.eat(b" table=\"") {
+            origin = Origin::of_table(value::number(self.value()?)?);
+        }
         self.expect_spaced(b"/><operation type=\"", 2)?;
         Some(Ingress { label, origin })
     }
@@ -226,15 +251,15 @@ impl<'t> Scanner<'t, '_> {
     /// mapping is over.
     #[inline(always)]
     fn branch(&mut self, mapping: &mut Mapping) -> Option<bool> {
-        let (stack, weight) = (self.stack()?, None);
+        let stack = self.stack()?;
         match self.hop() {
             Some(address) => {
                 let next_hop = NextHop::Address(IpAddr::V4(address));
-                mapping.branches.push(Nhlfe { stack, next_hop, weight });
+                mapping.branches.push(Nhlfe::new(stack, next_hop));
             }
             None => {
                 let next_hop = value::next_hop(self.value()?)?;
-                mapping.branches.push(Nhlfe { stack, next_hop, weight });
+                mapping.branches.push(Nhlfe::new(stack, next_hop));
             }
         }
         if self.eat(b"/></operation></mapping>") {
@@ -244,8 +269,31 @@ impl<'t> Scanner<'t, '_> {
             let weight = value::number(self.value()?)?;
             mapping.branches.last_mut()?.weight = Some(weight);
         }
-        self.expect(b"/>")?;
+        if !self.eat(b"/>") {
+            self.branch_more(mapping.branches.last_mut()?)?;
+        }
         self.more(mapping)
+    }
+
+    /// What few branches say, and the end of the branch.
+    #[cold]
+    fn branch_more(&mut self, branch: &mut Nhlfe) -> Option<()> {
+        if self.eat(b" role=\"") {
+            branch.role = value::role(self.value()?)?;
+        }
+        branch.untags = self.eat(b" strip=\"all\"");
+        let mut link = Link::default();
+        if self.eat(b" interface=\"") {
+            link.interface = Some(Name::new(self.value()?)?);
+        }
+        if self.eat(b" neighbour=\"") {
+            link.neighbour = Some(value::router(self.value()?)?);
+        }
+        if self.eat(b" encapsulation=\"") {
+            link.encapsulation = Some(value::encapsulation(self.value()?)?);
+        }
+        branch.link = (link != Link::default()).then(|| Box::new(link));
+        self.expect(b"/>")
     }
 
     /// Opens another branch, or ends the operation and the mapping.

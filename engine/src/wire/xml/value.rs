@@ -8,7 +8,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use storage::mapping::{Label, LabelStack, NextHop, Operation, Origin, RouterId, STACK_LABELS_MAX};
+use storage::mapping::{
+    Encapsulation, Label, LabelStack, NextHop, Operation, Origin, Role, RouterId, STACK_LABELS_MAX,
+    canonical_prefix, parse_address,
+};
 use storage::row::Cause;
 use storage::time::{MICROS_PER_SECOND, Micros};
 
@@ -62,8 +65,9 @@ pub fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Dotted decimal first and by hand: nearly every address is one, and a document is full of them.
+/// An IPv4-mapped address is the IPv4 address that it stands for.
 fn plain_address(text: &str) -> Option<IpAddr> {
-    ipv4(text.as_bytes()).map(IpAddr::V4).or_else(|| text.parse().ok())
+    ipv4(text.as_bytes()).map(IpAddr::V4).or_else(|| parse_address(text))
 }
 
 fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
@@ -97,7 +101,8 @@ pub fn prefix(text: &str) -> Option<IpNet> {
         return plain_address(text).map(IpNet::from);
     };
     let length = u8::try_from(number(length)?).ok()?;
-    IpNet::new(plain_address(address)?, length).ok().map(|prefix| prefix.trunc())
+    let address = ipv4(address.as_bytes()).map(IpAddr::V4).or_else(|| address.parse().ok())?;
+    IpNet::new(address, length).ok().map(|prefix| canonical_prefix(prefix).trunc())
 }
 
 /// A router id.
@@ -124,6 +129,8 @@ pub fn next_hop(text: &str) -> Option<NextHop> {
         Some(NextHop::Fec)
     } else if text.eq_ignore_ascii_case("recursive") {
         Some(NextHop::Recursive)
+    } else if text.eq_ignore_ascii_case("interface") {
+        Some(NextHop::Interface)
     } else {
         address(text).map(NextHop::Address)
     }
@@ -147,11 +154,35 @@ pub enum FecKind {
     Ac,
     /// The router cannot tell.
     Unknown,
+    /// Something by its name.
+    Name,
+    /// An interface.
+    Interface,
+}
+
+/// When a branch carries traffic.
+pub fn role(text: &str) -> Option<Role> {
+    [Role::Primary, Role::Backup].into_iter().find(|role| text.eq_ignore_ascii_case(role.name()))
+}
+
+/// An encapsulation that is not MPLS.
+pub fn encapsulation(text: &str) -> Option<Encapsulation> {
+    Encapsulation::ALL.into_iter().find(|outer| text.eq_ignore_ascii_case(outer.name()))
+}
+
+/// How much of its stack a branch takes off: `all`.
+pub fn strip(text: &str) -> Option<bool> {
+    text.eq_ignore_ascii_case("all").then_some(true)
+}
+
+/// A type of service.
+pub fn tos(text: &str) -> Option<u8> {
+    number(text).and_then(|value| u8::try_from(value).ok())
 }
 
 /// The kind of a FEC: `vrf`, or as the draft has it `VRF_ID`, in any case.
 pub fn fec_kind(text: &str) -> Option<FecKind> {
-    let mut lower = [0_u8; 8];
+    let mut lower = [0_u8; 9];
     let lower = lower.get_mut(..text.len())?;
     lower.copy_from_slice(text.as_bytes());
     lower.make_ascii_lowercase();
@@ -161,6 +192,8 @@ pub fn fec_kind(text: &str) -> Option<FecKind> {
         b"vsi" | b"vsi_id" | b"vsi-id" => Some(FecKind::Vsi),
         b"ac" | b"ac_id" | b"ac-id" => Some(FecKind::Ac),
         b"unknown" => Some(FecKind::Unknown),
+        b"name" => Some(FecKind::Name),
+        b"interface" => Some(FecKind::Interface),
         _ => None,
     }
 }
@@ -274,13 +307,15 @@ mod tests {
             "::ffff:1.2.3.4",
         ];
         for text in texts {
-            assert_eq!(address(text), text.parse::<IpAddr>().ok(), "{text}");
+            let expected = text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+            assert_eq!(address(text), expected, "{text}");
             if text.starts_with('0') && !text.starts_with("0.") {
                 // `ipnet` reads leading zeros, which some read as octal: they are refused here.
                 continue;
             }
             let prefix_text = format!("{text}/24");
-            let expected = prefix_text.parse::<IpNet>().ok().map(|prefix| prefix.trunc());
+            let expected = prefix_text.parse::<IpNet>().ok();
+            let expected = expected.map(|prefix| canonical_prefix(prefix).trunc());
             assert_eq!(prefix(&prefix_text), expected, "{prefix_text}");
         }
         assert_eq!(address("192.0.2.1/32"), address("192.0.2.1"));
@@ -298,6 +333,7 @@ mod tests {
         assert_eq!(fec_kind("unknown-and-longer"), None);
         assert_eq!(next_hop("FEC"), Some(NextHop::Fec));
         assert_eq!(operation("Push"), Some(Operation::Push));
+        assert_eq!(operation("Discard"), Some(Operation::Discard));
         assert_eq!(operation("drop"), None);
         assert_eq!(origin("Platform"), Some(Origin::Platform));
         let router = RouterId("192.0.2.1".parse().unwrap());

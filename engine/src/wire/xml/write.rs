@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use storage::mapping::{Fec, Mapping, Nhlfe, RouterId};
+use storage::mapping::{Fec, Mapping, Name, Nhlfe, Origin, Role, RouterId};
 use storage::time::{MICROS_PER_SECOND, Micros};
 
 use super::NAMESPACE;
@@ -88,7 +88,13 @@ impl Writer<'_> {
             Some(label) => self.attribute(" label", label),
             None => self.attribute(" label", -1),
         }
-        self.attribute(" origin", mapping.ingress.origin);
+        match mapping.ingress.origin {
+            Origin::Table(table) => {
+                self.attribute(" origin", Origin::Platform);
+                self.attribute(" table", table);
+            }
+            origin => self.attribute(" origin", origin),
+        }
         self.text("/><operation");
         self.attribute(" type", mapping.operation);
         if mapping.branches.is_empty() {
@@ -132,6 +138,31 @@ impl Writer<'_> {
                 self.attribute(" pw-id", pw_id);
             }
             Fec::Unknown => self.attribute(" type", "unknown"),
+            Fec::IpFrom { prefix, table, source, tos } => {
+                self.fec(&Fec::Ip { prefix: *prefix, table: *table });
+                if let Some(source) = source {
+                    self.attribute(" source", source);
+                }
+                if *tos != 0 {
+                    self.attribute(" tos", tos);
+                }
+            }
+            Fec::VrfName { name, prefix } => {
+                self.attribute(" type", "vrf");
+                self.name(" name", *name);
+                if let Some(prefix) = prefix {
+                    self.attribute(" prefix", prefix);
+                }
+            }
+            Fec::Named { kind, name } => {
+                self.attribute(" type", "name");
+                self.attribute(" kind", kind.name());
+                self.name(" name", *name);
+            }
+            Fec::Interface { name } => {
+                self.attribute(" type", "interface");
+                self.name(" name", *name);
+            }
         }
     }
 
@@ -149,6 +180,29 @@ impl Writer<'_> {
         if let Some(weight) = branch.weight {
             self.attribute(" weight", weight);
         }
+        if branch.role != Role::Primary {
+            self.attribute(" role", branch.role.name());
+        }
+        if branch.untags {
+            self.text(" strip=\"all\"");
+        }
+        if let Some(interface) = branch.interface() {
+            self.name(" interface", interface);
+        }
+        if let Some(neighbour) = branch.neighbour() {
+            self.attribute(" neighbour", neighbour);
+        }
+        if let Some(outer) = branch.encapsulation() {
+            self.attribute(" encapsulation", outer.name());
+        }
         self.text("/>");
+    }
+
+    /// A name is a router's: anything may be in it.
+    fn name(&mut self, attribute: &str, name: Name) {
+        self.text(attribute);
+        self.text("=\"");
+        escape_attribute(name.as_str(), self.out);
+        self.text("\"");
     }
 }

@@ -20,7 +20,7 @@ fn router() -> RouterId {
 fn mapping(label: u32, fec: &str, operation: Operation, event_us: i64) -> Mapping {
     let next_hop = NextHop::Address("192.0.2.2".parse().unwrap());
     let stack = smallvec![Label::new(200).unwrap()];
-    let branch = Nhlfe { stack, next_hop, weight: None };
+    let branch = Nhlfe::new(stack, next_hop);
     Mapping {
         fec: fec.parse().unwrap(),
         ingress: Ingress::platform(Label::new(label).unwrap()),
@@ -71,7 +71,11 @@ fn text(event: &Event) -> String {
         }
         Event::Gap(gap) => {
             let end = gap.end.map_or("open".to_owned(), |end| end.0.to_string());
-            let key = gap.key.map_or("all".to_owned(), |key| key.to_string());
+            let key = match gap.scope {
+                Scope::Entry(key) => key.to_string(),
+                Scope::Router => "all".to_owned(),
+                Scope::Rest => "rest".to_owned(),
+            };
             format!("{} gap until {end} {} {key}", gap.start.0, gap.reason.name())
         }
     }
@@ -87,14 +91,15 @@ fn history() -> Live {
             mode: InputMode::Framed,
             permanent: true,
             boot_time: None,
-            addresses: Vec::new(),
+            clock: None,
+            interfaces: Vec::new(),
             agent: Box::default(),
         },
     );
     live.say(&mapping(100, "ip:10.0.0.0/8", Operation::Swap, 10));
     live.say(&mapping(101, "ip:10.1.0.0/16", Operation::Swap, 11));
     let reason = Reason::TimedOut;
-    live.event(35, SessionEvent::Gap { start: Micros(20), key: None, reason });
+    live.event(35, SessionEvent::Gap { start: Micros(20), scope: Scope::Router, reason });
     live.event(
         40,
         SessionEvent::SnapshotComplete {
@@ -105,11 +110,11 @@ fn history() -> Live {
             vanished: 0,
         },
     );
-    let key = Some(mapping(100, "unknown", Operation::Swap, 0).key());
-    live.event(50, SessionEvent::Gap { start: Micros(50), key, reason });
+    let key = mapping(100, "unknown", Operation::Swap, 0).key();
+    live.event(50, SessionEvent::Gap { start: Micros(50), scope: Scope::Entry(key), reason });
     // It withdraws by label alone, without naming the FEC.
     live.say(&mapping(100, "unknown", Operation::None, 60));
-    live.event(90, SessionEvent::Gap { start: Micros(70), key: None, reason });
+    live.event(90, SessionEvent::Gap { start: Micros(70), scope: Scope::Router, reason });
     live
 }
 
@@ -132,7 +137,7 @@ fn changes_and_gaps_come_by_time() {
 #[test]
 fn a_selector_keeps_the_gaps_that_concern_it() {
     let live = history();
-    let label = Selector::Label(Label::new(101).unwrap());
+    let label = Selector::Label { label: Label::new(101).unwrap(), table: None };
     assert_eq!(
         live.ask(label, None, None),
         [

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::log::{BlockBuilder, log_path};
 use crate::mapping::{Label, Operation, Origin};
-use crate::row::{Basis, Change, InputMode, LedgerRow};
-use crate::table::{Applied, Arrival, SnapshotCounts};
+use crate::row::{Basis, Change, InputMode, LedgerRow, Scope};
+use crate::table::{Applied, Arrival};
 use crate::time::{Hour, MICROS_PER_HOUR};
 
 const BASE: Micros = Micros(1_795_000_000_000_000);
@@ -53,7 +53,8 @@ impl Live {
             mode: InputMode::Framed,
             permanent: true,
             boot_time: None,
-            addresses: Vec::new(),
+            clock: None,
+            interfaces: Vec::new(),
             agent: Box::default(),
         };
         self.event(time_us, event);
@@ -78,16 +79,16 @@ impl Live {
         let mut on_change = |stamp: &crate::row::Stamp, mapping: &Mapping| {
             rows.push(Row::Change(Change { stamp: *stamp, mapping: mapping.clone() }));
         };
-        let counts = self.state.complete_snapshot(explicit, at(time_us), &mut on_change);
-        let SnapshotCounts { confirmed, added, altered, vanished } = counts;
-        let event =
-            SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished };
-        self.event(time_us, event);
+        let row = self.state.complete_snapshot(explicit, at(time_us), &mut on_change);
+        self.rows.push(Row::Session(row));
     }
 
     fn lose(&mut self, time_us: i64, start_us: i64) {
         let reason = Reason::ConnectionLost;
-        self.event(time_us, SessionEvent::Gap { start: at(start_us), key: None, reason });
+        self.event(
+            time_us,
+            SessionEvent::Gap { start: at(start_us), scope: Scope::Router, reason },
+        );
         self.event(time_us, SessionEvent::Termination { reason });
     }
 
@@ -280,20 +281,23 @@ fn readers_that_look_keep_no_collector_from_starting() {
 }
 
 #[test]
-fn an_address_belongs_to_whose_id_it_is_before_anyone_who_claims_it() {
+fn an_address_that_several_routers_claim_is_nobodys() {
     let mut rows = Vec::new();
     let mut configure = |id: &str, name: &str, addresses: &[&str], time_us: i64| {
         let mut state = RouterState::new(id.parse().unwrap());
-        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let event = SessionEvent::Configured { name: name.into(), addresses };
+        let of = |text: &&str| Interface::of_address(text.parse().unwrap());
+        let interfaces = addresses.iter().map(of).collect();
+        let event = SessionEvent::Configured { name: name.into(), interfaces };
         rows.push(Row::Session(state.session_row(at(time_us), event)));
     };
     configure("10.0.0.1", "paris", &["10.0.0.2", "10.1.0.1"], 0);
     configure("10.0.0.2", "lyon", &["10.1.0.1", "10.1.0.2"], 100);
     let network = Network::of_rows(&rows, at(50), Writer::Present);
     let owner = |address: &str| network.owner(address.parse().unwrap()).map(|id| id.to_string());
-    assert_eq!(owner("10.0.0.2").as_deref(), Some("10.0.0.2"));
-    assert_eq!(owner("10.1.0.1").as_deref(), Some("10.0.0.1"));
+    assert_eq!(owner("10.0.0.1").as_deref(), Some("10.0.0.1"));
+    // One by its id, the other by the settings.
+    assert_eq!(owner("10.0.0.2"), None);
+    assert_eq!(owner("10.1.0.1"), None);
     // Settings that came later are better than none.
     assert_eq!(owner("10.1.0.2").as_deref(), Some("10.0.0.2"));
     assert_eq!(owner("10.1.0.3"), None);
@@ -394,7 +398,7 @@ proptest! {
         let found: Vec<(Key, Mapping, Micros)> =
             shown(&router).into_iter().map(|entry| (entry.0, entry.1, entry.2)).collect();
         prop_assert_eq!(found, expected);
-        prop_assert_eq!(router.state.gap, live.state.gap);
-        prop_assert_eq!(&router.state.key_gaps, &live.state.key_gaps);
+        prop_assert_eq!(router.state.gaps.router, live.state.gaps.router);
+        prop_assert_eq!(&router.state.gaps.keys, &live.state.gaps.keys);
     }
 }

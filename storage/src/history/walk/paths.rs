@@ -62,6 +62,7 @@ impl Walk {
             }
             open.push((index, branch_index + 1, hops_before));
             match branch.onward {
+                Onward::Backup => {}
                 Onward::End(verdict) => {
                     let mut all = hops.clone();
                     if !branch.stack.is_empty() {

@@ -7,10 +7,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
+use super::super::UnknownCause;
+use super::super::links::Behind;
 use super::super::network::{Network, RouterAsOf};
-use crate::mapping::RouterId;
+use crate::mapping::{Nhlfe, RouterId};
 use crate::time::Micros;
 
 /// The network as one walk looks at it.
@@ -33,8 +34,9 @@ impl<'a> Sight<'a> {
         found
     }
 
-    pub(super) fn owner(&self, address: IpAddr) -> Option<RouterId> {
-        self.network.owner(address)
+    /// Where a branch of this router leads. Errors: why that cannot be said.
+    pub(super) fn behind(&self, here: RouterId, branch: &Nhlfe) -> Result<Behind, UnknownCause> {
+        self.network.behind(here, branch)
     }
 
     pub(super) fn at(&self) -> Micros {

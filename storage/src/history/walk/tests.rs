@@ -11,9 +11,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::history::network::Writer;
+use crate::interface::Interface;
 use crate::mapping::{Branches, Ingress, Origin, TimeSource};
 use crate::router::RouterState;
-use crate::row::{Basis, Change, InputMode, Reason, Row, SessionEvent};
+use crate::row::{Basis, Change, InputMode, Reason, Row, Scope, SessionEvent};
 use crate::table::{Applied, Arrival, SnapshotCounts};
 
 const AT: Micros = Micros(1_795_000_000_000_000);
@@ -58,7 +59,7 @@ fn nhlfe(text: &str) -> Nhlfe {
         address => NextHop::Address(address.parse().unwrap()),
     };
     let stack = labels.map(|label| Label::new(label.parse().unwrap()).unwrap()).collect();
-    Nhlfe { stack, next_hop, weight: None }
+    Nhlfe::new(stack, next_hop)
 }
 
 /// Rows of a network, as its routers' sessions leave them.
@@ -72,13 +73,17 @@ impl Lab {
     /// A router with a complete table, connected for good.
     fn router(mut self, router: &str, addresses: &[&str], table: &[&str]) -> Lab {
         let mut state = RouterState::new(id(router));
-        let time = Micros(AT.0 - 900_000);
+        let time = Micros(AT.0 - 1_200_000);
         let begin = SessionEvent::Initiation {
             peer: "192.0.2.1:4000".parse().unwrap(),
             mode: InputMode::Framed,
             permanent: true,
             boot_time: None,
-            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            clock: None,
+            interfaces: addresses
+                .iter()
+                .map(|text| Interface::of_address(text.parse().unwrap()))
+                .collect(),
             agent: Box::default(),
         };
         self.rows.push(Row::Session(state.session_row(time, begin)));
@@ -121,16 +126,24 @@ impl Lab {
     fn gap(mut self, router: &str, key: Option<Key>) -> Lab {
         let start = Micros(AT.0 - 500);
         let reason = Reason::ConnectionLost;
-        self.event(router, Micros(AT.0 + 500), SessionEvent::Gap { start, key, reason });
+        let scope = key.map_or(Scope::Router, Scope::Entry);
+        self.event(router, Micros(AT.0 + 500), SessionEvent::Gap { start, scope, reason });
         self
     }
 
     fn walk(&self, head: &str, start: &str) -> Walk {
         let start = match start.strip_prefix("label:") {
-            Some(label) => Start::Label(Label::new(label.parse().unwrap()).unwrap()),
+            Some(label) => {
+                Start::Label { label: Label::new(label.parse().unwrap()).unwrap(), table: 0 }
+            }
             None => Start::Fec(start.parse().unwrap()),
         };
-        trace(&Network::of_rows(&self.rows, AT, Writer::Present), id(head), start)
+        trace(
+            &Network::of_rows(&self.rows, AT, Writer::Present),
+            id(head),
+            start,
+            Follow::Primaries,
+        )
     }
 
     /// Paths as text: `R1[12 13] R2[13] R3[] delivered at R3`, one per line.
@@ -445,7 +458,7 @@ fn a_broken_lsp_says_where_and_why() {
         ),
         (
             lab("swap ip:10.0.0.9/32 20 platform 20@10.0.0.2"),
-            "10.0.0.1[20] 10.0.0.2[20] broken at 10.0.0.2: loop",
+            "10.0.0.1[20] 10.0.0.2[20] unknown (next-hop-own) at 10.0.0.2",
         ),
         (
             lab("swap ip:10.0.0.9/32 20 platform 3@10.0.0.77"),
@@ -514,7 +527,7 @@ fn unknown_is_an_answer() {
     // A router of which only the settings have spoken.
     let mut lab = layer_3_vpn();
     lab.states.push(RouterState::new(id("192.0.2.9")));
-    let configured = SessionEvent::Configured { name: "paris".into(), addresses: Vec::new() };
+    let configured = SessionEvent::Configured { name: "paris".into(), interfaces: Vec::new() };
     lab.event("192.0.2.9", AT, configured);
     let expected = "192.0.2.9[] unknown (never-heard) at 192.0.2.9";
     check(&lab, "192.0.2.9", vpn, &[expected]);

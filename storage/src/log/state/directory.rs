@@ -138,7 +138,7 @@ pub(super) fn read_trailer(
     if crc_fast::crc32_iscsi(&trailer[..32]) != u32::from_le_bytes(cursor.array()?) {
         return Err(cursor.malformed("a trailer with this checksum"));
     }
-    if version != layout::STATE_VERSION {
+    if ![layout::STATE_VERSION, layout::STATE_VERSION_ADDRESSES].contains(&version) {
         return Err(cursor.malformed("the format version of this program"));
     }
     Ok(Trailer { offset, bytes, crc })

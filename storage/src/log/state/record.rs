@@ -5,17 +5,20 @@
 //! Law:  a state read back answers, and goes on, as the one that was written.
 //! Not:  where the record lies and what it includes (`directory`).
 
+use std::net::IpAddr;
+
 use super::super::builder::BlockBuilder;
 use super::super::decode::{decode, read_all};
 use super::super::dictionary::Numbers;
 use super::super::layout::{HEADER_BYTES, Header};
 use super::super::read::Filter;
 use super::super::session::{
-    put_addresses, put_optional_time, put_peer, put_reason, read_addresses, read_mode,
-    read_optional_time, read_peer, read_reason,
+    put_interfaces, put_optional_time, put_peer, put_reason, read_addresses, read_interfaces,
+    read_mode, read_optional_time, read_peer, read_reason,
 };
 use super::super::value::{put_key, read_address, read_key};
 use super::super::varint::{self, Cursor, Malformed};
+use crate::gaps::Doubts;
 use crate::mapping::{Key, RouterId};
 use crate::router::{EndedSession, OpenGap, OpenSession, RouterState};
 use crate::row::{Position, Row};
@@ -64,12 +67,9 @@ fn put_fields(out: &mut Vec<u8>, addresses: &mut Numbers, state: &RouterState) {
     for time in [state.boot_time, state.last_evidence, state.complete, state.not_before] {
         put_optional_time(out, time);
     }
-    out.push(u8::from(state.gap.is_some()));
-    if let Some(gap) = &state.gap {
-        put_gap(out, gap);
-    }
-    varint::put(out, state.key_gaps.len() as u64);
-    for (key, gap) in &state.key_gaps {
+    put_optional_gap(out, state.gaps.router);
+    varint::put(out, state.gaps.keys.len() as u64);
+    for (key, gap) in &state.gaps.keys {
         put_key(out, addresses, key);
         put_gap(out, gap);
     }
@@ -89,8 +89,32 @@ fn put_fields(out: &mut Vec<u8>, addresses: &mut Numbers, state: &RouterState) {
         put_reason(out, ended.reason);
     }
     varint::put_bytes(out, state.name.as_bytes());
-    put_addresses(out, addresses, &state.addresses_configured);
-    put_addresses(out, addresses, &state.addresses_announced);
+    // Where version 1 had the addresses of the interfaces, and then its end.
+    put_interfaces(out, addresses, &[]);
+    put_interfaces(out, addresses, &[]);
+    put_interfaces(out, addresses, &state.interfaces_configured);
+    put_interfaces(out, addresses, &state.interfaces_announced);
+    out.push(u8::from(state.skew_us.is_some()));
+    if let Some(skew_us) = state.skew_us {
+        varint::put_signed(out, skew_us);
+    }
+    put_optional_time(out, state.table.proven());
+    put_optional_gap(out, state.gaps.rest);
+    out.push(u8::from(state.gaps.snapshot.is_some()));
+    if let Some(snapshot) = &state.gaps.snapshot {
+        varint::put_signed(out, snapshot.begun.0);
+        put_optional_gap(out, snapshot.router);
+        put_optional_gap(out, snapshot.rest);
+        varint::put(out, snapshot.keys.len() as u64);
+        snapshot.keys.iter().for_each(|key| put_key(out, addresses, key));
+    }
+}
+
+fn put_optional_gap(out: &mut Vec<u8>, gap: Option<OpenGap>) {
+    out.push(u8::from(gap.is_some()));
+    if let Some(gap) = &gap {
+        put_gap(out, gap);
+    }
 }
 
 fn put_gap(out: &mut Vec<u8>, gap: &OpenGap) {
@@ -178,10 +202,10 @@ fn read_fields(head: &[u8], router: RouterId) -> Result<Head, Malformed> {
     state.last_evidence = read_optional_time(cursor)?;
     state.complete = read_optional_time(cursor)?;
     state.not_before = read_optional_time(cursor)?;
-    state.gap = if cursor.flag()? { Some(read_gap(cursor)?) } else { None };
+    state.gaps.router = read_optional_gap(cursor)?;
     for _ in 0..cursor.unsigned()? {
         let key = read_key(cursor, &addresses)?;
-        state.key_gaps.insert(key, read_gap(cursor)?);
+        state.gaps.keys.insert(key, read_gap(cursor)?);
     }
     let mut doubted = Vec::new();
     for _ in 0..cursor.unsigned()? {
@@ -201,10 +225,50 @@ fn read_fields(head: &[u8], router: RouterId) -> Result<Head, Malformed> {
         state.ended = Some(EndedSession { time, reason: read_reason(cursor)? });
     }
     state.name = cursor.text()?.into();
-    state.addresses_configured = read_addresses(cursor, &addresses)?;
-    state.addresses_announced = read_addresses(cursor, &addresses)?;
+    state.interfaces_configured = read_addresses(cursor, &addresses)?;
+    state.interfaces_announced = read_addresses(cursor, &addresses)?;
+    match cursor.is_done() {
+        // A head of version 1.
+        true => {
+            if let Some(complete) = state.complete {
+                state.table.set_proven(complete);
+            }
+        }
+        false => read_fields_behind(cursor, &addresses, &mut state)?,
+    }
+    state.count_interfaces();
     cursor.finish()?;
     Ok(Head { state, entries, doubted, prune_at })
+}
+
+/// What version 2 added.
+fn read_fields_behind(
+    cursor: &mut Cursor<'_>,
+    addresses: &[IpAddr],
+    state: &mut RouterState,
+) -> Result<(), Malformed> {
+    state.interfaces_configured = read_interfaces(cursor, addresses)?;
+    state.interfaces_announced = read_interfaces(cursor, addresses)?;
+    state.skew_us = if cursor.flag()? { Some(cursor.signed()?) } else { None };
+    if let Some(proven) = read_optional_time(cursor)? {
+        state.table.set_proven(proven);
+    }
+    state.gaps.rest = read_optional_gap(cursor)?;
+    if !cursor.flag()? {
+        return Ok(());
+    }
+    let mut snapshot = Doubts::since(Micros(cursor.signed()?));
+    snapshot.router = read_optional_gap(cursor)?;
+    snapshot.rest = read_optional_gap(cursor)?;
+    for _ in 0..cursor.unsigned()? {
+        snapshot.keys.insert(read_key(cursor, addresses)?);
+    }
+    state.gaps.snapshot = Some(snapshot);
+    Ok(())
+}
+
+fn read_optional_gap(cursor: &mut Cursor<'_>) -> Result<Option<OpenGap>, Malformed> {
+    if cursor.flag()? { read_gap(cursor).map(Some) } else { Ok(None) }
 }
 
 fn read_gap(cursor: &mut Cursor<'_>) -> Result<OpenGap, Malformed> {

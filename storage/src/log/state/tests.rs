@@ -104,7 +104,7 @@ fn damage_in_the_log_is_in_the_states_too() {
         rig.round(rig.time.hour(), &limits);
         let (found, _) = rig.open();
         assert!(found.values().any(|state| {
-            state.gap.is_some_and(|gap| gap.reason == crate::row::Reason::LogDamaged)
+            state.gaps.router.is_some_and(|gap| gap.reason == crate::row::Reason::LogDamaged)
         }));
         assert_eq!(essences(&found), essences(&fold_whole_log(rig.data()).unwrap()));
     }

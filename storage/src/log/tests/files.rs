@@ -30,11 +30,10 @@ fn change(router_number: u8, position: Position, label: u32) -> Row {
             fec: "ip:10.0.0.3/32".parse().unwrap(),
             ingress: Ingress::platform(Label::new(label).unwrap()),
             operation: Operation::Pop,
-            branches: [Nhlfe {
-                stack: Default::default(),
-                next_hop: NextHop::Address(IpAddr::from([10, 0, 0, 2])),
-                weight: None,
-            }]
+            branches: [Nhlfe::new(
+                Default::default(),
+                NextHop::Address(IpAddr::from([10, 0, 0, 2])),
+            )]
             .into_iter()
             .collect(),
             event_time: time,
@@ -295,8 +294,16 @@ fn verifying_finds_a_session_that_never_ended() {
     let begin = |generation| {
         let peer = ([192, 0, 2, 1], 40_000).into();
         let (mode, agent) = (InputMode::Framed, "".into());
-        let (permanent, boot_time, addresses) = (true, None, Vec::new());
-        let event = SessionEvent::Initiation { peer, mode, permanent, boot_time, addresses, agent };
+        let (permanent, boot_time, interfaces) = (true, None, Vec::new());
+        let event = SessionEvent::Initiation {
+            peer,
+            mode,
+            permanent,
+            boot_time,
+            clock: None,
+            interfaces,
+            agent,
+        };
         session(1, position(generation, 0, 0), event)
     };
     let end =

@@ -32,11 +32,10 @@ fn reconvergence(routers: u32, mappings: u32) -> Vec<Row> {
                     },
                     ingress: if transit { Ingress::platform(label) } else { Ingress::UNTAGGED },
                     operation: if transit { Operation::Swap } else { Operation::Push },
-                    branches: [Nhlfe {
-                        stack: [out].into_iter().collect(),
-                        next_hop: NextHop::Address(IpAddr::from([10, 9, 0, (mapping % 3) as u8])),
-                        weight: None,
-                    }]
+                    branches: [Nhlfe::new(
+                        [out].into_iter().collect(),
+                        NextHop::Address(IpAddr::from([10, 9, 0, (mapping % 3) as u8])),
+                    )]
                     .into_iter()
                     .collect(),
                     event_time: time,

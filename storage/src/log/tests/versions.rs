@@ -9,11 +9,10 @@ fn rows() -> Vec<Row> {
         fec: fec.parse().unwrap(),
         ingress: Ingress::platform(Label::new(label).unwrap()),
         operation: Operation::Swap,
-        branches: [Nhlfe {
-            stack: [Label::new(out).unwrap()].into_iter().collect(),
-            next_hop: NextHop::Address(hop.parse().unwrap()),
-            weight: None,
-        }]
+        branches: [Nhlfe::new(
+            [Label::new(out).unwrap()].into_iter().collect(),
+            NextHop::Address(hop.parse().unwrap()),
+        )]
         .into_iter()
         .collect(),
         event_time: at,

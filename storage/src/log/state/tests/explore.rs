@@ -11,13 +11,13 @@ use crate::allowance::Allowance;
 use crate::history::events::{Question, Selector, events};
 use crate::history::explore::Explorer;
 use crate::history::network::{self, Network};
-use crate::history::walk::{self, Start};
+use crate::history::walk::{self, Follow, Start};
 use crate::log::LogError;
 use crate::mapping::{Label, RouterId};
 use crate::time::Micros;
 
 fn label(value: u32) -> Start {
-    Start::Label(Label::new(value).unwrap())
+    Start::Label { label: Label::new(value).unwrap(), table: 0 }
 }
 
 /// Every walk, and then every table, of an explorer is that of the whole network.
@@ -26,8 +26,12 @@ fn assert_explored(rig: &Rig, at: Micros) {
     for (head, value) in (1..5_u8).flat_map(|head| (16..20).map(move |value| (head, value))) {
         let mut explorer = Explorer::open(rig.data(), at, None).unwrap();
         let (head, start) = (rig::router(head), label(value));
-        let walked = explorer.trace(head, start).unwrap();
-        assert_eq!(walked, walk::trace(&whole, head, start), "from {head} at {at}");
+        let walked = explorer.trace(head, start, Follow::Primaries).unwrap();
+        assert_eq!(
+            walked,
+            walk::trace(&whole, head, start, Follow::Primaries),
+            "from {head} at {at}"
+        );
     }
     let mut explorer = Explorer::open(rig.data(), at, None).unwrap();
     assert_eq!(explorer.names(), &network::names(rig.data(), None).unwrap());
@@ -111,7 +115,7 @@ fn a_question_pays_for_what_it_meets() {
     let rig = uneven();
     let walk = |head: u8, allowance: &Allowance| {
         let mut explorer = Explorer::open(rig.data(), rig.time, Some(allowance))?;
-        explorer.trace(rig::router(head), label(16))
+        explorer.trace(rig::router(head), label(16), Follow::Primaries)
     };
     let small = Allowance::unbounded();
     walk(2, &small).unwrap();

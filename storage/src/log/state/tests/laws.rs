@@ -88,7 +88,7 @@ pub(super) fn tables(network: &Network) -> Vec<String> {
         lines.extend(router.table().into_iter().map(|entry| format!("{entry:?}")));
         let state = &router.state;
         lines.push(format!("{:?} {:?} {:?}", state.session, state.ended, state.complete));
-        lines.push(format!("{:?} {:?}", state.key_gaps, state.addresses_announced));
+        lines.push(format!("{:?} {:?}", state.gaps.keys, state.interfaces_announced));
     }
     lines
 }

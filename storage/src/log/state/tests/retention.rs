@@ -65,7 +65,7 @@ impl Twins {
 
 fn lines(network: &Network) -> Vec<String> {
     let line = |router: &RouterAsOf| {
-        format!("{:?} {:?} {:?}", router.standing(), router.table(), router.state.key_gaps)
+        format!("{:?} {:?} {:?}", router.standing(), router.table(), router.state.gaps.keys)
     };
     network.routers().map(|(_, router)| line(router)).collect()
 }
@@ -104,7 +104,9 @@ fn what_is_kept_answers_as_if_nothing_had_gone() {
 fn times(events: &[Event]) -> Vec<String> {
     let text = |event: &Event| match event {
         Event::Change(change) => format!("{change:?}"),
-        Event::Gap(gap) => format!("{:?} {:?} {:?} {:?}", gap.start, gap.end, gap.key, gap.reason),
+        Event::Gap(gap) => {
+            format!("{:?} {:?} {:?} {:?}", gap.start, gap.end, gap.scope, gap.reason)
+        }
     };
     events.iter().map(text).collect()
 }

@@ -11,14 +11,15 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::interface::Interface;
 use crate::log::state::{Cover, RoundLimits, RoundReport, round};
 use crate::log::{BlockBuilder, LogFile, ReadReport, log_path};
 use crate::mapping::tests::swap;
 use crate::mapping::{Mapping, Operation, RouterId};
 use crate::recovery;
 use crate::router::RouterState;
-use crate::row::{Basis, InputMode, LedgerRow, Position, Reason, SessionEvent};
-use crate::table::{Applied, Arrival, SnapshotCounts};
+use crate::row::{Basis, InputMode, LedgerRow, Position, Reason, Scope, SessionEvent};
+use crate::table::{Applied, Arrival};
 use crate::time::{MICROS_PER_HOUR, Micros};
 
 pub(super) const START: Micros = Micros(498_611 * MICROS_PER_HOUR + 1);
@@ -57,14 +58,14 @@ pub(super) fn essence(state: &RouterState) -> String {
         state.boot_time,
         state.sequence_last,
         state.last_evidence,
-        state.gap,
-        state.key_gaps,
+        state.gaps.router,
+        state.gaps.keys,
         state.session,
         state.ended,
         state.complete,
         state.name,
-        state.addresses_configured,
-        state.addresses_announced,
+        state.interfaces_configured,
+        state.interfaces_announced,
         state.not_before,
         state.boot_generation,
         state.configured,
@@ -158,7 +159,8 @@ impl Rig {
                 mode: InputMode::Framed,
                 permanent: true,
                 boot_time: Some(START.offset(boot)),
-                addresses: vec![IpAddr::from([10, 0, number, 1])],
+                clock: None,
+                interfaces: vec![Interface::of_address(IpAddr::from([10, 0, number, 1]))],
                 agent: "agent 1".into(),
             },
         );
@@ -170,7 +172,7 @@ impl Rig {
         }
         let start = self.time.offset(-behind_us);
         let reason = Reason::ConnectionLost;
-        self.event(number, SessionEvent::Gap { start, key: None, reason });
+        self.event(number, SessionEvent::Gap { start, scope: Scope::Router, reason });
         self.event(number, SessionEvent::Termination { reason });
     }
 
@@ -234,13 +236,11 @@ impl Rig {
             }
         }
         let builder = &mut self.builder;
-        let counts = state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
+        let row = state.complete_snapshot(explicit, time, &mut |stamp, mapping| {
             builder.change(stamp, mapping);
         });
-        let SnapshotCounts { confirmed, added, altered, vanished } = counts;
-        let complete =
-            SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished };
-        self.event(number, complete);
+        self.builder.session(&row);
+        self.commit(number);
     }
 
     /// The router goes on in another shard's file.
@@ -282,7 +282,7 @@ impl Rig {
             let key = swap(20, 1, 0).key();
             let reason = Reason::Rejected(crate::row::Cause::NhlfeInvalid);
             let start = self.time;
-            self.event(2, SessionEvent::Gap { start, key: Some(key), reason });
+            self.event(2, SessionEvent::Gap { start, scope: Scope::Entry(key), reason });
             self.lose(3, 5_000);
             self.pass_hours(1);
         }
