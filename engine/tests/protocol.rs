@@ -35,7 +35,20 @@ fn line(mapping: &Mapping) -> String {
 }
 
 /// What every file of docs/examples says.
-const EXAMPLES: [(&str, &[&str]); 11] = [
+const EXAMPLES: [(&str, &[&str]); 12] = [
+    (
+        "extensions-r1",
+        &[
+            "ftn ip:192.0.2.3/32 | ip:192.0.2.3/32 | push \
+             24@10.0.12.2%ge-0/0/0.0 to 192.0.2.2 35/24@%ge-0/0/1.0 to 192.0.2.4 (backup)",
+            "ftn ip:10.9.9.0/24,7,from=198.51.100.0/24,tos=4 | \
+             ip:10.9.9.0/24,7,from=198.51.100.0/24,tos=4 | discard ",
+            "ftn vrf-name:red,10.1.0.0/16 | vrf-name:red,10.1.0.0/16 | push -@2001:db8::9 in srv6",
+            "ftn interface:xe-0/0/1.100 | interface:xe-0/0/1.100 | push 40@fe80::1%ge-0/0/0.0",
+            "ilm 300 platform,7 | name:rsvp,pe1-to-pe3 | swap untag@10.0.13.3*1 301@10.0.12.2*3",
+            "ilm 302 platform | unknown | untag -@%Tu1",
+        ],
+    ),
     ("ecmp-r1", &["ftn ip:192.0.2.3/32 | ip:192.0.2.3/32 | push -@10.0.13.3 24/144@10.0.12.2"]),
     (
         "l3vpn-php-r1",
@@ -168,6 +181,23 @@ fn what_is_written_is_valid_by_the_schema() {
     let text = std::fs::read_to_string(folder("../docs/examples/p2mp-r2.xml")).unwrap();
     std::fs::write(&wrong, text.replace("label=\"12\"", "label=\"1048576\"")).unwrap();
     assert!(!validate(&wrong).0, "the schema must be able to refuse");
+    let text = std::fs::read_to_string(folder("../docs/examples/extensions-r1.xml")).unwrap();
+    for (right, mistaken) in [
+        ("role=\"backup\"", "backup=\"true\""),
+        ("<operation type=\"discard\"/>", "<operation type=\"drop\"/>"),
+        ("kind=\"rsvp\" ", ""),
+        ("origin=\"platform\" table=\"7\"", "origin=\"service\" table=\"7\""),
+        ("weight=\"3\"", "weight=\"0\""),
+        ("strip=\"all\"", "strip=\"top\""),
+    ] {
+        assert!(text.contains(right), "{right}");
+        let text = text.replace(right, mistaken);
+        std::fs::write(&wrong, &text).unwrap();
+        assert!(!validate(&wrong).0, "{mistaken}");
+        let mut unit = Unit::new();
+        read_document(text.as_bytes(), None, &WireLimits::default(), &mut unit).unwrap();
+        assert_eq!(unit.rejected.len(), 1, "{mistaken}");
+    }
 }
 
 fn hello_of_a_test() -> Hello {
