@@ -21,8 +21,10 @@ use crate::query::{
 use crate::watch::{Burst, Outcome};
 
 mod doctor;
+mod send;
 
 pub use doctor::{DoctorArguments, doctor};
+pub use send::{SendArguments, send};
 
 use crate::top::TopArguments;
 
@@ -38,6 +40,7 @@ struct CommandLine {
 const EXAMPLES: &str = "\
 Examples:
   stormdrain run --data /var/lib/stormdrain --listen 0.0.0.0:30310
+  stormdrain send docs/examples/ecmp-r1.xml
   stormdrain routers --data /var/lib/stormdrain
   stormdrain table --data /var/lib/stormdrain --router pe1 --at -15m
   stormdrain trace --data /var/lib/stormdrain --router pe1 --fec ip:10.0.0.3/32
@@ -66,6 +69,15 @@ Every setting is in docs/settings.md; STORMDRAIN_NAME in the environment sets an
 
 Example: stormdrain run --config /etc/stormdrain.toml --shards 4")]
     Run(RunArguments),
+    /// Send label mappings from files to a collector, and say what became of each.
+    #[command(after_help = "\
+Every file is read before anything is sent: one that cannot be read to its end sends nothing. A
+mapping that is refused is named with its place, its FEC and label, the cause, expected and found.
+Exit code 0 when everything is acknowledged, 1 when something was refused, 2 usage, 3 when a file
+cannot be read or no collector answers.
+
+Example: stormdrain send table.xml.gz --target 192.0.2.10:30310")]
+    Send(SendArguments),
     /// Who is connected, since when, in which generation; who is in a gap, and why.
     #[command(after_help = "Example: stormdrain routers --data D --at 2026-11-22T04:00:00Z")]
     Routers {
@@ -384,9 +396,9 @@ type AnswerText = (String, u8, Vec<String>);
 
 fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError> {
     match command {
-        // `main` runs the collector, reads its settings for the doctor, and knows the terminal;
-        // asked here, there is nothing to answer.
-        Command::Run(_) | Command::Doctor(_) | Command::Top(_) => {
+        // `main` runs the collector, reads its settings for the doctor, and knows the terminal and
+        // the standard input; asked here, there is nothing to answer.
+        Command::Run(_) | Command::Doctor(_) | Command::Top(_) | Command::Send(_) => {
             Ok((String::new(), EXIT_USAGE, Vec::new()))
         }
         Command::Routers { place, at } => routers(place, instant(&at.at, now)?),

@@ -49,6 +49,11 @@ fn main() -> ExitCode {
             let screen = Screen { is_terminal: io::stdout().is_terminal(), colour };
             ExitCode::from(top(&arguments, screen, &mut io::stdout(), &mut io::stderr()))
         }
+        Command::Send(arguments) => {
+            let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+            let mut notes = io::stderr();
+            ExitCode::from(command::send(&arguments, wall(), &mut input, &mut output, &mut notes))
+        }
         question => {
             let mut output = io::stdout().lock();
             ExitCode::from(command::answer(&question, wall(), &mut output, &mut io::stderr()))

@@ -9,6 +9,7 @@ mod doctor;
 mod assets;
 mod process;
 mod sender;
+mod send;
 mod sessions;
 mod upgrade;
 mod bad_input;

@@ -33,7 +33,7 @@ fn exit_codes_are_a_contract() {
         (&["--help"][..], 0, "Exit codes: 0 done"),
         (&["--version"][..], 0, "stormdrain 0."),
         (&[][..], 2, "Usage: stormdrain"),
-        (&["rnu"][..], 2, "no command `rnu`: write one of run, routers,"),
+        (&["rnu"][..], 2, "no command `rnu`: write one of run, send, "),
         (&["run", "--shards", "999"][..], 2, "setting `shards` is `999`: allowed is 0 to 256"),
         (&["run", "--config", config][..], 2, "setting `listen` is `nowhere`: allowed is ADDRESS"),
         (&["run", "--config", "/no/such/file"][..], 3, "cannot read the settings file /no/such/f"),

@@ -232,7 +232,8 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
 #[test]
 fn help_has_an_example_for_every_command() {
     for name in [
-        "run", "routers", "table", "history", "trace", "diff", "ledger", "bursts", "bins", "verify",
+        "run", "send", "routers", "table", "history", "trace", "diff", "ledger", "bursts", "bins",
+        "verify",
     ] {
         let error = parse(words(&format!("{name} --help"))).unwrap_err();
         assert!(!error.use_stderr());
