@@ -275,10 +275,10 @@ impl Collector {
             let data = self.data.clone();
             let watch = self.watch.clone();
             let roster = Roster::new(self.shards.clone(), Arc::clone(&self.registry));
-            let wall = || Clock::start().now().wall;
+            let clock = self.clock;
             let (retain_hours, question_bytes) = (self.retain_hours, self.question_bytes);
             let sources =
-                Sources { publication, watch, roster, data, retain_hours, question_bytes, wall };
+                Sources { publication, watch, roster, data, retain_hours, question_bytes, clock };
             match HttpServer::start(address, guard, sources) {
                 Ok(server) => self.http = Some(server),
                 Err(source) => {

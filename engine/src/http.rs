@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tuning::layers::Layers;
 use tuning::tree::Tree;
 
+use crate::io::clock::Clock;
 use crate::io::disk::Room;
 use crate::metrics::{Metric, Publication};
 use crate::roster::Roster;
@@ -57,8 +58,15 @@ pub struct Sources {
     pub retain_hours: u64,
     /// What questions about the past may take of memory, all together.
     pub question_bytes: u64,
-    /// Reads the wall clock.
-    pub wall: fn() -> Micros,
+    /// The collector's clock.
+    pub clock: Clock,
+}
+
+impl Sources {
+    /// The time that counts as now.
+    fn wall(&self) -> Micros {
+        self.clock.now().wall
+    }
 }
 
 /// What every page is made with.
@@ -160,7 +168,7 @@ async fn metrics_page(State(App { sources, .. }): State<App>) -> impl IntoRespon
 
 async fn health_page(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let sources = &app.sources;
-    let faults = faults(&sources.publication, &sources.data, (sources.wall)());
+    let faults = faults(&sources.publication, &sources.data, sources.wall());
     if faults.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -206,11 +214,13 @@ const SHARD_SILENCE_US_MAX: i64 = 10 * MICROS_PER_SECOND;
 pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::sync::atomic::AtomicI64;
 
     use super::*;
     use crate::metrics::Counters;
 
     const NOW: Micros = Micros(1_800_000_000_000_000);
+    static STANDING: AtomicI64 = AtomicI64::new(NOW.0);
 
     pub(crate) fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -230,7 +240,7 @@ pub(crate) mod tests {
             data: "/".into(),
             retain_hours: 0,
             question_bytes: 64 << 20,
-            wall: || NOW,
+            clock: Clock::standing(&STANDING),
         }
     }
 

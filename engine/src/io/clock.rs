@@ -5,9 +5,11 @@
 //! Law:  the monotonic part never steps back, whatever is done to the wall clock.
 //! Not:  what a step of the wall clock means for history (`storage::table`).
 //!
-//! What happens once an hour is measured and tested with `Clock::with_short_hours`, which is given
-//! to `Collector::start_at`. No setting leads there.
+//! What happens once an hour is measured and tested with `Clock::with_short_hours`, what happens at
+//! a given instant with `Clock::standing`; both are given to `Collector::start_at`. No setting leads
+//! there.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use storage::time::{Hour, MICROS_PER_HOUR, Micros};
@@ -18,7 +20,15 @@ use crate::io::Now;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
-    short: Option<ShortHours>,
+    wall: Wall,
+}
+
+/// Where the wall clock's time comes from.
+#[derive(Clone, Copy, Debug)]
+enum Wall {
+    Host,
+    Short(ShortHours),
+    Standing(&'static AtomicI64),
 }
 
 /// A wall clock that shows only the last part of every hour.
@@ -40,7 +50,7 @@ impl ShortHours {
 impl Clock {
     /// A clock whose monotonic part is zero now. All shards of a process share one.
     pub fn start() -> Clock {
-        Clock { origin: Instant::now(), short: None }
+        Clock { origin: Instant::now(), wall: Wall::Host }
     }
 
     /// A clock for measuring what happens when an hour ends: its wall shows the last `part` of
@@ -48,7 +58,13 @@ impl Clock {
     /// always; the monotonic part knows nothing of them. `part` is at most an hour.
     pub fn with_short_hours(first: Hour, part: Duration) -> Clock {
         let part_us = micros_of(part).clamp(1, MICROS_PER_HOUR as u64);
-        Clock { short: Some(ShortHours { first, part_us }), ..Clock::start() }
+        Clock { wall: Wall::Short(ShortHours { first, part_us }), ..Clock::start() }
+    }
+
+    /// A clock whose wall stands at so many microseconds since 1970 until somebody moves it there: a
+    /// test knows the collection time of everything that it sends. The monotonic part runs.
+    pub fn standing(wall_us: &'static AtomicI64) -> Clock {
+        Clock { wall: Wall::Standing(wall_us), ..Clock::start() }
     }
 
     /// The time since the start.
@@ -59,9 +75,10 @@ impl Clock {
     /// The time now.
     pub fn now(&self) -> Now {
         let monotonic_us = micros_of(self.origin.elapsed());
-        let wall = match self.short {
-            None => wall_of(SystemTime::now()),
-            Some(short) => short.wall(monotonic_us),
+        let wall = match self.wall {
+            Wall::Host => wall_of(SystemTime::now()),
+            Wall::Short(short) => short.wall(monotonic_us),
+            Wall::Standing(wall_us) => Micros(wall_us.load(Ordering::Acquire)),
         };
         Now { wall, monotonic_us }
     }
@@ -96,6 +113,17 @@ mod tests {
         let walls: Vec<Micros> = (0..100).map(|step| short.wall(step * 123_457)).collect();
         assert!(walls.is_sorted());
         assert_eq!(short.wall(700).since(short.wall(200)), 500);
+    }
+
+    #[test]
+    fn a_standing_wall_moves_when_it_is_moved_and_the_monotonic_part_runs() {
+        static WALL_US: AtomicI64 = AtomicI64::new(7);
+        let clock = Clock::standing(&WALL_US);
+        let first = clock.now();
+        WALL_US.store(9, Ordering::Release);
+        let second = clock.now();
+        assert_eq!((first.wall, second.wall), (Micros(7), Micros(9)));
+        assert!(first.monotonic_us <= second.monotonic_us);
     }
 
     #[test]

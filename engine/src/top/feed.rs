@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn bursts_are_asked_for_when_there_may_be_other_ones() {
         let sources = quiet_sources();
-        let (watch, now_us) = (sources.watch.clone(), (sources.wall)().0);
+        let (watch, now_us) = (sources.watch.clone(), sources.clock.now().wall.0);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let guard = Guard::new(address, None).unwrap();
         let server = HttpServer::start(address, guard, sources).unwrap();

@@ -55,7 +55,7 @@ pub(super) async fn bursts(
     question: Result<Query<BurstsQuestion>, QueryRejection>,
 ) -> Result<Json<BurstsAnswer>, ApiError> {
     let Query(question) = question?;
-    let range = range(&question.since, &None, (app.sources.wall)())?;
+    let range = range(&question.since, &None, app.sources.wall())?;
     let data = app.sources.data.clone();
     let ask =
         move |allowance: &Allowance| kept(query::bursts_within(&data, range, Some(allowance)));

@@ -71,7 +71,7 @@ pub(super) async fn now(
 ) -> Result<Json<NowAnswer>, ApiError> {
     question?;
     let sources = &app.sources;
-    let at = (sources.wall)();
+    let at = sources.wall();
     let driver = sources.publication.driver();
     Ok(Json(NowAnswer {
         at: at.to_string(),
@@ -98,7 +98,7 @@ pub(super) async fn moments(
     question: Result<Query<MomentsQuestion>, QueryRejection>,
 ) -> Result<Json<MomentsAnswer>, ApiError> {
     let Query(question) = question?;
-    let now = (app.sources.wall)();
+    let now = app.sources.wall();
     let since = question.since.as_deref().map(|text| parse_when(text, now)).transpose();
     let since = since.map_err(QueryError::from)?.map_or(i64::MIN, |time| time.0);
     let moments = app.sources.watch.moments();

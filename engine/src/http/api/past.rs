@@ -210,7 +210,7 @@ pub(super) async fn trace(
     question: Result<Query<TraceQuestion>, QueryRejection>,
 ) -> Result<Json<TracePage>, ApiError> {
     let Query(question) = question?;
-    let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
+    let at = instant(question.at.as_deref().unwrap_or("now"), app.sources.wall())?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
@@ -243,7 +243,7 @@ pub(super) async fn changes(
     question: Result<Query<ChangesQuestion>, QueryRejection>,
 ) -> Result<Json<ChangesAnswer>, ApiError> {
     let Query(question) = question?;
-    let now = (app.sources.wall)();
+    let now = app.sources.wall();
     let at = instant(question.at.as_deref().unwrap_or("now"), now)?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
@@ -277,7 +277,7 @@ pub(super) async fn fecs(
     question: Result<Query<FecsQuestion>, QueryRejection>,
 ) -> Result<Json<FecsAnswer>, ApiError> {
     let Query(question) = question?;
-    let at = instant(question.at.as_deref().unwrap_or("now"), (app.sources.wall)())?;
+    let at = instant(question.at.as_deref().unwrap_or("now"), app.sources.wall())?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
         let router = find_router_within(&data, &question.router, Some(allowance))?;
@@ -321,7 +321,7 @@ pub(in crate::http) async fn count(
     app: &App,
     question: DensityQuestion,
 ) -> Result<DensityAnswer, ApiError> {
-    let range = range(&question.since, &question.until, (app.sources.wall)())?;
+    let range = range(&question.since, &question.until, app.sources.wall())?;
     let bins = question.bins.unwrap_or(BINS_DEFAULT);
     if !(1..=BINS_MAX).contains(&bins) {
         return Err(ApiError::wrong(format!("bins is {bins}: write 1 to {BINS_MAX}")));
@@ -362,7 +362,7 @@ pub(super) async fn history(
     question: Result<Query<HistoryQuestion>, QueryRejection>,
 ) -> Result<Json<HistoryAnswer>, ApiError> {
     let Query(question) = question?;
-    let range = range(&question.since, &question.until, (app.sources.wall)())?;
+    let range = range(&question.since, &question.until, app.sources.wall())?;
     let selector = match (&question.fec, question.label) {
         (Some(_), Some(_)) => return Err(ApiError::wrong("write fec or label, not both")),
         (Some(fec), None) => Some(selector(fec)?),

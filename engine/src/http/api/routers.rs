@@ -113,7 +113,7 @@ pub(super) async fn routers(
     question: Result<Query<RoutersQuestion>, QueryRejection>,
 ) -> Result<Json<RoutersAnswer>, ApiError> {
     let Query(question) = question?;
-    let now = (app.sources.wall)();
+    let now = app.sources.wall();
     let answer = match question.at.as_deref() {
         None | Some("now") => {
             let roster = app.sources.roster.clone();

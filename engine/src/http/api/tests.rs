@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::http::tests::ask;
 use crate::http::{Guard, HttpServer, Sources};
+use crate::io::clock::Clock;
 use crate::metrics::Publication;
 use crate::query::sample;
 use crate::roster::Roster;
@@ -20,11 +22,11 @@ use crate::watch::{
 
 fn sources(data: &Path) -> Sources {
     let publication = Arc::new(Publication::new(1));
-    let (roster, wall) = (Roster::default(), || sample::NOW);
+    let (roster, clock) = (Roster::default(), Clock::standing(&STANDING));
     publication.set_driver("epoll", "asked for");
     let watch = seen();
     let (data, question_bytes) = (data.to_owned(), 64 << 20);
-    Sources { publication, watch, roster, data, retain_hours: 0, question_bytes, wall }
+    Sources { publication, watch, roster, data, retain_hours: 0, question_bytes, clock }
 }
 
 fn serve(data: &Path) -> HttpServer {
@@ -64,6 +66,7 @@ fn seen() -> Watch {
 }
 
 const NOW_US: i64 = sample::NOW.0;
+static STANDING: AtomicI64 = AtomicI64::new(NOW_US);
 const BURST: i64 = NOW_US - 3_000_000;
 
 /// Status and JSON of an answer.
