@@ -5,9 +5,9 @@
 //! Law:  the monotonic part never steps back, whatever is done to the wall clock.
 //! Not:  what a step of the wall clock means for history (`storage::table`).
 //!
-//! What happens once an hour is measured and tested with `Clock::with_short_hours`, what happens at
-//! a given instant with `Clock::standing`; both are given to `Collector::start_at`. No setting leads
-//! there.
+//! What happens once an hour is measured and tested with `Clock::with_short_hours`, what happens
+//! at a given instant with `Clock::standing`; both are given to `Collector::start_at`. No setting
+//! leads there.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -61,8 +61,8 @@ impl Clock {
         Clock { wall: Wall::Short(ShortHours { first, part_us }), ..Clock::start() }
     }
 
-    /// A clock whose wall stands at so many microseconds since 1970 until somebody moves it there: a
-    /// test knows the collection time of everything that it sends. The monotonic part runs.
+    /// A clock whose wall stands at so many microseconds since 1970 until somebody moves it there:
+    /// a test knows the collection time of everything that it sends. The monotonic part runs.
     pub fn standing(wall_us: &'static AtomicI64) -> Clock {
         Clock { wall: Wall::Standing(wall_us), ..Clock::start() }
     }
