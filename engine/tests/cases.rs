@@ -23,7 +23,7 @@ use self::case::{Case, Verb, read_folder};
 use self::network::{Mode, Network};
 
 /// Plays at a time: each waits more than it computes.
-const PLAYERS: usize = 4;
+const PLAYERS: usize = 8;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)

@@ -155,7 +155,9 @@ impl Case {
         } else if line == "no-restart" {
             self.no_restart = true;
         } else if line == "settings:" {
-            self.settings = body.join("\n");
+            self.settings.push_str(&(body.join("\n") + "\n"));
+        } else if let Some(links) = value("links:") {
+            self.settings.push_str(&routers(&links)?);
         } else if let Some(command) = value("ask ") {
             let below = (number + 1..).zip(&body).filter(|(_, below)| !below.trim().is_empty());
             let expected = below
@@ -170,6 +172,34 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// `[[router]]` for `r1-r2 r2-r3 r4`: of link A-B r1 has 10.0.AB.1 and 2001:db8:AB::1, and so on.
+fn routers(links: &str) -> Result<String, String> {
+    let wrong = |word: &str| format!("expected r1-r2 or r1 (r1 to r9), found `{word}`");
+    let mut addresses = BTreeMap::<u8, Vec<String>>::new();
+    for word in links.split_whitespace() {
+        let number = |name: &str| {
+            let number = name.strip_prefix('r').and_then(|number| number.parse::<u8>().ok());
+            number.filter(|number| (1..10).contains(number)).ok_or_else(|| wrong(word))
+        };
+        let Some((one, other)) = word.split_once('-') else {
+            addresses.entry(number(word)?).or_default();
+            continue;
+        };
+        let link = format!("{}{}", number(one)?, number(other)?);
+        for end in [number(one)?, number(other)?] {
+            let of = addresses.entry(end).or_default();
+            of.extend([format!("10.0.{link}.{end}"), format!("2001:db8:{link}::{end}")]);
+        }
+    }
+    let router = |(number, addresses): (&u8, &Vec<String>)| {
+        format!(
+            "[[router]]\nid = \"192.0.2.{number}\"\nname = \"r{number}\"\n\
+             sources = [\"127.0.0.{number}/32\"]\naddresses = {addresses:?}\n"
+        )
+    };
+    Ok(addresses.iter().map(router).collect())
 }
 
 fn expected(line: &str) -> Result<Expected, String> {
@@ -204,7 +234,7 @@ fn step(number: usize, line: &str, body: Vec<String>) -> Result<Step, String> {
     let verb = VERBS.iter().find(|(name, _)| *name == first).map(|(_, verb)| *verb);
     let verb = verb.ok_or_else(|| {
         let names: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
-        let others = "title, why, modes, no-restart, settings, ask";
+        let others = "title, why, modes, no-restart, settings, links, ask";
         format!("expected {others}, {}; found `{first}`", names.join(", "))
     })?;
     let who = words.next().unwrap_or_default().to_owned();
