@@ -155,7 +155,10 @@ impl Answer {
             Expected::Has(words) => self.rows.iter().any(|row| has_words(row, words)),
             Expected::Never(words) => !self.rows.iter().any(|row| has_words(row, words)),
             Expected::Rows(count) => self.count == *count,
-            Expected::Verdict(verdict) => self.verdict.as_deref() == Some(verdict),
+            Expected::Verdict(verdicts) => {
+                let found = self.verdict.as_deref().unwrap_or_default();
+                verdicts.split('|').any(|verdict| verdict.trim() == found)
+            }
             Expected::Way(way) => self.json.is_none() || self.ways().contains(way),
             Expected::Json(pointer, value) => {
                 let Some(json) = &self.json else { return true };
@@ -209,15 +212,20 @@ fn flatten(value: &Value, words: &mut Vec<String>) {
     }
 }
 
-/// Whether every word stands in the row, with no letter or digit touching it.
+/// Whether every word stands in the row, with no letter or digit touching it; `"two words"` is one.
 fn has_words(row: &str, words: &str) -> bool {
     let touches = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-    words.split_whitespace().all(|word| {
+    let stands = |word: &str| {
         row.match_indices(word).any(|(at, _)| {
-            let (before, after) =
-                (row[..at].chars().next_back(), row[at + word.len()..].chars().next());
+            let before = row[..at].chars().next_back();
+            let after = row[at + word.len()..].chars().next();
             !touches(before) && !touches(after)
         })
+    };
+    // Every second part stood between quotes.
+    words.split('"').enumerate().all(|(index, part)| match index % 2 {
+        0 => part.split_whitespace().all(stands),
+        _ => stands(part),
     })
 }
 
@@ -227,4 +235,6 @@ fn words_are_found_where_they_stand_alone() {
     assert!(!has_words("misdelivered at r1", "delivered"));
     assert!(!has_words("ip:10.1.0.0/16", "ip:10.1.0.0/1"));
     assert!(!has_words("24@10.0.0.25", "24@10.0.0.2"));
+    assert!(has_words("r1 ilm 24 platform swap 35", "35 \"ilm 24\" r1"));
+    assert!(!has_words("r1 ilm 24 platform swap 35", "\"ilm 35\""));
 }
