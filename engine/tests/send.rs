@@ -147,6 +147,25 @@ fn what_is_acknowledged_is_in_the_log() {
 }
 
 #[test]
+fn many_documents_of_many_routers_are_all_acknowledged() {
+    let bench = Bench::new("shards = 2\n");
+    let one = |number: u32| {
+        let root = format!("router-id=\"192.0.2.{}\"", 1 + number % 3);
+        let prefix = format!("10.{}.{}.0/24", number / 200, number % 200);
+        document(&root, &[(&prefix, "10.0.0.2")])
+    };
+    let text: String = (0..1_500).map(one).collect();
+    let sent = bench.send(&["-"], &gzip(text.as_bytes()));
+    assert_eq!((sent.code, sent.notes.as_str()), (0, ""), "{}", sent.output);
+    let sum = "1500 documents of 3 routers: 1500 mappings acknowledged (on disk there), 0 refused";
+    assert!(sent.output.contains(sum));
+    let data = bench.data();
+    let _folder = bench.finish();
+    let sizes = [1, 2, 3].map(|number| states(&data)[&router(number)].table.len());
+    assert_eq!(sizes, [500; 3]);
+}
+
+#[test]
 fn a_complete_document_is_the_whole_table() {
     let bench = Bench::new("");
     let root = format!("{R1} snapshot=\"complete\"");
