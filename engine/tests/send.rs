@@ -143,7 +143,7 @@ fn what_is_acknowledged_is_in_the_log() {
     let states = states(&data);
     let sizes = [1, 2, 3].map(|number| states[&router(number)].table.len());
     assert_eq!(sizes, [2, 1, 1]);
-    assert!(states.values().all(|state| state.gap.is_none()), "on demand leaves no gap");
+    assert!(states.values().all(|state| state.gaps.router.is_none()), "on demand leaves no gap");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn each_refused_mapping_is_named_and_the_others_are_taken() {
     let states = states(&data);
     let state = &states[&router(1)];
     assert_eq!(state.table.len(), 1);
-    let mut reasons = state.key_gaps.values().map(|gap| gap.reason);
+    let mut reasons = state.gaps.keys.values().map(|gap| gap.reason);
     let expected = Reason::Rejected(Cause::NhlfeInvalid);
     assert!(reasons.any(|reason| reason == expected), "nobody vouches for 10.2.0.0/16");
 }

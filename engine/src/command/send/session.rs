@@ -275,7 +275,7 @@ impl Session {
             acks: true,
             snapshot: false,
             clock: now,
-            addresses: Vec::new(),
+            interfaces: Vec::new(),
             agent: concat!("stormdrain send/", env!("CARGO_PKG_VERSION")).into(),
         };
         let (mut text, mut frame) = (String::new(), Vec::new());
