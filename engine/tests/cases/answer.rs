@@ -103,11 +103,15 @@ fn ask_http(network: &Network, words: &[String]) -> Option<Answer> {
         "history" => "/api/v1/history",
         _ => return None,
     };
-    let pairs = words.get(1..)?.chunks(2).map(|pair| {
-        let name = pair[0].trim_start_matches('-');
-        format!("{name}={}", pair.get(1).map_or("", String::as_str).replace('+', "%2B"))
-    });
-    let asked: Vec<String> = pairs.collect();
+    let mut asked: Vec<String> = Vec::new();
+    let mut words = words.get(1..)?.iter().peekable();
+    while let Some(word) = words.next() {
+        let name = word.trim_start_matches('-').replace('-', "_");
+        // A flag has no value, and is yes.
+        let value = words.next_if(|word| !word.starts_with("--"));
+        let value = value.map_or("true", String::as_str).replace('+', "%2B");
+        asked.push(format!("{name}={value}"));
+    }
     let (status, body) = network.page(&format!("{path}?{}", asked.join("&")));
     let mut value: Value = serde_json::from_str(&body).unwrap_or(Value::String(body.clone()));
     if status != 200 {

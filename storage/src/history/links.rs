@@ -79,7 +79,9 @@ impl Links {
     fn add(&mut self, router: RouterId, interfaces: &[Interface], is_configured: bool) {
         for interface in interfaces {
             let Interface { name, address, neighbour, table } = interface;
-            let (neighbour, table) = (*neighbour, *table);
+            // A hello that says nothing of the table says that it is the platform's.
+            let table = if is_configured { *table } else { Some(table.unwrap_or(0)) };
+            let neighbour = *neighbour;
             if let Some(address) = *address {
                 self.owners.push(Owner { address, router, neighbour, table, is_configured });
             }
