@@ -193,3 +193,95 @@ fn widen<G: Since>(open: &mut Option<G>, gap: G) {
         *open = Some(gap);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::{Label, Origin};
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Open(i64);
+
+    impl Since for Open {
+        fn start(&self) -> Micros {
+            Micros(self.0)
+        }
+    }
+
+    fn key(label: u32) -> Key {
+        Key::Ilm(Label::new(label).unwrap(), Origin::Platform)
+    }
+
+    fn end(gaps: &mut Gaps<Open>) -> (Option<Micros>, Vec<i64>) {
+        let mut ended = Vec::new();
+        let begun = gaps.end_snapshot(Micros(99), &mut |gap| ended.push(gap.0));
+        (begun, ended)
+    }
+
+    #[test]
+    fn a_snapshot_ends_what_was_open_when_it_began_and_nothing_else() {
+        let mut gaps = Gaps::default();
+        for (scope, at) in [(Scope::Router, 1), (Scope::Rest, 2), (Scope::Entry(key(16)), 3)] {
+            gaps.open(scope, Open(at));
+        }
+        gaps.begin_snapshot(Micros(10));
+        gaps.open(Scope::Entry(key(17)), Open(11));
+        assert_eq!(end(&mut gaps), (Some(Micros(10)), vec![1, 2, 3]));
+        assert_eq!((gaps.router, gaps.rest), (None, None));
+        assert_eq!(gaps.keys.keys().copied().collect::<Vec<_>>(), [key(17)]);
+        // The next one that can be read ends that too; without a beginning it began at its end.
+        assert_eq!(end(&mut gaps), (Some(Micros(99)), vec![11]));
+    }
+
+    #[test]
+    fn what_could_not_be_read_of_a_snapshot_outlives_it() {
+        for scope in [Scope::Router, Scope::Rest] {
+            let mut gaps = Gaps::default();
+            gaps.open(scope, Open(1));
+            gaps.begin_snapshot(Micros(10));
+            assert!(!gaps.snapshot_may_lack_entries() && !gaps.is_open(&scope));
+            gaps.open(scope, Open(11));
+            assert!(gaps.snapshot_may_lack_entries() && gaps.is_open(&scope));
+            // The earlier one ends; of the snapshot nothing is proven.
+            assert_eq!(end(&mut gaps), (None, vec![1]));
+            let open = if scope == Scope::Router { gaps.router } else { gaps.rest };
+            assert_eq!(open, Some(Open(11)));
+            gaps.begin_snapshot(Micros(20));
+            assert_eq!(end(&mut gaps), (Some(Micros(20)), vec![11]));
+        }
+    }
+
+    #[test]
+    fn a_change_of_an_entry_ends_its_gap_within_a_snapshot_too() {
+        let mut gaps = Gaps::default();
+        gaps.begin_snapshot(Micros(10));
+        gaps.open(Scope::Entry(key(16)), Open(11));
+        gaps.open(Scope::Entry(key(16)), Open(12));
+        assert_eq!(gaps.changed(|| key(16)), Some(Open(11)), "since the earlier of them");
+        assert_eq!(end(&mut gaps), (Some(Micros(10)), vec![]));
+        assert!(gaps.keys.is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_that_is_given_up_ends_nothing() {
+        let mut gaps = Gaps::default();
+        gaps.open(Scope::Rest, Open(1));
+        gaps.begin_snapshot(Micros(10));
+        gaps.open(Scope::Router, Open(11));
+        gaps.abandon_snapshot();
+        assert_eq!((gaps.router, gaps.rest), (Some(Open(11)), Some(Open(1))));
+        gaps.begin_snapshot(Micros(20));
+        assert_eq!(end(&mut gaps), (Some(Micros(20)), vec![11, 1]));
+    }
+
+    #[test]
+    fn beyond_so_many_entries_the_router_is_not_vouched_for() {
+        let mut gaps = Gaps::default();
+        gaps.begin_snapshot(Micros(1));
+        for label in 0..=KEY_GAPS_MAX as u32 {
+            gaps.open(Scope::Entry(key(label)), Open(5));
+        }
+        assert_eq!((gaps.keys.len(), gaps.router), (KEY_GAPS_MAX, Some(Open(5))));
+        assert!(gaps.snapshot_may_lack_entries());
+    }
+}

@@ -196,3 +196,100 @@ fn is_of_hardware(address: IpAddr) -> bool {
         IpAddr::V6(address) => matches!(address.octets(), [.., 0xff, 0xfe, _, _, _]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::{LabelStack, Link, Name};
+
+    fn id(text: &str) -> RouterId {
+        text.parse().unwrap()
+    }
+
+    /// `eth0 10.0.0.1 to 192.0.2.9 table 7`, each part but one of the first two may lack.
+    fn interface(text: &str) -> Interface {
+        let mut interface = Interface::default();
+        let mut words = text.split(' ');
+        while let Some(word) = words.next() {
+            match word {
+                "to" => interface.neighbour = Some(id(words.next().unwrap())),
+                "table" => interface.table = Some(words.next().unwrap().parse().unwrap()),
+                _ => match word.parse() {
+                    Ok(address) => interface.address = Some(address),
+                    Err(_) => interface.name = word.into(),
+                },
+            }
+        }
+        interface
+    }
+
+    /// Routers with what hello announced and what the settings name.
+    fn links(routers: &[(&str, &[&str], &[&str])]) -> Links {
+        let states: Vec<RouterState> = routers
+            .iter()
+            .map(|(router, announced, configured)| {
+                let mut state = RouterState::new(id(router));
+                state.interfaces_announced = announced.iter().map(|text| interface(text)).collect();
+                state.interfaces_configured =
+                    configured.iter().map(|text| interface(text)).collect();
+                state
+            })
+            .collect();
+        Links::of(states.iter())
+    }
+
+    fn branch(hop: &str, interface: &str, neighbour: &str) -> Nhlfe {
+        let next_hop = hop.parse().map_or(NextHop::Interface, NextHop::Address);
+        Nhlfe::new(LabelStack::new(), next_hop).with_link(Link {
+            interface: Name::new(interface),
+            neighbour: neighbour.parse().ok(),
+            encapsulation: None,
+        })
+    }
+
+    #[test]
+    fn the_first_that_says_anything_decides() {
+        let links = links(&[
+            ("1.1.1.1", &["a 10.0.0.1 to 2.2.2.2", "b to 3.3.3.3"], &["b to 4.4.4.4"]),
+            ("2.2.2.2", &["10.0.0.2", "fe80::1 to 1.1.1.1"], &[]),
+            ("3.3.3.3", &["10.0.0.3", "10.0.0.9", "fe80::1"], &["10.0.0.3 table 7"]),
+            ("4.4.4.4", &["10.0.0.9", "fe80::200:ff:fe00:4", "fe80::7"], &[]),
+            ("5.5.5.5", &[], &["fe80::5"]),
+        ]);
+        let here = id("1.1.1.1");
+        let to = |hop: &str, interface: &str, neighbour: &str| {
+            links.behind(here, &branch(hop, interface, neighbour)).map(|it| it.router.to_string())
+        };
+        let shared = |address: &str| Err(UnknownCause::AddressShared(address.parse().unwrap()));
+        assert_eq!(to("10.0.0.3", "a", "4.4.4.4"), Ok("4.4.4.4".into()), "the branch names it");
+        assert_eq!(to("10.0.0.3", "a", ""), Ok("2.2.2.2".into()), "the interface does");
+        assert_eq!(to("10.0.0.3", "b", ""), Err(UnknownCause::InterfaceUnknown), "two words");
+        assert_eq!(to("10.0.0.3", "z", ""), Ok("3.3.3.3".into()), "nobody knows the interface");
+        assert_eq!(to("", "z", ""), Err(UnknownCause::InterfaceUnknown));
+        assert_eq!(to("fe80::1", "", ""), Ok("2.2.2.2".into()), "it names this one");
+        assert_eq!(to("10.0.0.9", "", ""), shared("10.0.0.9"));
+        assert_eq!(to("10.0.0.1", "", ""), Err(UnknownCause::NextHopOwn));
+        assert_eq!(to("10.0.0.2", "", "1.1.1.1"), Err(UnknownCause::NextHopOwn));
+        let nobody = UnknownCause::RouterUnknown("10.9.9.9".parse().unwrap());
+        assert_eq!(to("10.9.9.9", "", ""), Err(nobody));
+        // Link-local: one known owner is not the only one.
+        assert_eq!(to("fe80::7", "", ""), shared("fe80::7"));
+        assert_eq!(to("fe80::200:ff:fe00:4", "", ""), Ok("4.4.4.4".into()), "of hardware");
+        assert_eq!(to("fe80::5", "", ""), Ok("5.5.5.5".into()), "the settings say so");
+        let from_four = links.behind(id("4.4.4.4"), &branch("fe80::1", "", ""));
+        assert_eq!(from_four.map(|it| it.router.to_string()), shared("fe80::1"));
+    }
+
+    #[test]
+    fn the_label_table_is_that_of_the_interface() {
+        let links = links(&[
+            ("1.1.1.1", &[], &[]),
+            ("2.2.2.2", &["10.0.0.2", "10.0.0.3 table 7"], &["10.0.0.4", "10.0.0.5 table 8"]),
+        ]);
+        let table = |hop: &str| links.behind(id("1.1.1.1"), &branch(hop, "", "")).unwrap().table;
+        assert_eq!(table("10.0.0.2"), Some(0), "a hello that says nothing means the platform's");
+        assert_eq!(table("10.0.0.3"), Some(7));
+        assert_eq!(table("10.0.0.4"), None, "settings that say nothing say nothing");
+        assert_eq!(table("10.0.0.5"), Some(8));
+    }
+}

@@ -226,6 +226,55 @@ fn a_clock_that_is_far_off_is_flagged_and_filed_by_collection_time() {
 }
 
 #[test]
+fn a_change_is_not_believed_against_a_snapshot() {
+    let mut table = RouterTable::new(router());
+    let at = |us: i64, basis| arrival(0, BASE_US + us, basis);
+    table.begin_snapshot(None);
+    table.apply(&swap(100, 200, BASE_US - 90), &at(10, Basis::Snapshot));
+    complete(&mut table, true, BASE_US + 20);
+    table.set_proven(Micros(BASE_US + 10));
+    // The snapshot lacked 101, and had 100 with its old value.
+    let added = stamp_of(table.apply(&swap(101, 200, BASE_US - 60), &at(30, Basis::Live)));
+    let altered = stamp_of(table.apply(&swap(100, 201, BASE_US - 50), &at(31, Basis::Live)));
+    let withdrawn = stamp_of(table.apply(&gone(101, BASE_US - 40), &at(32, Basis::Live)));
+    for stamp in [added, altered, withdrawn] {
+        assert_eq!(stamp.effective_time, Micros(BASE_US + 10), "{:?}", stamp.kind);
+    }
+    for stamp in [added, altered] {
+        assert!(stamp.flags.contains(Flags::BEFORE_SNAPSHOT), "{:?}", stamp.kind);
+    }
+    // What is younger than the snapshot is believed.
+    let later = stamp_of(table.apply(&swap(102, 200, BASE_US + 11), &at(33, Basis::Live)));
+    assert_eq!((later.effective_time, later.flags), (Micros(BASE_US + 11), Flags::default()));
+}
+
+#[test]
+fn a_second_entry_of_no_name_does_not_take_the_place_of_the_first() {
+    let unnamed = |out: u32| Mapping {
+        fec: Fec::Unknown,
+        ingress: Ingress::UNTAGGED,
+        operation: Operation::Push,
+        ..swap(16, out, BASE_US)
+    };
+    let mut table = RouterTable::new(router());
+    let at = arrival(0, BASE_US, Basis::Live);
+    assert_eq!(stamp_of(table.apply(&unnamed(20), &at)).kind, ChangeKind::Added);
+    assert_eq!(table.apply(&unnamed(20), &at), Applied::Confirmed);
+    assert_eq!(table.apply(&unnamed(21), &at), Applied::Refused);
+    let mut round = Round::default();
+    let mut arrival = at;
+    let said = [unnamed(20), unnamed(21), swap(30, 31, BASE_US)];
+    let changes = table.apply_all(&mut round, &said, &mut arrival, &mut |_, _| {});
+    assert_eq!((changes, round.refused.as_slice()), (1, &[unnamed(0).key()][..]));
+    assert_eq!(table.get(&unnamed(0).key()).unwrap().mapping().branches, unnamed(20).branches);
+    // The next snapshot may have another one, but one.
+    table.begin_snapshot(None);
+    let at = Arrival { basis: Basis::Snapshot, ..at };
+    assert_eq!(stamp_of(table.apply(&unnamed(22), &at)).kind, ChangeKind::Altered);
+    assert_eq!(table.apply(&unnamed(23), &at), Applied::Refused);
+}
+
+#[test]
 fn tombstones_are_bounded_and_young_ones_kept() {
     let mut table = RouterTable::new(router());
     for label in 16..200_000_u32 {
