@@ -62,10 +62,19 @@ pub(super) fn refused_mappings(text: &[u8], router: RouterId, limits: &WireLimit
             fec: shown(&part.fec),
             label: shown(&part.labels),
             cause: rejected.cause,
-            detail: rejected.detail,
+            detail: without_place(&rejected.detail).into(),
         }));
     }
     refused
+}
+
+/// A detail without the place that the reader puts before it: read alone, each mapping is the first.
+fn without_place(detail: &str) -> &str {
+    let behind = match detail.strip_prefix("mapping 1 (") {
+        Some(named) => named.split_once("): "),
+        None => detail.strip_prefix("mapping 1").and_then(|rest| rest.split_once(": ")),
+    };
+    behind.map_or(detail, |(_, detail)| detail)
 }
 
 /// The start tag of the root element as it is written, and an end tag for it.
@@ -195,6 +204,7 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(found[0].detail.contains("found `10.2.0.0/300`"), "{}", found[0].detail);
+        assert!(!found[0].detail.contains("mapping 1"), "{}", found[0].detail);
         let mut unit = Unit::new();
         read_document(TABLE.as_bytes(), None, &limits, &mut unit).unwrap();
         let whole: Vec<Cause> = unit.rejected.iter().map(|rejected| rejected.cause).collect();
