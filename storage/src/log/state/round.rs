@@ -445,6 +445,8 @@ fn ends(row: &Row) -> Micros {
             SessionEvent::Gap { start, .. } => row.time.max(*start),
             _ => row.time,
         },
+        // Until it was read it is in doubt, of which a state says nothing.
+        Row::Change(change) => change.stamp.effective_time.max(change.stamp.collection_time),
         _ => begins(row),
     }
 }

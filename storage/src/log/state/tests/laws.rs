@@ -7,7 +7,8 @@ use super::rig::{Rig, Routers, START, essences};
 use super::*;
 use crate::history::network::{Network, Writer};
 use crate::mapping::RouterId;
-use crate::row::Row;
+use crate::mapping::tests::swap;
+use crate::row::{Row, Scope};
 use crate::time::Micros;
 
 /// One happening.
@@ -17,6 +18,9 @@ pub(super) enum Step {
     Say(u8, u32, u32, i64),
     Snapshot(u8, u32, bool),
     Lose(u8, i64),
+    /// A snapshot of which something could not be read: the label, or nobody knows what.
+    Misread(u8, Option<u32>, u32),
+    Miss(u8, Option<u32>, i64),
     Shift(u8),
     Ledger(u8),
     Pass(i64),
@@ -34,12 +38,20 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(number, labels, explicit)| Step::Snapshot(number, labels, explicit)),
         1 => (number.clone(), 0..7_200_000_000_i64)
             .prop_map(|(number, behind)| Step::Lose(number, behind)),
+        1 => (number.clone(), prop::option::of(16..24_u32), 16..26_u32)
+            .prop_map(|(number, label, labels)| Step::Misread(number, label, labels)),
+        1 => (number.clone(), prop::option::of(16..24_u32), 0..7_200_000_000_i64)
+            .prop_map(|(number, label, behind)| Step::Miss(number, label, behind)),
         1 => number.clone().prop_map(Step::Shift),
         1 => number.prop_map(Step::Ledger),
         3 => (1..5_000_000_000_i64).prop_map(Step::Pass),
         1 => (1..9_000_000_000_i64).prop_map(Step::ClockBack),
         3 => (0..3_i64, any::<bool>()).prop_map(|(hours, all)| Step::Round(hours, all)),
     ]
+}
+
+fn scope(label: Option<u32>, of_no_key: Scope) -> Scope {
+    label.map_or(of_no_key, |label| Scope::Entry(swap(label, 16, 0).key()))
 }
 
 fn speaks(rig: &Rig, number: u8) -> bool {
@@ -56,6 +68,16 @@ pub(super) fn play(rig: &mut Rig, step: &Step) {
             if speaks(rig, number) {
                 rig.snapshot(number, labels, explicit);
             }
+        }
+        Step::Misread(number, label, labels) => {
+            if speaks(rig, number) {
+                rig.begin_snapshot(number);
+                rig.miss(number, scope(label, Scope::Rest), 0);
+                rig.end_snapshot(number, labels, true);
+            }
+        }
+        Step::Miss(number, label, behind) => {
+            rig.miss(number, scope(label, Scope::Router), behind);
         }
         Step::Lose(number, behind) => rig.lose(number, behind),
         Step::Shift(number) => rig.shift(number),
@@ -88,7 +110,8 @@ pub(super) fn tables(network: &Network) -> Vec<String> {
         lines.extend(router.table().into_iter().map(|entry| format!("{entry:?}")));
         let state = &router.state;
         lines.push(format!("{:?} {:?} {:?}", state.session, state.ended, state.complete));
-        lines.push(format!("{:?} {:?}", state.gaps.keys, state.interfaces_announced));
+        lines.push(format!("{:?} {:?}", state.gaps, state.interfaces_announced));
+        lines.push(format!("{:?} {:?}", state.skew_us, router.standing_of_the_rest()));
     }
     lines
 }

@@ -51,15 +51,15 @@ pub(super) fn essence(state: &RouterState) -> String {
     let doubted: Vec<_> = state.table.doubted().collect();
     let RouterState { table, .. } = state;
     format!(
-        "{:?} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {:?} {} {} {} {doubted:?} \
+        "{:?} {:?} {:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {:?} {:?} {:?} {} {} {} {:?} {doubted:?} \
          {rows:#?}",
         state.router,
         state.position,
         state.boot_time,
         state.sequence_last,
         state.last_evidence,
-        state.gaps.router,
-        state.gaps.keys,
+        state.skew_us,
+        state.gaps,
         state.session,
         state.ended,
         state.complete,
@@ -70,6 +70,7 @@ pub(super) fn essence(state: &RouterState) -> String {
         state.boot_generation,
         state.configured,
         table.prune_at(),
+        table.proven(),
     )
 }
 
@@ -176,6 +177,16 @@ impl Rig {
         self.event(number, SessionEvent::Termination { reason });
     }
 
+    /// Something that could not be read.
+    pub(super) fn miss(&mut self, number: u8, scope: Scope, behind_us: i64) {
+        if self.state(number).position.generation == 0 {
+            self.begin(number, 0);
+        }
+        let start = self.time.offset(-behind_us);
+        let reason = Reason::Rejected(crate::row::Cause::NhlfeInvalid);
+        self.event(number, SessionEvent::Gap { start, scope, reason });
+    }
+
     /// A mapping whose event time is `behind_us` before now; `out` 0 withdraws.
     pub(super) fn say(&mut self, number: u8, label: u32, out: u32, behind_us: i64) {
         if self.state(number).position.generation == 0 {
@@ -221,10 +232,19 @@ impl Rig {
 
     /// A snapshot that shows the labels below `labels` of the table as they are.
     pub(super) fn snapshot(&mut self, number: u8, labels: u32, explicit: bool) {
+        self.begin_snapshot(number);
+        self.end_snapshot(number, labels, explicit);
+    }
+
+    /// A snapshot begins; what is missed now is missed of it.
+    pub(super) fn begin_snapshot(&mut self, number: u8) {
         self.event(number, SessionEvent::SnapshotBegin);
+        self.states.get_mut(&router(number)).unwrap().begin_snapshot();
+    }
+
+    pub(super) fn end_snapshot(&mut self, number: u8, labels: u32, explicit: bool) {
         let time = self.time;
         let state = self.states.get_mut(&router(number)).unwrap();
-        state.begin_snapshot();
         let shown: Vec<Mapping> = state.table.iter().map(|entry| entry.mapping()).collect();
         for mapping in shown {
             if mapping.ingress.label.is_some_and(|label| label.value() < labels) {
