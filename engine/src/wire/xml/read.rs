@@ -199,11 +199,15 @@ impl Reader<'_> {
     }
 
     fn open_ingress(&mut self, element: &Element<'_>) {
-        if self.draft.ingresses.len() == INGRESSES_MAX {
-            let detail = format!("more than {INGRESSES_MAX} ingress elements");
-            return self.draft.fail(Cause::XmlLimit, detail);
+        if self.draft.ingresses.len() < INGRESSES_MAX {
+            return self.draft.ingresses.push(ingress(element));
         }
-        self.draft.ingresses.push(ingress(element));
+        let detail = format!("more than {INGRESSES_MAX} ingress elements");
+        if self.draft.ingresses.len() == INGRESSES_MAX {
+            // What they name is not kept: one stands for all of them, and has no key.
+            self.draft.ingresses.push(Err(Fault::new(Cause::XmlLimit, detail.as_str())));
+        }
+        self.draft.fail(Cause::XmlLimit, detail);
     }
 
     fn open_operation(&mut self, element: &Element<'_>) {
