@@ -190,8 +190,12 @@ fn put_plainly(out: &mut Packed, mapping: &Mapping) -> Option<Shown> {
         _ => return None,
     };
     for branch in branches {
+        let is_bare = branch.weight.is_none()
+            && branch.link.is_none()
+            && !branch.untags
+            && branch.role == Role::Primary;
         let ([label], NextHop::Address(IpAddr::V4(address)), true) =
-            (branch.stack.as_slice(), branch.next_hop, branch.is_bare())
+            (branch.stack.as_slice(), branch.next_hop, is_bare)
         else {
             return None;
         };

@@ -14,8 +14,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use smallvec::SmallVec;
 use storage::mapping::{
-    Branches, Fec, Ingress, Label, LabelStack, Link, Mapping, Name, NameKind, NextHop, Nhlfe,
-    Operation, Origin, RouteDistinguisher, STACK_LABELS_MAX, TimeSource,
+    BRANCHES_MAX, Branches, Fec, Ingress, Label, LabelStack, Link, Mapping, Name, NameKind,
+    NextHop, Nhlfe, Operation, Origin, RouteDistinguisher, STACK_LABELS_MAX, TimeSource,
 };
 use storage::time::Micros;
 
@@ -109,13 +109,17 @@ impl<'t> Scanner<'t, '_> {
         mapping.ingress = self.ingress()?;
         let (operation, mut is_open) = self.operation(mapping)?;
         mapping.operation = operation;
+        let mut is_plain = true;
         while is_open {
-            is_open = self.branch(mapping)?;
+            is_open = self.branch(mapping, &mut is_plain)?;
         }
-        check(mapping.ingress, operation, &mapping.branches).ok()?;
-        if operation == Operation::None {
-            mapping.branches.clear();
-        } else if mapping.branches.len() > 1 || mapping.branches.iter().any(Nhlfe::is_extended) {
+        if !is_plain || !is_common(mapping) {
+            check(mapping.ingress, operation, &mapping.branches).ok()?;
+            if operation == Operation::None {
+                mapping.branches.clear();
+            }
+        }
+        if !is_plain || mapping.branches.len() > 1 {
             mapping.normalise();
         }
         Some(())
@@ -250,14 +254,16 @@ impl<'t> Scanner<'t, '_> {
     /// One branch behind its opening, and whether another one was opened behind it; otherwise the
     /// mapping is over.
     #[inline(always)]
-    fn branch(&mut self, mapping: &mut Mapping) -> Option<bool> {
+    fn branch(&mut self, mapping: &mut Mapping, is_plain: &mut bool) -> Option<bool> {
         let stack = self.stack()?;
         match self.hop() {
             Some(address) => {
+                *is_plain &= stack.len() <= 1 && address.to_bits() != 0;
                 let next_hop = NextHop::Address(IpAddr::V4(address));
                 mapping.branches.push(Nhlfe::new(stack, next_hop));
             }
             None => {
+                *is_plain = false;
                 let next_hop = value::next_hop(self.value()?)?;
                 mapping.branches.push(Nhlfe::new(stack, next_hop));
             }
@@ -265,11 +271,8 @@ impl<'t> Scanner<'t, '_> {
         if self.eat(b"/></operation></mapping>") {
             return Some(false);
         }
-        if self.eat(b" weight=\"") {
-            let weight = value::number(self.value()?)?;
-            mapping.branches.last_mut()?.weight = Some(weight);
-        }
         if !self.eat(b"/>") {
+            *is_plain = false;
             self.branch_more(mapping.branches.last_mut()?)?;
         }
         self.more(mapping)
@@ -278,6 +281,9 @@ impl<'t> Scanner<'t, '_> {
     /// What few branches say, and the end of the branch.
     #[cold]
     fn branch_more(&mut self, branch: &mut Nhlfe) -> Option<()> {
+        if self.eat(b" weight=\"") {
+            branch.weight = Some(value::number(self.value()?)?);
+        }
         if self.eat(b" role=\"") {
             branch.role = value::role(self.value()?)?;
         }
@@ -437,6 +443,18 @@ impl<'t> Scanner<'t, '_> {
     fn skip(&mut self, length: usize) {
         self.rest = self.rest.get(length..).unwrap_or_default();
     }
+}
+
+/// Whether a mapping with plain branches keeps the rules of `check` in the way that nearly all do: a
+/// push of what has no label, or a swap.
+#[inline(always)]
+fn is_common(mapping: &Mapping) -> bool {
+    let is_labelled = mapping.ingress.label.is_some();
+    let is_untagged = mapping.ingress.origin == Origin::Untagged;
+    is_labelled != is_untagged
+        && (mapping.operation == Operation::Swap && is_labelled
+            || mapping.operation == Operation::Push)
+        && (1..=BRANCHES_MAX).contains(&mapping.branches.len())
 }
 
 // What is rare takes the rest and gives it back, so that the scanner itself can stay in registers.
