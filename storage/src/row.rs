@@ -477,7 +477,6 @@ pub struct KernelRow {
 
 /// Any row of the log, as its reader yields it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every row is a change")]
 pub enum Row {
     /// A change of a router's table.
     Change(Change),
