@@ -238,7 +238,7 @@ pub(crate) fn run(run: &mut Run) -> Result<(), BenchError> {
             run.note(format!("== {}: {}", bench.name, bench.about))?;
             let watch = Watch::start(&[]);
             (bench.run)(run)?;
-            run.note(watch.end(&[]))?;
+            run.note(watch.words(&[]))?;
         }
     }
     Ok(())

@@ -141,7 +141,7 @@ pub(crate) fn storm(
     ))?;
     run.note(format!(
         "CPUs used: collector {collected:.2}, senders {sending:.2}; {}",
-        watch.end(&processes)
+        watch.words(&processes)
     ))?;
     if sent.failures > 0 || sent.mappings != offered {
         let (written, failures) = (sent.mappings, sent.failures);

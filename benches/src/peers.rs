@@ -274,7 +274,7 @@ fn once(run: &mut Run, peer: &Peer, program: &Path, offer: &Offer) -> Result<f64
     ))?;
     run.note(format!(
         "CPUs used: peer {theirs:.2}, senders {sending:.2}; {}",
-        watch.end(&processes)
+        watch.words(&processes)
     ))?;
     daemon.stop();
     if found == told + offered {

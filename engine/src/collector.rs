@@ -193,7 +193,9 @@ impl Collector {
         clock: Clock,
         sockets: Vec<Socket>,
     ) -> Result<Collector, StartError> {
-        settings.resolve_memory();
+        if let Some(unknown) = settings.resolve_memory() {
+            tracing::warn!("{unknown}");
+        }
         if settings.shards == 0 && !sockets.is_empty() {
             settings.shards = sockets.len().min(SHARDS_MAX);
         }

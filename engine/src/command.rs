@@ -185,9 +185,9 @@ Example: stormdrain ledger --data D --since -24h --by hour")]
     },
     /// Bursts: when mappings came in heaps, how fast, what it did to the host, and where.
     #[command(after_help = "\
-A verdict is clean, squeezed (routers waited; nothing was lost) or lost (sessions broke or entries
-were refused: there are gaps), with the layer that was tight: nic, softnet, socket, drain, digest
-or disk. Exit code 1 when a burst was lost.
+A verdict is clean, unknown (nothing is known to have hurt, and not all that could have can be
+read), squeezed (routers waited; nothing was lost) or lost (sessions broke or entries were refused:
+there are gaps), with the layer that was tight: nic, softnet, socket, drain, digest or disk. Exit code 1 when a burst was lost.
 
 Example: stormdrain bursts --data D --since -24h")]
     Bursts {
@@ -226,7 +226,8 @@ Example: stormdrain bins --data D --since -15m --until -14m --every 10ms")]
     /// This host's limits: what bites first, and the exact command that mends it.
     #[command(after_help = "\
 Nothing is changed: --fix-script prints what would mend it, for review. The data folder's disk is
-timed for two seconds at most. Exit code 1 when the fleet does not fit.
+timed for two seconds at most. Exit code 1 unless the fleet is known to fit: what cannot be read of
+the host may be what it does not fit.
 
 Examples:
   stormdrain doctor --config /etc/stormdrain.toml

@@ -73,8 +73,10 @@ fn run(arguments: &RunArguments) -> u8 {
         Ok(settings) => settings,
         Err(error) => return error.report(),
     };
-    settings.resolve_memory();
     start_log(settings.log_format);
+    if let Some(unknown) = settings.resolve_memory() {
+        tracing::warn!("{unknown}");
+    }
     // Registered before the collector starts: a signal during recovery is not lost.
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {
         Ok(signals) => signals,

@@ -288,8 +288,9 @@ impl Publication {
         for (outcome, layers) in Outcome::ALL.iter().zip(&self.bursts) {
             let names = std::iter::once("none").chain(Layer::ALL.map(Layer::name));
             for (place, (layer, count)) in names.zip(layers).enumerate() {
-                // What is clean is so in every layer.
-                if *outcome != Outcome::Clean || place == 0 {
+                // What is clean is so in every layer, and so is what nobody knows of any.
+                let is_of_none = matches!(outcome, Outcome::Clean | Outcome::Unknown);
+                if !is_of_none || place == 0 {
                     let labels = format!("verdict=\"{}\",layer=\"{layer}\"", outcome.name());
                     line(text, name, &labels, count.load(Ordering::Relaxed));
                 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use tuning::memory::Available;
 
 use crate::policy::RouterEntry;
 use crate::wire::WireLimits;
@@ -188,12 +189,15 @@ impl Settings {
     }
 
     /// Puts a quarter of the memory that this process may use in the place of a budget that is not
-    /// set. Reads what the kernel says of the host and of the control group.
-    pub fn resolve_memory(&mut self) {
-        if self.memory_bytes == 0 {
-            let quarter = tuning::memory::available_bytes().map(|bytes| bytes / MEMORY_PARTS);
-            self.memory_bytes = quarter.unwrap_or(MEMORY_BYTES_UNKNOWN).max(MEMORY_BYTES_MIN);
+    /// set. Reads what the kernel says of the host and of the control group. Returns what could not
+    /// be read of it, if the budget was chosen without it.
+    pub fn resolve_memory(&mut self) -> Option<UnknownMemory> {
+        if self.memory_bytes != 0 {
+            return None;
         }
+        let Available { bytes, unread } = tuning::memory::available();
+        self.memory_bytes = budget_of(bytes, !unread.is_empty());
+        (!unread.is_empty()).then_some(UnknownMemory { unread, memory_bytes: self.memory_bytes })
     }
 
     /// Relations between values that no single range can say.
@@ -207,6 +211,28 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The budget where none is set, of what the process may use as far as that is known.
+fn budget_of(available_bytes: Option<u64>, may_be_less: bool) -> u64 {
+    let quarter = available_bytes.map_or(MEMORY_BYTES_UNKNOWN, |bytes| bytes / MEMORY_PARTS);
+    let most = if may_be_less { MEMORY_BYTES_UNKNOWN } else { u64::MAX };
+    quarter.min(most).max(MEMORY_BYTES_MIN)
+}
+
+/// A budget that was chosen without knowing how much memory there is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "how much memory this process may use cannot be told: {} cannot be read here; it takes {} MiB, \
+     give --memory to say how much it may",
+    unread.join(", "),
+    memory_bytes >> 20
+)]
+pub struct UnknownMemory {
+    /// What could not be read.
+    pub unread: Vec<String>,
+    /// The budget.
+    pub memory_bytes: u64,
 }
 
 /// How sockets are driven.
@@ -328,8 +354,9 @@ pub(crate) fn toml_list<T: std::fmt::Display>(values: &[T]) -> String {
 /// Of how many parts of the memory the budget is one, when it is not set: the kernel needs as much
 /// again for its receive queues, and the page cache of the log has the rest.
 const MEMORY_PARTS: u64 = 4;
-/// The budget where the kernel does not say how much memory there is.
-const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
+/// The most that is taken unasked where the kernel does not say how much memory there is, or how
+/// little of it the process may use.
+const MEMORY_BYTES_UNKNOWN: u64 = 512 << 20;
 /// The least budget that may be set.
 pub(crate) const MEMORY_BYTES_MIN: u64 = 32 << 20;
 /// Before the name of every variable that is a setting.

@@ -84,7 +84,7 @@ pub fn calibrate(
     let entries = counts.total(Metric::TableEntries).max(1) as f64;
     costs.entry_bytes = counts.total(Metric::TableBytes) as f64 / entries * RESIDENT;
     // How late the senders were changes no processor time of the collector.
-    let honesty = Honesty::new(0.0, Some(disturbance));
+    let honesty = Honesty::new(0.0, disturbance);
     Ok(Calibration { costs, honesty, seconds: began.elapsed().as_secs_f64() })
 }
 

@@ -63,7 +63,7 @@ pub struct ActRecord {
     pub act: &'static str,
     /// What other processes took of the CPUs.
     #[serde(skip)]
-    pub disturbance: Disturbance,
+    pub disturbance: Option<Disturbance>,
     /// Every `SAMPLE_EVERY`, or a power of two times as long in a long act.
     pub samples: Vec<Sample>,
     /// Every tenth of a second; empty where the counters cannot be read.
@@ -156,8 +156,12 @@ impl Recorder {
             counters: Counters::read().ok(),
             counted: None,
         });
-        let disturbance = Disturbance::default();
-        self.acts.push(ActRecord { act, disturbance, samples: Vec::new(), kernel: Vec::new() });
+        self.acts.push(ActRecord {
+            act,
+            disturbance: None,
+            samples: Vec::new(),
+            kernel: Vec::new(),
+        });
     }
 }
 

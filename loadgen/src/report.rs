@@ -236,7 +236,7 @@ impl Report {
     pub fn judge(&mut self, records: &[ActRecord]) {
         let storms = self.storm.iter_mut().chain(&mut self.later).map(|storm| &mut storm.act);
         for (act, record) in std::iter::once(&mut self.cold_start).chain(storms).zip(records) {
-            act.honesty = Honesty::new(act.late_ms.p999, Some(record.disturbance));
+            act.honesty = Honesty::new(act.late_ms.p999, record.disturbance);
         }
     }
 

@@ -69,6 +69,17 @@ pub enum CounterError {
     },
 }
 
+impl CounterError {
+    /// The file that it was.
+    pub fn path(&self) -> &'static str {
+        match self {
+            CounterError::Read { path }
+            | CounterError::Columns { path, .. }
+            | CounterError::Value { path, .. } => path,
+        }
+    }
+}
+
 /// One reading of every counter of both files, named `Section.Column`, sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

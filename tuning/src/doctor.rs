@@ -10,6 +10,7 @@
 
 use std::cmp::Reverse;
 
+use crate::memory::Available;
 use crate::mounts::Mount;
 use crate::tree::Tree;
 
@@ -56,11 +57,15 @@ impl Fleet {
 pub struct Observed {
     /// What came of setting up an io_uring.
     pub ring: Ring,
-    /// What holds the data folder.
+    /// What holds the data folder; `None` where the kernel does not tell.
     pub mount: Option<Mount>,
-    /// Times that a small write and its sync took there.
+    /// Times that a small write and its sync took there; `None` where they were not timed.
     pub flush: Option<Flush>,
-    /// What the memory budget leaves to the routers' tables, in bytes.
+    /// How much memory the process may use, whoever uses it.
+    pub memory: Available,
+    /// The memory budget of the collector, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// What it leaves to the routers' tables, in bytes.
     pub table_bytes_max: Option<u64>,
     /// Size of a page of memory, in bytes.
     pub page_bytes: u64,
@@ -99,7 +104,9 @@ pub struct Flush {
 pub enum Judgement {
     /// As it should be.
     Good,
-    /// It cannot be read here.
+    /// It cannot be read here, and the fleet fits whatever it is.
+    Unseen,
+    /// It cannot be read here, and it may be what the fleet does not fit.
     Unknown,
     /// It could be better; nothing is delayed or refused for it.
     Note,
@@ -112,6 +119,7 @@ impl Judgement {
     pub fn name(self) -> &'static str {
         match self {
             Judgement::Good => "good",
+            Judgement::Unseen => "unseen",
             Judgement::Unknown => "unknown",
             Judgement::Note => "note",
             Judgement::Bites => "bites",
@@ -204,10 +212,18 @@ impl Finding {
         }
     }
 
-    /// A file that is missing or says something else.
+    /// A file that is missing or says something else, and may hold what bites.
     fn unknown(name: &'static str, path: &str) -> Finding {
-        let found = format!("{path} cannot be read here");
-        Finding { judgement: Judgement::Unknown, ..Finding::good(name, found) }
+        Finding::not_read(Judgement::Unknown, name, path)
+    }
+
+    /// The same, of what costs some time at most.
+    fn unseen(name: &'static str, path: &str) -> Finding {
+        Finding::not_read(Judgement::Unseen, name, path)
+    }
+
+    fn not_read(judgement: Judgement, name: &'static str, path: &str) -> Finding {
+        Finding::not_good(judgement, name, format!("{path} cannot be read here"))
     }
 
     /// Not as it should be.
@@ -236,6 +252,15 @@ impl Finding {
     }
 }
 
+/// Whether the fleet fits: `None` where something that may keep it from that cannot be read.
+pub fn fits(findings: &[Finding]) -> Option<bool> {
+    match findings.iter().map(|finding| finding.judgement).max() {
+        Some(Judgement::Bites) => Some(false),
+        _ if findings.iter().any(|finding| finding.judgement == Judgement::Unknown) => None,
+        _ => Some(true),
+    }
+}
+
 /// Everything a check may look at.
 struct Host<'a> {
     tree: &'a Tree,
@@ -246,7 +271,7 @@ struct Host<'a> {
 /// One check. Several findings where there are several interfaces; none where it does not apply.
 type Check = fn(&Host) -> Vec<Finding>;
 
-const CHECKS: [Check; 20] = [
+const CHECKS: [Check; 21] = [
     network::listen_backlog,
     network::half_open_backlog,
     network::receive_buffer,
@@ -260,6 +285,7 @@ const CHECKS: [Check; 20] = [
     process::descriptors_of_host,
     process::ring,
     process::locked_memory,
+    process::memory,
     process::table_memory,
     processor::receiving,
     processor::governor,

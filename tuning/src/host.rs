@@ -139,16 +139,16 @@ struct Total {
     cpus: usize,
 }
 
-fn total(tree: &Tree) -> Total {
-    let text = tree.text("proc/stat").unwrap_or_default();
-    let words = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+fn total(tree: &Tree) -> Option<Total> {
+    let text = tree.text("proc/stat")?;
+    let words = text.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
     let ticks: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
     let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
     let is_cpu = |line: &&str| {
         line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     let cpus = text.lines().filter(is_cpu).count();
-    Total { busy: ticks_of(at(0) + at(1) + at(2)), stolen: ticks_of(at(7)), cpus }
+    Some(Total { busy: ticks_of(at(0) + at(1) + at(2)), stolen: ticks_of(at(7)), cpus })
 }
 
 /// What others took of the CPUs while something was measured.
@@ -183,7 +183,8 @@ impl fmt::Display for Disturbance {
 #[derive(Clone, Copy)]
 pub struct Watch {
     began: Instant,
-    total: Total,
+    /// Absent where /proc/stat cannot be read.
+    total: Option<Total>,
     own: Duration,
 }
 
@@ -193,12 +194,18 @@ impl Watch {
         Watch { began: Instant::now(), total: total(&Tree::host()), own: own(others) }
     }
 
-    /// What happened since, of the same processes. Both shares are 0 where /proc/stat cannot be
-    /// read. The kernel counts CPU in hundredths of a second: shares of a time below half a second
-    /// are rough.
-    pub fn end(&self, others: &[u32]) -> Disturbance {
+    /// What happened since, of the same processes; `None` where /proc/stat cannot be read. The
+    /// kernel counts CPU in hundredths of a second: shares of a time below half a second are rough.
+    pub fn end(&self, others: &[u32]) -> Option<Disturbance> {
         let own = own(others).saturating_sub(self.own);
-        shares(self.began.elapsed(), (self.total, total(&Tree::host())), own)
+        let totals = (self.total?, total(&Tree::host())?);
+        Some(shares(self.began.elapsed(), totals, own))
+    }
+
+    /// The same in words.
+    pub fn words(&self, others: &[u32]) -> String {
+        let untold = "what others took of the CPUs cannot be told: /proc/stat cannot be read";
+        self.end(others).map_or_else(|| untold.to_owned(), |found| found.to_string())
     }
 }
 
@@ -258,7 +265,7 @@ mod tests {
     #[test]
     fn a_captured_host_says_what_its_processors_have_done() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/virtual-two-cores");
-        let total = total(&Tree::at(&root));
+        let total = total(&Tree::at(&root)).unwrap();
         // One processor's line was captured, beside that of all.
         assert_eq!((total.cpus, total.stolen), (1, ticks_of(135_884)));
         assert_eq!(total.busy, ticks_of(2_209_236 + 1_227_091 + 417_431));
@@ -271,7 +278,8 @@ mod tests {
         while cpu_of(std::process::id()) < before + Duration::from_millis(30) {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(total(&Tree::host()).busy > Duration::ZERO);
+        assert!(total(&Tree::host()).unwrap().busy > Duration::ZERO);
+        assert!(total(&Tree::at(Path::new("/nonexistent"))).is_none());
     }
 
     #[test]
@@ -292,10 +300,12 @@ mod tests {
         let told_apart = loop {
             // Of one reading of the host, and own time is read last where the child is not named:
             // only its name can make what is foreign less.
-            let (elapsed, now) = (alone.began.elapsed(), total(&Tree::host()));
+            let (elapsed, now) = (alone.began.elapsed(), total(&Tree::host()).unwrap());
             let named = own(&[child.id()]).saturating_sub(together.own);
             let unnamed = own(&[]).saturating_sub(alone.own);
-            let of = |watch: &Watch, own| shares(elapsed, (watch.total, now), own).foreign_percent;
+            let of = |watch: &Watch, own| {
+                shares(elapsed, (watch.total.unwrap(), now), own).foreign_percent
+            };
             let told_apart = of(&together, named) < of(&alone, unnamed);
             if told_apart || Instant::now() > deadline {
                 break told_apart;

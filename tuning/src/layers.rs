@@ -23,6 +23,8 @@ pub struct Layers {
     pub stalls: Vec<Stall>,
     /// Time that the host's host gave to others, in hundredths of a second, over all processors.
     pub stolen_ticks: Option<u64>,
+    /// Where drops of packets are counted and could not be read.
+    pub unread: Vec<String>,
 }
 
 /// What one processor's receive path counts.
@@ -45,15 +47,19 @@ pub struct Stall {
     pub total_us: u64,
 }
 
+const SOFTNET: &str = "/proc/net/softnet_stat";
+const INTERFACES: &str = "/sys/class/net";
+
 /// Counters of an interface that say that it lost packets itself.
 const LOST: [&str; 4] = ["rx_missed_errors", "rx_fifo_errors", "rx_over_errors", "rx_dropped"];
 
 impl Layers {
     /// Reads them all.
     pub fn read(tree: &Tree) -> Layers {
+        let mut unread = Vec::new();
         Layers {
-            processors: softnet(tree),
-            interfaces: lost(tree),
+            processors: softnet(tree, &mut unread),
+            interfaces: lost(tree, &mut unread),
             tcp_pages: tcp_pages(tree),
             tcp_pages_pressure: tree.sysctl_at("net.ipv4.tcp_mem", 1),
             stalls: ["cpu", "io", "memory"]
@@ -61,34 +67,47 @@ impl Layers {
                 .flat_map(|resource| stalls(tree, resource))
                 .collect(),
             stolen_ticks: stolen(tree),
+            unread,
         }
     }
 }
 
 /// One line per processor, hexadecimal: packets, dropped, squeezed, and more.
-fn softnet(tree: &Tree) -> Vec<Softnet> {
-    let text = tree.text("proc/net/softnet_stat").unwrap_or_default();
+fn softnet(tree: &Tree, unread: &mut Vec<String>) -> Vec<Softnet> {
+    let text = tree.text(SOFTNET).unwrap_or_default();
     let read = |line: &str| {
         let mut columns = line.split_whitespace().skip(1);
         let mut next = || u64::from_str_radix(columns.next()?, 16).ok();
         Some(Softnet { dropped: next()?, squeezed: next()? })
     };
-    text.lines().filter_map(read).collect()
+    let processors: Vec<Softnet> = text.lines().filter_map(read).collect();
+    if processors.is_empty() {
+        unread.push(SOFTNET.to_owned());
+    }
+    processors
 }
 
 /// Interfaces with a device behind them: loopback, bridges and tunnels have none.
 pub fn interfaces(tree: &Tree) -> Vec<String> {
-    let mut names = tree.names("sys/class/net");
-    names.retain(|name| tree.has(&format!("sys/class/net/{name}/device")));
+    let mut names = tree.names(INTERFACES);
+    names.retain(|name| tree.has(&format!("{INTERFACES}/{name}/device")));
     names
 }
 
-fn lost(tree: &Tree) -> Vec<(String, &'static str, u64)> {
+fn lost(tree: &Tree, unread: &mut Vec<String>) -> Vec<(String, &'static str, u64)> {
+    if !tree.has(INTERFACES) {
+        unread.push(INTERFACES.to_owned());
+    }
     let mut counted = Vec::new();
     for interface in interfaces(tree) {
+        let folder = format!("{INTERFACES}/{interface}/statistics");
+        let before = counted.len();
         for counter in LOST {
-            let path = format!("sys/class/net/{interface}/statistics/{counter}");
-            counted.extend(tree.number(&path).map(|count| (interface.clone(), counter, count)));
+            let count = tree.number(&format!("{folder}/{counter}"));
+            counted.extend(count.map(|count| (interface.clone(), counter, count)));
+        }
+        if counted.len() == before {
+            unread.push(folder);
         }
     }
     counted
@@ -146,8 +165,10 @@ mod tests {
 
     #[test]
     fn this_host_and_one_without_any_of_it_are_read() {
-        assert!(!Layers::read(&Tree::host()).processors.is_empty());
+        let host = Layers::read(&Tree::host());
+        assert!(!host.processors.is_empty() && host.unread.is_empty(), "{:?}", host.unread);
         let nowhere = Tree::at(Path::new("/nonexistent"));
-        assert_eq!(Layers::read(&nowhere), Layers::default());
+        let unread = ["/proc/net/softnet_stat", "/sys/class/net"].map(str::to_owned).to_vec();
+        assert_eq!(Layers::read(&nowhere), Layers { unread, ..Layers::default() });
     }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::tree::Tree;
@@ -19,7 +20,7 @@ use crate::{host, memory};
 pub struct Limits {
     /// CPUs that this process may use.
     pub cores: u64,
-    /// Memory that this process may use, bytes.
+    /// Memory that this process may use, bytes. Absent where that cannot be told.
     pub memory_bytes: Option<u64>,
     /// Most open descriptors of a process: the hard RLIMIT_NOFILE. Absent = unlimited.
     pub descriptors: Option<u64>,
@@ -48,11 +49,11 @@ impl Limits {
     /// Reads them all.
     pub fn read() -> Limits {
         let page_bytes = rustix::param::page_size() as u64;
-        let tree = Tree::host();
+        let (tree, memory) = (Tree::host(), memory::available());
         Limits {
             cores: host::cpus() as u64,
-            memory_bytes: memory::available_bytes(),
-            descriptors: hard_limit(&tree, "Max open files").filter(|count| *count < u64::MAX),
+            memory_bytes: memory.bytes.filter(|_| memory.unread.is_empty()),
+            descriptors: getrlimit(Resource::Nofile).maximum,
             somaxconn: tree.sysctl_at("net.core.somaxconn", 0),
             syn_backlog: tree.sysctl_at("net.ipv4.tcp_max_syn_backlog", 0),
             receive_buffer_bytes: tree.sysctl_at("net.ipv4.tcp_rmem", 2),
@@ -133,8 +134,7 @@ mod tests {
     fn this_host_has_limits_and_what_is_not_there_is_absent() {
         let limits = Limits::read();
         assert!(limits.cores > 0);
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        assert_eq!(limits.descriptors, descriptors.maximum);
+        assert_eq!(limits.descriptors, getrlimit(Resource::Nofile).maximum);
         assert!(limits.somaxconn.is_some_and(|count| count > 0));
         assert!(limits.tcp_pressure_bytes > limits.receive_buffer_bytes);
         assert_eq!(Tree::host().sysctl_at("net.core.no_such_name", 0), None);

@@ -161,8 +161,11 @@ pub struct Plan {
     pub needs: Vec<Need>,
     /// The need that this host meets worst; absent where the host was not asked.
     pub first_limit: Option<&'static str>,
-    /// Whether this host meets every need; absent where it was not asked.
+    /// Whether this host meets every need; absent where it was not asked, and where it meets those
+    /// of which it says what it has, but not of all of them it does.
     pub suffices: Option<bool>,
+    /// Needs of which this host should say what it has, and does not.
+    pub unknown: Vec<&'static str>,
 }
 
 impl Plan {
@@ -186,11 +189,23 @@ impl Plan {
         if let Some(limits) = limits {
             needs.iter_mut().for_each(|need| need.has = has(limits, need.name));
         }
-        let loads = || needs.iter().filter_map(|need| Some((need.name, need.load()?)));
+        let is_unknown = |need: &&Need| limits.is_some() && need.has.is_none() && is_told(need);
+        let unknown = needs.iter().filter(is_unknown).map(|need| need.name).collect();
+        let (first_limit, suffices) = (None, None);
+        let mut plan =
+            Plan { demand: *demand, costs: *costs, needs, first_limit, suffices, unknown };
+        plan.judge();
+        plan
+    }
+
+    /// Finds the first limit, and whether the host suffices, of what the needs say that it has.
+    pub fn judge(&mut self) {
+        let loads = || self.needs.iter().filter_map(|need| Some((need.name, need.load()?)));
         let first_limit = loads().max_by(|one, other| one.1.total_cmp(&other.1));
-        let first_limit = first_limit.map(|(name, _)| name);
-        let suffices = first_limit.map(|_| loads().all(|(_, load)| load <= 1.0));
-        Plan { demand: *demand, costs: *costs, needs, first_limit, suffices }
+        let suffices = first_limit.map(|(_, load)| load <= 1.0);
+        self.first_limit = first_limit.map(|(name, _)| name);
+        // What is not known may be the limit: only "no" can be said without it.
+        self.suffices = suffices.filter(|suffices| !suffices || self.unknown.is_empty());
     }
 
     /// The value of a need, in its unit.
@@ -475,7 +490,7 @@ fn descriptors(demand: &Demand) -> Need {
 }
 
 fn option_memory(demand: &Demand) -> Need {
-    let value = (demand.md5_keys * KEY_BYTES as f64 + 1_024.0).ceil();
+    let value = (demand.md5_keys * KEY_BYTES as f64 + OPTION_BYTES_OWN).ceil();
     Need {
         name: "option memory",
         value,
@@ -492,6 +507,20 @@ fn option_memory(demand: &Demand) -> Need {
 fn next_power(value: f64) -> f64 {
     2.0_f64.powf(value.max(1.0).log2().ceil())
 }
+
+/// Whether a host that was asked says what it has of a need, unless it cannot be read. A line may
+/// not know its speed, no limit on descriptors is none, and a disk has to be named.
+fn is_told(need: &Need) -> bool {
+    match need.name {
+        "host memory" | "listen queue" | "receive buffer" | "tcp memory" => true,
+        // Without keys there is nothing to hold.
+        "option memory" => need.value > OPTION_BYTES_OWN,
+        _ => false,
+    }
+}
+
+/// What a socket takes of its memory for options beside the keys, rounded up.
+const OPTION_BYTES_OWN: f64 = 1_024.0;
 
 /// What a host has of a need, in the need's unit.
 fn has(limits: &Limits, name: &str) -> Option<f64> {

@@ -33,13 +33,20 @@ pub struct Sample {
     pub tcp_pages: Option<u64>,
     /// From how many on the kernel presses them.
     pub tcp_pages_pressure: Option<u64>,
+    /// Where losses are counted and could not be read: what is counted there cannot be told.
+    pub unread: Vec<String>,
 }
 
 impl Sample {
     /// Reads everything once; what cannot be read is absent.
     pub fn read(tree: &Tree) -> Sample {
-        let counters = Counters::of(tree).unwrap_or_default();
-        Sample::of(&counters, &Layers::read(tree))
+        let counters = Counters::of(tree);
+        let mut sample =
+            Sample::of(counters.as_ref().unwrap_or(&Counters::default()), &Layers::read(tree));
+        if let Err(error) = counters {
+            sample.unread.insert(0, error.path().to_owned());
+        }
+        sample
     }
 
     /// Names what the two readers found:
@@ -49,6 +56,7 @@ impl Sample {
         let mut sample = Sample {
             tcp_pages: layers.tcp_pages,
             tcp_pages_pressure: layers.tcp_pages_pressure,
+            unread: layers.unread.clone(),
             ..Sample::default()
         };
         for (name, value) in counters.iter().filter(|(name, _)| is_watched(name)) {
@@ -121,6 +129,7 @@ mod tests {
         assert_eq!(sample.tcp_pages, Some(12));
         // The capture has no /proc/net/netstat: absent, never a zero.
         assert_eq!(sample.value("TcpExt.PruneCalled"), None);
+        assert_eq!(sample.unread, ["/proc/net/snmp"]);
     }
 
     #[test]
@@ -130,6 +139,7 @@ mod tests {
             assert!(sample.value(name).is_some(), "{name}");
         }
         assert!(sample.iter().all(|(name, _)| name != "TcpExt.DelayedACKs"));
+        assert!(sample.unread.is_empty(), "{:?}", sample.unread);
     }
 
     #[test]

@@ -50,15 +50,21 @@ impl Tree {
         Tree { open: Some(Arc::new(Mutex::new(open))), ..self }
     }
 
-    /// The file's text, without white space at its ends.
+    /// The file's text, without white space at its ends; `None` where it cannot be read.
     pub fn text(&self, path: &str) -> Option<String> {
+        self.read(path).ok()
+    }
+
+    /// The same, for one to whom a file that is not there says something else than a file that
+    /// cannot be read. Errors: the kernel's; a text that is no UTF-8 is one.
+    pub fn read(&self, path: &str) -> io::Result<String> {
         let Some(open) = &self.open else {
-            let text = fs::read_to_string(self.path(path)).ok()?;
-            return Some(text.trim().to_owned());
+            return Ok(fs::read_to_string(self.path(path))?.trim().to_owned());
         };
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = open.read(path, &self.path(path)).ok()?;
-        Some(std::str::from_utf8(bytes).ok()?.trim().to_owned())
+        let bytes = open.read(path, &self.path(path))?;
+        let text = std::str::from_utf8(bytes).map_err(io::Error::other)?;
+        Ok(text.trim().to_owned())
     }
 
     /// The one number that the file holds.

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tuning::doctor::{Finding, Fleet, Judgement, Observed, Remedy, Ring, examine, report, script};
+use tuning::doctor::{Finding, Fleet, Observed, Remedy, Ring, examine, fits, report, script};
 use tuning::mounts::mount_of;
 use tuning::tree::Tree;
 
@@ -64,7 +64,8 @@ pub fn doctor(
     output: &mut dyn Write,
     notes: &mut dyn Write,
 ) -> u8 {
-    settings.resolve_memory();
+    // What could not be read of it is a finding.
+    let _ = settings.resolve_memory();
     let shards = settings.shard_count();
     let budget = match Budget::new(&settings, shards) {
         Ok(budget) => budget,
@@ -99,12 +100,12 @@ pub fn doctor(
             let _ = writeln!(notes, "stormdrain: cannot write the findings: {error}");
             EXIT_FAILED
         }
-        _ if findings.iter().any(|finding| finding.judgement == Judgement::Bites) => EXIT_NO,
-        _ => EXIT_DONE,
+        _ if fits(&findings) == Some(true) => EXIT_DONE,
+        _ => EXIT_NO,
     }
 }
 
-/// What only trying shows: a ring, the disk.
+/// What only trying shows: memory, a ring, the disk.
 fn observe(settings: &Settings, budget: &Budget, notes: &mut dyn Write) -> Observed {
     let ring = match choose(settings.io, uring::probe) {
         Ok((Driver::Uring(offered), _)) => Ring::Works { direct_descriptors: offered.direct },
@@ -125,6 +126,8 @@ fn observe(settings: &Settings, budget: &Budget, notes: &mut dyn Write) -> Obser
         ring,
         mount: mount_of(&folder).ok().flatten(),
         flush,
+        memory: tuning::memory::available(),
+        memory_bytes: Some(budget.total_bytes),
         table_bytes_max: Some(budget.table_bytes_max),
         page_bytes: rustix::param::page_size() as u64,
     }

@@ -143,6 +143,7 @@ mod tests {
             tcp_pages_pressure: None,
             stalls: vec![stall],
             stolen_ticks: Some(123),
+            unread: Vec::new(),
         };
         let mut text = String::new();
         layers(&mut text, &read);

@@ -265,7 +265,7 @@ pub const KEPT: [(&str, &str); 6] = [
 pub(super) const BURSTS: (&str, &str, &str) = (
     "stormdrain_bursts_total",
     "`verdict`, `layer`",
-    "Bursts by verdict (clean, squeezed, lost) and by the layer that was tight; `stormdrain bursts` \
+    "Bursts by verdict (clean, unknown, squeezed, lost) and by the layer that was tight; `stormdrain bursts` \
      lists them.",
 );
 

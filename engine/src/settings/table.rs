@@ -239,7 +239,8 @@ pub const SETTINGS: &[Setting] = &[
                sessions first, and the routers wait at their TCP windows; nothing is dropped. When \
                tables have used three quarters, the largest grows no more: new keys are refused, \
                with the cause `table-full` and a gap; reading goes on. 0 = a quarter of the \
-               memory of the host, or of the control group if that is less.",
+               memory of the host, or of the control group if that is less; 512 MiB at most where \
+               that cannot be read.",
         allowed: "0, or 32MiB to 1TiB",
         set: |settings, text| match text {
             "0" => store(&mut settings.memory_bytes, text),

@@ -169,3 +169,15 @@ fn every_setting_does_something() {
         .collect();
     assert_eq!(unused, [""; 0]);
 }
+
+#[test]
+fn a_budget_that_is_not_set_never_counts_what_is_unknown_as_memory() {
+    let gibibyte = 1 << 30;
+    assert_eq!(budget_of(Some(8 * gibibyte), false), 2 * gibibyte);
+    assert_eq!(budget_of(Some(8 * gibibyte), true), gibibyte / 2);
+    assert_eq!(budget_of(Some(gibibyte), true), gibibyte / 4);
+    assert_eq!(budget_of(None, true), gibibyte / 2);
+    assert_eq!(budget_of(Some(1 << 20), false), MEMORY_BYTES_MIN);
+    let mut set = Settings { memory_bytes: 3 * gibibyte, ..Settings::default() };
+    assert_eq!((set.resolve_memory(), set.memory_bytes), (None, 3 * gibibyte));
+}

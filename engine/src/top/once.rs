@@ -125,7 +125,17 @@ fn kernel(moment: &Moment) -> String {
         format!("{name} {by}")
     };
     let moved: Vec<String> = moment.kernel.moved.iter().map(told).collect();
-    if moved.is_empty() { "no counter moved".to_owned() } else { moved.join(", ") }
+    let unread = &moment.kernel.unread;
+    match (moved.is_empty(), unread.is_empty()) {
+        (true, true) => "no counter moved".to_owned(),
+        (false, true) => moved.join(", "),
+        (true, false) => untold(unread),
+        (false, false) => format!("{}; of others {}", moved.join(", "), untold(unread)),
+    }
+}
+
+fn untold(unread: &[String]) -> String {
+    format!("it cannot be told whether counters moved: {} cannot be read", unread.join(", "))
 }
 
 /// Columns as wide as their widest cell.
@@ -137,5 +147,28 @@ fn add_table<const COLUMNS: usize>(text: &mut String, rows: Vec<[String; COLUMNS
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_that_cannot_be_read_are_not_said_to_stand_still() {
+        let told = |moved: &[&str], unread: &[&str]| {
+            let mut moment = Moment::default();
+            let moved = moved.iter().map(|counter| Moved { counter: (*counter).to_owned(), by: 3 });
+            moment.kernel.moved = moved.collect();
+            moment.kernel.unread = unread.iter().map(|path| (*path).to_owned()).collect();
+            kernel(&moment)
+        };
+        assert_eq!(told(&[], &[]), "no counter moved");
+        let unread = ["/proc/net/snmp", "/proc/net/softnet_stat"];
+        let words = "it cannot be told whether counters moved: /proc/net/snmp, \
+                     /proc/net/softnet_stat cannot be read";
+        assert_eq!(told(&[], &unread), words);
+        let text = told(&["TcpExt.PruneCalled"], &unread);
+        assert!(text.starts_with("TcpExt.PruneCalled") && text.ends_with(words), "{text}");
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn state(moment: &Moment, faults: &[String], bursts: &[Head]) -> Stat
     let ago = span(u64::try_from(ago_us).unwrap_or(0));
     let outcome = last.verdict.as_ref().map_or(Outcome::Clean, |verdict| verdict.outcome);
     let grade = match outcome {
-        Outcome::Clean => Grade::Calm,
+        Outcome::Clean | Outcome::Unknown => Grade::Calm,
         _ if ago_us > RECENT_US => Grade::Calm,
         Outcome::Squeezed => Grade::Squeezed,
         Outcome::Lost => Grade::Lost,

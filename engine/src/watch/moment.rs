@@ -217,6 +217,9 @@ pub struct Kernel {
     pub tcp_pages: Option<u64>,
     /// From how many on the kernel presses them.
     pub tcp_pages_pressure: Option<u64>,
+    /// Where the kernel counts losses and could not be read: whether these moved cannot be told.
+    #[serde(default)]
+    pub unread: Vec<String>,
 }
 
 /// Makes moments from what the shards publish.

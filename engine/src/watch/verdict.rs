@@ -1,8 +1,9 @@
 //! The verdict on a burst: did it hurt, and which layer was it?
 //!
 //! In:   evidence that the collector and the kernel left while the burst ran.
-//! Out:  `Verdict`: clean, squeezed or lost; the layer; and why, in words.
-//! Law:  the collector's own sockets decide; counters of the whole host are told as such.
+//! Out:  `Verdict`: clean, squeezed, lost, or that it cannot be told; the layer; why, in words.
+//! Law:  the collector's own sockets decide; counters of the whole host are told as such; what
+//!       could not be looked at is never taken for quiet.
 //! Not:  gathering the evidence (`strain`, `survey`).
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use super::burst::Moved;
 pub enum Outcome {
     /// Nobody waited, nothing was sent twice.
     Clean,
+    /// Nothing is known to have hurt, and not everything that could have could be looked at.
+    Unknown,
     /// Routers waited or had to send again; everything arrived.
     Squeezed,
     /// Sessions broke or mappings were refused: there are gaps.
@@ -25,12 +28,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, the worst last.
-    pub const ALL: [Outcome; 3] = [Outcome::Clean, Outcome::Squeezed, Outcome::Lost];
+    pub const ALL: [Outcome; 4] =
+        [Outcome::Clean, Outcome::Unknown, Outcome::Squeezed, Outcome::Lost];
 
     /// The word of every output.
     pub const fn name(self) -> &'static str {
         match self {
             Outcome::Clean => "clean",
+            Outcome::Unknown => "unknown",
             Outcome::Squeezed => "squeezed",
             Outcome::Lost => "lost",
         }
@@ -135,6 +140,8 @@ pub struct Evidence {
     pub sockets: Option<SocketEvidence>,
     /// Counters of the host that moved.
     pub moved: Vec<Moved>,
+    /// Where the kernel counts losses and could not be read.
+    pub unread: Vec<String>,
 }
 
 impl Evidence {
@@ -178,7 +185,12 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let tight = [disk, digest, queues, softnet, nic];
     let layers = tight.map(|layer| layer(evidence, &mut reasons));
     let layer = layers.into_iter().flatten().next();
-    let mut outcome = if layer.is_some() { Outcome::Squeezed } else { Outcome::Clean };
+    let untold = if layer.is_none() { untold(evidence) } else { Vec::new() };
+    let mut outcome = match layer {
+        Some(_) => Outcome::Squeezed,
+        None if untold.is_empty() => Outcome::Clean,
+        None => Outcome::Unknown,
+    };
     if evidence.broken > 0 {
         reasons.insert(0, format!("{} sessions broke: each is a gap", evidence.broken));
     }
@@ -188,14 +200,53 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
     if evidence.broken + evidence.refused > 0 {
         outcome = Outcome::Lost;
-        if layer.is_none() {
+        if layer.is_none() && untold.is_empty() {
             reasons.push("nothing was tight here: look at the routers and at the way".to_owned());
         }
     }
     if layer.is_none() {
         host_only(evidence, &mut reasons);
     }
+    if !untold.is_empty() {
+        reasons.push(format!(
+            "whether something was tight here cannot be told: {}",
+            untold.join(", ")
+        ));
+    }
     Verdict { outcome, layer, reasons }
+}
+
+/// What stands between this evidence and "nothing was tight": what could not be looked at, unless
+/// something else that was seen shows that it was quiet.
+fn untold(evidence: &Evidence) -> Vec<String> {
+    let of_tcp = ["/proc/net/snmp", "/proc/net/netstat"];
+    let of_packets = ["/proc/net/softnet_stat", "/sys/class/net"];
+    let mut untold = Vec::new();
+    let mut unread = |paths: &[&str]| {
+        let is_it = |path: &&String| paths.iter().any(|prefix| path.starts_with(prefix));
+        let found = evidence.unread.iter().filter(is_it);
+        untold.extend(found.map(|path| format!("{path} cannot be read")));
+    };
+    match &evidence.sockets {
+        None => {
+            unread(&of_tcp);
+            unread(&of_packets);
+            if evidence.moved("softnet.", ".dropped") + evidence.moved("interface.", "") > 0 {
+                untold.push("the kernel does not tell of our connections".to_owned());
+            }
+        }
+        Some(sockets) => {
+            // A queue that was never full was not squeezed, and segments that came in order say
+            // that no packet of ours was lost.
+            if sockets.drops + sockets.full + sockets.closed > 0 {
+                unread(&of_tcp);
+            }
+            if sockets.out_of_order > 0 {
+                unread(&of_packets);
+            }
+        }
+    }
+    untold
 }
 
 fn disk(evidence: &Evidence, reasons: &mut Vec<String>) -> Option<Layer> {
@@ -295,10 +346,11 @@ fn host_only(evidence: &Evidence, reasons: &mut Vec<String>) {
         }
     }
     if !words.is_empty() {
-        reasons.push(format!(
-            "counters of the host moved ({}), but not on the collector's sockets",
-            words.join(", ")
-        ));
+        let whose = match evidence.sockets {
+            Some(_) => "but not on the collector's sockets",
+            None => "and the kernel does not tell whether on the collector's sockets",
+        };
+        reasons.push(format!("counters of the host moved ({}), {whose}", words.join(", ")));
     }
     let disordered = evidence.sockets.map_or(0, |sockets| sockets.out_of_order);
     if disordered > 0 {
@@ -314,6 +366,12 @@ mod tests {
 
     fn moved(counter: &str, by: u64) -> Vec<Moved> {
         vec![Moved { counter: counter.to_owned(), by }]
+    }
+
+    const NETSTAT: [&str; 1] = ["/proc/net/netstat"];
+
+    fn unread(paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
     fn sockets(change: fn(&mut SocketEvidence)) -> Option<SocketEvidence> {
@@ -333,6 +391,7 @@ mod tests {
             evidence
         };
         let (clean, squeezed, lost) = (Outcome::Clean, Outcome::Squeezed, Outcome::Lost);
+        let unknown = Outcome::Unknown;
         vec![
             (calm.clone(), clean, None, ""),
             (with(&|it| it.blocked_longest_ms = 99), clean, None, ""),
@@ -429,6 +488,58 @@ mod tests {
                 "on their way here",
             ),
             (with(&|it| it.broken = 2), lost, None, "look at the routers"),
+            // What cannot be looked at is not quiet, unless something else says so.
+            (with(&|it| it.unread = unread(&NETSTAT)), clean, None, ""),
+            (with(&|it| it.sockets = None), clean, None, ""),
+            (
+                with(&|it| (it.sockets, it.unread) = (None, unread(&NETSTAT))),
+                unknown,
+                None,
+                "/proc/net/netstat cannot be read",
+            ),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.closed = 3);
+                    it.unread = unread(&NETSTAT);
+                }),
+                unknown,
+                None,
+                "/proc/net/netstat cannot be read",
+            ),
+            (
+                with(&|it| {
+                    it.sockets = sockets(|own| own.out_of_order = 5);
+                    it.unread = unread(&["/sys/class/net/eth0/statistics"]);
+                }),
+                unknown,
+                None,
+                "eth0/statistics cannot be read",
+            ),
+            (
+                with(&|it| {
+                    (it.sockets, it.moved) = (None, moved("softnet.1.dropped", 4));
+                }),
+                unknown,
+                None,
+                "does not tell of our connections",
+            ),
+            (
+                with(&|it| {
+                    (it.sockets, it.unread, it.broken) = (None, unread(&NETSTAT), 2);
+                }),
+                lost,
+                None,
+                "cannot be told",
+            ),
+            (
+                with(&|it| {
+                    (it.sockets, it.unread) = (None, unread(&NETSTAT));
+                    it.blocked_longest_ms = 900;
+                }),
+                squeezed,
+                Some(Layer::Digest),
+                "900 ms",
+            ),
             (with(&|it| it.refused = 2), lost, None, "refused"),
             (
                 with(&|it| (it.broken, it.blocked_longest_ms) = (2, 20_000)),

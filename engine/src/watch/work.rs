@@ -90,7 +90,7 @@ impl Work {
         let tree = Tree::host().kept_open(kept_open.min(FILES_MAX) as usize);
         Work {
             maker: Maker::new(&publication, now.monotonic_us),
-            sample: Sample::read(&tree),
+            sample: first_sample(&tree),
             watch,
             log,
             survey,
@@ -246,6 +246,7 @@ impl Work {
             moved: summed(std::mem::take(&mut self.moved)),
             tcp_pages: self.sample.tcp_pages,
             tcp_pages_pressure: self.sample.tcp_pages_pressure,
+            unread: self.sample.unread.clone(),
         };
         moment.burst = self.detector.running().map(|burst| burst.head.id);
         self.watch.tell(moment);
@@ -304,6 +305,7 @@ impl Work {
             blocked_longest_ms: burst.head.blocked_longest_ms,
             sockets: self.survey.evidence(),
             moved: burst.head.moved.clone(),
+            unread: self.sample.unread.clone(),
             ..self.strain.evidence()
         };
         burst.head.routers = self.survey.spoke();
@@ -331,6 +333,19 @@ impl Work {
         self.judge(now);
         self.log.finish(now);
     }
+}
+
+/// The first reading; says once what cannot be read.
+fn first_sample(tree: &Tree) -> Sample {
+    let sample = Sample::read(tree);
+    if !sample.unread.is_empty() {
+        tracing::warn!(
+            unread = sample.unread.join(", "),
+            fix = "ProcSubset=all in the unit, or a /proc and /sys that are not masked",
+            "counters of the kernel cannot be read: whether a burst hurt may be unknown"
+        );
+    }
+    sample
 }
 
 /// The end of the bin in which this time is.

@@ -266,7 +266,7 @@ impl Rig {
             0 => self.settings.shards,
             cpus => cpus.min(self.settings.shards),
         };
-        let honesty = Honesty::new(outcome.late.quantile_ms(0.999), Some(disturbance));
+        let honesty = Honesty::new(outcome.late.quantile_ms(0.999), disturbance);
         let lead = LEAD_US as f64 / 1e6;
         let mut moved = counters.moved_since(&before);
         moved.retain(|(name, _)| LOSS_COUNTERS.contains(&name.as_str()));

@@ -147,7 +147,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<bool, CommandError> {
             print(&format!("{plan}\n{burst}{from}\n"))?;
         }
     }
-    Ok(plan.suffices != Some(false))
+    Ok(plan.suffices != Some(false) && plan.unknown.is_empty())
 }
 
 /// Without lateness, which costs no processor time.

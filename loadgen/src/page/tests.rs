@@ -57,7 +57,7 @@ fn record() -> ActRecord {
     let moved = vec![("TcpExt.PruneCalled".to_owned(), 7)];
     ActRecord {
         act: "cold start",
-        disturbance: Disturbance::default(),
+        disturbance: Some(Disturbance::default()),
         samples: (0..20).map(sample).collect(),
         kernel: vec![
             KernelSample { at_ms: 0.0, moved: vec![] },

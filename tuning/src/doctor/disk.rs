@@ -9,7 +9,9 @@ use super::{Finding, Host, Judgement, Remedy};
 
 pub(super) fn file_system(host: &Host) -> Vec<Finding> {
     const NAME: &str = "file-system";
-    let Some(mount) = &host.observed.mount else { return Vec::new() };
+    let Some(mount) = &host.observed.mount else {
+        return vec![Finding::unknown(NAME, "/proc/self/mountinfo")];
+    };
     let said = format!("{} on {}", mount.file_system, mount.point.display());
     let bad = |consequence: &str| {
         Finding::not_good(Judgement::Bites, NAME, said.clone())
@@ -37,7 +39,9 @@ const LONGEST_US_MAX: u64 = 250_000;
 
 pub(super) fn flush(host: &Host) -> Vec<Finding> {
     const NAME: &str = "disk-flush";
-    let Some(flush) = host.observed.flush else { return Vec::new() };
+    let Some(flush) = host.observed.flush else {
+        return vec![Finding::not_good(Judgement::Unseen, NAME, "the disk was not timed")];
+    };
     let ms = |us: u64| us as f64 / 1e3;
     let said = format!(
         "{} writes with fdatasync: median {:.2} ms, longest {:.1} ms",

@@ -8,6 +8,12 @@
 use super::{Finding, Host, Judgement, Remedy, grouped};
 use crate::layers::{Layers, interfaces};
 
+/// Where the settings of the network are: a kernel that has this folder and no such file in it has
+/// no such setting.
+const SETTINGS: &str = "proc/sys/net";
+/// Where the interfaces are.
+pub(super) const INTERFACES: &str = "sys/class/net";
+
 /// Of a fleet that comes back at once, so large a part waits in the listen queues at most: 10,000
 /// routers that connected within 1 s never overflowed queues of 4,096 (bench `restart-storm`).
 pub(crate) const AT_ONCE: u64 = 4;
@@ -167,8 +173,13 @@ pub(super) fn authentication_keys(host: &Host) -> Vec<Finding> {
 pub(super) fn connection_tracking(host: &Host) -> Vec<Finding> {
     const NAME: &str = "connection-tracking";
     const SYSCTL: &str = "net.netfilter.nf_conntrack_max";
-    // No such setting: no tracking, nothing that could be full.
-    let Some(found) = host.tree.sysctl_number(SYSCTL) else { return Vec::new() };
+    let Some(found) = host.tree.sysctl_number(SYSCTL) else {
+        return match host.tree.has(SETTINGS) {
+            // No such setting: no tracking, nothing that could be full.
+            true => Vec::new(),
+            false => vec![Finding::unknown(NAME, SYSCTL)],
+        };
+    };
     let said = format!("{SYSCTL} is {}", grouped(found));
     // Those of before linger while a fleet comes back.
     let wanted = host.fleet.routers.saturating_mul(2);
@@ -188,7 +199,7 @@ pub(super) fn queued_connections(host: &Host) -> Vec<Finding> {
     const NAME: &str = "queued-connections";
     const SYSCTL: &str = "net.ipv4.tcp_migrate_req";
     let Some(found) = host.tree.sysctl_number(SYSCTL) else {
-        return vec![Finding::unknown(NAME, SYSCTL)];
+        return vec![Finding::unseen(NAME, SYSCTL)];
     };
     let said = format!("{SYSCTL} is {found}");
     if found == 1 || host.fleet.shards < 2 {
@@ -209,46 +220,55 @@ pub(super) fn dropped_by_processor(host: &Host) -> Vec<Finding> {
     const NAME: &str = "dropped-by-processor";
     let layers = Layers::read(host.tree);
     if layers.processors.is_empty() {
-        return vec![Finding::unknown(NAME, "/proc/net/softnet_stat")];
+        return vec![Finding::unseen(NAME, "/proc/net/softnet_stat")];
     }
     let dropped: u64 = layers.processors.iter().map(|processor| processor.dropped).sum();
     if dropped == 0 {
         return vec![Finding::good(NAME, "no packet was dropped at a processor's backlog")];
     }
     const SYSCTL: &str = "net.core.netdev_max_backlog";
-    let backlog = host.tree.sysctl_number(SYSCTL).unwrap_or(1_000);
+    let backlog = host.tree.sysctl_number(SYSCTL);
+    let is = backlog.map_or("cannot be read here".to_owned(), |backlog| format!("is {backlog}"));
+    let found = format!("{} packets since boot; {SYSCTL} {is}", grouped(dropped));
     vec![
-        Finding::not_good(
-            Judgement::Note,
-            NAME,
-            format!("{} packets since boot; {SYSCTL} is {backlog}", grouped(dropped)),
-        )
-        .wanted("none")
-        .because("dropped packets are sent again by the routers, 200 ms later and more")
-        .mended_by(Remedy::Sysctl(SYSCTL, (backlog * 4).max(10_000).to_string())),
+        Finding::not_good(Judgement::Note, NAME, found)
+            .wanted("none")
+            .because("dropped packets are sent again by the routers, 200 ms later and more")
+            .mended_by(match backlog {
+                Some(backlog) => Remedy::Sysctl(
+                    SYSCTL,
+                    backlog.saturating_mul(4).max(BACKLOG_PACKETS_MIN).to_string(),
+                ),
+                // It may be more already.
+                None => Remedy::Words(format!("raise {SYSCTL} of the host that holds this one")),
+            }),
     ]
 }
 
+/// The least that a processor's backlog is raised to.
+const BACKLOG_PACKETS_MIN: u64 = 10_000;
+
 pub(super) fn dropped_by_interface(host: &Host) -> Vec<Finding> {
     const NAME: &str = "dropped-by-interface";
-    let mut findings = Vec::new();
-    for interface in interfaces(host.tree) {
-        let count = |counter: &str| {
-            host.tree.number(&format!("sys/class/net/{interface}/statistics/{counter}"))
-        };
-        let missed = count("rx_missed_errors").unwrap_or(0) + count("rx_fifo_errors").unwrap_or(0);
-        findings.push(if missed == 0 {
-            Finding::good(NAME, format!("{interface} has missed no packet"))
-        } else {
-            Finding::not_good(
-                Judgement::Note,
-                NAME,
-                format!("{interface} has missed {} packets since boot", grouped(missed)),
-            )
+    if !host.tree.has(INTERFACES) {
+        return vec![Finding::unseen(NAME, "/sys/class/net")];
+    }
+    let look = |interface: String| {
+        let folder = format!("{INTERFACES}/{interface}/statistics");
+        let count = |counter| host.tree.number(&format!("{folder}/{counter}"));
+        let counts = [count("rx_missed_errors"), count("rx_fifo_errors")];
+        let missed = counts.iter().flatten().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        if missed == 0 && counts.contains(&None) {
+            return Finding::unseen(NAME, &format!("/{folder}"));
+        }
+        if missed == 0 {
+            return Finding::good(NAME, format!("{interface} has missed no packet"));
+        }
+        let found = format!("{interface} has missed {} packets since boot", grouped(missed));
+        Finding::not_good(Judgement::Note, NAME, found)
             .wanted("none")
             .because("its ring of receive descriptors was full: the routers send again, later")
             .mended_by(Remedy::Command(format!("ethtool -G {interface} rx 4096")))
-        });
-    }
-    findings
+    };
+    interfaces(host.tree).into_iter().map(look).collect()
 }

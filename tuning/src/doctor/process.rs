@@ -6,6 +6,7 @@
 //! Not:  memory of the kernel's TCP (`network`).
 
 use crate::limits::hard_limit;
+use crate::memory::Available;
 
 use super::{Finding, Host, Judgement, Remedy, Ring, grouped};
 
@@ -107,16 +108,15 @@ pub(super) fn ring(host: &Host) -> Vec<Finding> {
     let found = Finding::not_good(Judgement::Note, NAME, format!("a trial ring: {replaced}"))
         .wanted("a ring that works")
         .because("epoll takes over: the same answers, more system calls per burst");
-    let disabled = host.tree.sysctl_number(SYSCTL).unwrap_or(0);
-    vec![if disabled > 0 {
-        found.mended_by(Remedy::Sysctl(SYSCTL, "0".to_owned()))
-    } else {
-        found.mended_by(Remedy::Words(
-            "let the container's seccomp profile allow io_uring_setup, io_uring_enter and \
-             io_uring_register"
-                .to_owned(),
-        ))
-    }]
+    let profile = "let the container's seccomp profile allow io_uring_setup, io_uring_enter and \
+                   io_uring_register";
+    vec![found.mended_by(match host.tree.sysctl_number(SYSCTL) {
+        Some(0) => Remedy::Words(profile.to_owned()),
+        Some(_) => Remedy::Sysctl(SYSCTL, "0".to_owned()),
+        None => {
+            Remedy::Words(format!("{profile}; {SYSCTL}, which cannot be read here, has to be 0"))
+        }
+    })]
 }
 
 /// What rings and their buffer rings take of RLIMIT_MEMLOCK, whatever the number of shards: with
@@ -159,6 +159,40 @@ pub(super) fn locked_memory(host: &Host) -> Vec<Finding> {
                 format!("ulimit -l {}", wanted >> 10),
                 format!("LimitMEMLOCK={wanted}"),
             )),
+    ]
+}
+
+/// What the process may use at all, against what the collector may take of it.
+pub(super) fn memory(host: &Host) -> Vec<Finding> {
+    const NAME: &str = "memory";
+    let Some(budget) = host.observed.memory_bytes else { return Vec::new() };
+    let Available { bytes, unread } = &host.observed.memory;
+    let mebibytes = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
+    let said = match bytes {
+        None => format!("the budget is {}", mebibytes(budget)),
+        Some(bytes) => {
+            format!("the budget is {} of {}", mebibytes(budget), mebibytes(*bytes))
+        }
+    };
+    if bytes.is_some_and(|bytes| budget > bytes) {
+        return vec![
+            Finding::not_good(Judgement::Bites, NAME, said)
+                .wanted("half of what the process may use, or less")
+                .because("the kernel ends the collector when its tables and surges are there")
+                .mended_by(Remedy::Words("give the collector a smaller --memory".to_owned())),
+        ];
+    }
+    if unread.is_empty() {
+        return vec![Finding::good(NAME, said)];
+    }
+    vec![
+        Finding::not_good(
+            Judgement::Unknown,
+            NAME,
+            format!("{said}; {} cannot be read here", unread.join(", ")),
+        )
+        .wanted("a --memory that is known to be there")
+        .because("what this process may use can be less: the kernel ends one that takes more"),
     ]
 }
 

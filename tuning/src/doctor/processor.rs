@@ -6,18 +6,21 @@
 //! Law:  a host without such a file (a virtual one has no governor) is no worse for it.
 //! Not:  which processor a shard runs on (the collector).
 
+use super::network::INTERFACES;
 use super::{Finding, Host, Judgement, Remedy};
 use crate::layers::interfaces;
 
-/// Processors that are online.
-fn processors(host: &Host) -> u64 {
-    let text = host.tree.text("sys/devices/system/cpu/online").unwrap_or_default();
+const PROCESSORS: &str = "sys/devices/system/cpu";
+
+/// Processors that are online; `None` where the kernel does not tell.
+fn processors(host: &Host) -> Option<u64> {
+    let text = host.tree.text(&format!("{PROCESSORS}/online"))?;
     let count = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
         Some(last.checked_sub(first)? + 1)
     };
-    text.split(',').filter_map(count).sum::<u64>().max(1)
+    text.split(',').map(count).sum()
 }
 
 /// Every processor, as a mask of `rps_cpus`: 32 bits per group, the highest first.
@@ -35,20 +38,32 @@ fn every_processor(count: u64) -> String {
 
 pub(super) fn receiving(host: &Host) -> Vec<Finding> {
     const NAME: &str = "receiving";
-    let processors = processors(host);
+    let Some(processors) = processors(host) else {
+        return vec![Finding::unseen(NAME, &format!("/{PROCESSORS}/online"))];
+    };
+    if !host.tree.has(INTERFACES) {
+        return vec![Finding::unseen(NAME, "/sys/class/net")];
+    }
     let mut findings = Vec::new();
     for interface in interfaces(host.tree) {
-        let folder = format!("sys/class/net/{interface}/queues");
+        let folder = format!("{INTERFACES}/{interface}/queues");
         let mut queues = host.tree.names(&folder);
         queues.retain(|name| name.starts_with("rx-"));
-        let spread = |queue: &String| {
-            let mask = host.tree.text(&format!("{folder}/{queue}/rps_cpus")).unwrap_or_default();
-            mask.chars().any(|digit| digit != '0' && digit != ',')
-        };
+        if queues.is_empty() {
+            findings.push(Finding::unseen(NAME, &format!("/{folder}")));
+            continue;
+        }
+        let mask = |queue| host.tree.text(&format!("{folder}/{queue}/rps_cpus"));
+        let spread = |mask: &String| mask.chars().any(|digit| digit != '0' && digit != ',');
         let plural = if queues.len() == 1 { "" } else { "s" };
         let said = format!("{interface} has {} receive queue{plural}", queues.len());
-        if queues.is_empty() || queues.len() as u64 >= processors || queues.iter().any(spread) {
+        let masks: Vec<Option<String>> = queues.iter().map(mask).collect();
+        if queues.len() as u64 >= processors || masks.iter().flatten().any(spread) {
             findings.push(Finding::good(NAME, said));
+            continue;
+        }
+        if masks.contains(&None) {
+            findings.push(Finding::unseen(NAME, &format!("/{folder}/*/rps_cpus")));
             continue;
         }
         let mask = every_processor(processors);
@@ -68,9 +83,14 @@ pub(super) fn receiving(host: &Host) -> Vec<Finding> {
 
 pub(super) fn governor(host: &Host) -> Vec<Finding> {
     const NAME: &str = "governor";
-    let found = host.tree.text("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
-    // Without one the processor's speed is not the kernel's to choose.
-    let Some(found) = found else { return Vec::new() };
+    let found = host.tree.text(&format!("{PROCESSORS}/cpu0/cpufreq/scaling_governor"));
+    let Some(found) = found else {
+        return match host.tree.has(PROCESSORS) {
+            // Without one the processor's speed is not the kernel's to choose.
+            true => Vec::new(),
+            false => vec![Finding::unseen(NAME, "/sys/devices/system/cpu")],
+        };
+    };
     if found == "performance" {
         return vec![Finding::good(NAME, "the processors' governor is performance")];
     }
@@ -85,7 +105,13 @@ pub(super) fn governor(host: &Host) -> Vec<Finding> {
 pub(super) fn large_pages(host: &Host) -> Vec<Finding> {
     const NAME: &str = "large-pages";
     const PATH: &str = "sys/kernel/mm/transparent_hugepage/enabled";
-    let Some(text) = host.tree.text(PATH) else { return Vec::new() };
+    let Some(text) = host.tree.text(PATH) else {
+        return match host.tree.has("sys/kernel/mm") {
+            // This kernel has no such pages.
+            true => Vec::new(),
+            false => vec![Finding::unseen(NAME, &format!("/{PATH}"))],
+        };
+    };
     let chosen = text.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("");
     let said = format!("transparent huge pages: {chosen}");
     if chosen != "never" {
@@ -110,7 +136,7 @@ pub(super) fn clock(host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
     const PATH: &str = "sys/devices/system/clocksource/clocksource0/current_clocksource";
     findings.push(match host.tree.text(PATH) {
-        None => Finding::unknown("clock-source", "current_clocksource"),
+        None => Finding::unseen("clock-source", &format!("/{PATH}")),
         Some(found) if FAST_CLOCKS.contains(&found.as_str()) => {
             Finding::good("clock-source", format!("the clock is read from {found}"))
         }
@@ -138,11 +164,15 @@ fn time_keeper(host: &Host) -> Finding {
     if let Some(found) = programs.into_iter().find(|name| TIME_KEEPERS.contains(&name.as_str())) {
         return Finding::good(NAME, format!("{found} keeps the clock"));
     }
+    // Where processes of others are hidden, one that keeps the clock is, too.
+    if !host.tree.has("proc/1/comm") {
+        return Finding::unseen(NAME, "/proc/1/comm");
+    }
     Finding::not_good(Judgement::Note, NAME, "no program keeps the clock right (or none is seen)")
         .wanted("chrony, ntpd, systemd-timesyncd or PTP")
         .because(
-            "routers' times more than 60 s ahead of this clock are not believed, and several \
-             collectors' logs cannot be set side by side",
+            "routers' times are measured against this clock: what is off here is off in every \
+             answer, and several collectors' logs cannot be set side by side",
         )
         .mended_by(Remedy::Command("apt-get install chrony".to_owned()))
 }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Finding, Fleet, Judgement, grouped};
+use super::{Finding, Fleet, Judgement, fits, grouped};
 
 /// The text: what was asked, the open findings, the good ones, and the verdict.
 pub fn report(fleet: &Fleet, findings: &[Finding]) -> String {
@@ -22,6 +22,7 @@ pub fn report(fleet: &Fleet, findings: &[Finding]) -> String {
         card(&mut text, finding);
     }
     list(&mut text, "Cannot be read here:", Judgement::Unknown, findings);
+    list(&mut text, "Nor can this, which delays at most:", Judgement::Unseen, findings);
     list(&mut text, "Good:", Judgement::Good, findings);
     // Writing to a string cannot fail.
     let _ = write!(text, "\n{}\n", verdict(findings));
@@ -70,27 +71,46 @@ fn list(text: &mut String, heading: &str, judgement: Judgement, findings: &[Find
     }
 }
 
-/// One sentence: what bites first.
+/// One sentence: what bites first, or what stands between this and an answer.
 fn verdict(findings: &[Finding]) -> String {
+    let named = |judgement| {
+        let is_it = move |finding: &&Finding| finding.judgement == judgement;
+        let mut names: Vec<&str> =
+            findings.iter().filter(is_it).map(|finding| finding.name).collect();
+        names.dedup();
+        names.join(", ")
+    };
     let mut biting = findings.iter().filter(|finding| finding.judgement == Judgement::Bites);
     let count = biting.clone().count();
     let Some(first) = biting.next() else {
         let carry = |finding: &Finding| Some((finding.routers_max?, finding.name));
         let next = findings.iter().filter_map(carry).min();
-        return match next {
-            Some((routers, name)) => format!(
-                "This host carries the fleet. The first limit beyond it: {name}, at {} routers.",
-                grouped(routers)
+        let next = |words: &str| match next {
+            Some((routers, name)) => {
+                format!(" The first limit {words}: {name}, at {} routers.", grouped(routers))
+            }
+            None => String::new(),
+        };
+        return match fits(findings) {
+            Some(_) => format!("This host carries the fleet.{}", next("beyond it")),
+            None => format!(
+                "Whether this host carries the fleet cannot be told: {} cannot be read here. Ask \
+                 outside of the container or unit that hides /proc and /sys.{}",
+                named(Judgement::Unknown),
+                next("that can be read")
             ),
-            None => "This host carries the fleet.".to_owned(),
         };
     };
     let at = match first.routers_max {
         Some(routers) => format!(", beyond {} routers", grouped(routers)),
         None => String::new(),
     };
+    let more = match named(Judgement::Unknown) {
+        unknown if unknown.is_empty() => unknown,
+        unknown => format!(" Whether others do cannot be told: {unknown} cannot be read here."),
+    };
     match count {
-        1 => format!("One finding bites: {}{at}.", first.name),
-        _ => format!("{count} findings bite; {} first{at}.", first.name),
+        1 => format!("One finding bites: {}{at}.{more}", first.name),
+        _ => format!("{count} findings bite; {} first{at}.{more}", first.name),
     }
 }

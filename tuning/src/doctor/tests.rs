@@ -43,6 +43,8 @@ fn observed() -> Observed {
             source: "/dev/vda".to_owned(),
         }),
         flush: Some(Flush { count: 200, median_us: 900, max_us: 12_000 }),
+        memory: Available { bytes: Some(32 << 30), unread: Vec::new() },
+        memory_bytes: Some(8 << 30),
         table_bytes_max: Some(4 << 30),
         page_bytes: 4_096,
     }
@@ -105,7 +107,10 @@ fn what_bites_first_stands_first() {
     ];
     assert_eq!(biting, expected);
     let text = report(&FLEET, &findings);
-    assert!(text.ends_with("3 findings bite; listen-backlog first, beyond 1,575 routers.\n"));
+    assert!(
+        text.contains("3 findings bite; listen-backlog first, beyond 1,575 routers. "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -117,6 +122,65 @@ fn what_is_missing_is_unknown_and_never_good() {
         assert_eq!(named(&findings, name, "").judgement, Judgement::Unknown, "{name}");
     }
     assert!(findings.iter().all(|finding| finding.judgement != Judgement::Bites));
+    // What says nothing here says it: that interfaces lose nothing, that nothing is tracked.
+    for name in ["connection-tracking", "memory", "file-system"] {
+        let unread = Available { bytes: None, unread: vec!["/proc/meminfo".to_owned()] };
+        let observed =
+            Observed { memory: unread, memory_bytes: Some(1 << 30), ..Observed::default() };
+        let findings = host.examine(FLEET, &observed);
+        assert_eq!(named(&findings, name, "").judgement, Judgement::Unknown, "{name}");
+        assert_eq!(fits(&findings), None);
+    }
+    let unseen = ["dropped-by-interface", "dropped-by-processor", "receiving", "time-keeper"];
+    for name in unseen.into_iter().chain(["clock-source", "disk-flush", "governor"]) {
+        assert_eq!(named(&findings, name, "").judgement, Judgement::Unseen, "{name}");
+    }
+    let text = report(&FLEET, &findings);
+    assert!(text.contains("Whether this host carries the fleet cannot be told: "), "{text}");
+    assert!(!text.contains("This host carries"), "{text}");
+}
+
+#[test]
+fn what_is_unknown_keeps_a_host_from_being_said_to_carry_the_fleet() {
+    let good = || Finding::good("good", "").carries(7_000);
+    let unknown = || Finding::unknown("tcp-memory", "net.ipv4.tcp_mem");
+    let unseen = || Finding::unseen("clock-source", "x");
+    let bites = || Finding::not_good(Judgement::Bites, "listen-backlog", "64").carries(50);
+    assert_eq!(fits(&[good(), unseen()]), Some(true));
+    assert_eq!(fits(&[unknown(), good()]), None);
+    assert_eq!(fits(&[bites(), unknown(), good()]), Some(false));
+    let last = |findings: &[Finding]| report(&FLEET, findings).lines().last().unwrap().to_owned();
+    assert_eq!(
+        last(&[unseen(), good()]),
+        "This host carries the fleet. The first limit beyond it: good, at 7,000 routers."
+    );
+    assert_eq!(
+        last(&[unknown(), unknown(), good()]),
+        "Whether this host carries the fleet cannot be told: tcp-memory cannot be read here. Ask \
+         outside of the container or unit that hides /proc and /sys. The first limit that can be \
+         read: good, at 7,000 routers."
+    );
+    assert_eq!(
+        last(&[bites(), unknown()]),
+        "One finding bites: listen-backlog, beyond 50 routers. Whether others do cannot be told: \
+         tcp-memory cannot be read here."
+    );
+}
+
+#[test]
+fn a_budget_is_held_against_what_the_process_may_use() {
+    let host = MadeUp::new("memory", &[]);
+    let judged = |bytes, unread: &[&str]| {
+        let unread = unread.iter().map(|path| (*path).to_owned()).collect();
+        let observed = Observed { memory: Available { bytes, unread }, ..observed() };
+        let findings = host.examine(FLEET, &observed);
+        named(&findings, "memory", "8,192 MiB").judgement
+    };
+    assert_eq!(judged(Some(8 << 30), &[]), Judgement::Good);
+    assert_eq!(judged(Some(4 << 30), &[]), Judgement::Bites);
+    assert_eq!(judged(Some(4 << 30), &["/proc/self/cgroup"]), Judgement::Bites);
+    assert_eq!(judged(Some(16 << 30), &["/proc/self/cgroup"]), Judgement::Unknown);
+    assert_eq!(judged(None, &["/proc/meminfo"]), Judgement::Unknown);
 }
 
 /// What a command of a finding would make of the host, and that the finding is gone then.

@@ -179,6 +179,15 @@ fn the_first_limit_is_what_this_host_meets_worst() {
         let plan = Plan::new(&few, &COSTS, Some(&limits));
         assert_eq!((plan.first_limit, plan.suffices), (Some(name), Some(false)));
     }
+    // What the host does not say may be it, too: only "no" can be said without it.
+    let silent = Limits { tcp_pressure_bytes: None, option_bytes: None, ..limits };
+    let plan = Plan::new(&few, &COSTS, Some(&silent));
+    assert_eq!((plan.first_limit, plan.suffices), (Some("cores"), None));
+    assert_eq!(plan.unknown, ["tcp memory"]);
+    let text = plan.to_string();
+    assert!(text.contains("this host: unknown") && text.contains("cannot be told"), "{text}");
+    let plan = Plan::new(&few, &COSTS, Some(&Limits { cores: 2, ..silent }));
+    assert_eq!((plan.first_limit, plan.suffices), (Some("cores"), Some(false)));
 }
 
 #[test]

@@ -24,15 +24,26 @@ impl fmt::Display for Plan {
             demand.retain_hours
         )?;
         for need in &self.needs {
-            let has = need.has.map_or_else(String::new, |has| {
-                let word = if need.value > has { "  NOT ENOUGH" } else { "" };
-                format!("   this host: {}{word}", number(has))
-            });
+            let has = match need.has {
+                Some(has) if need.value > has => {
+                    format!("   this host: {}  NOT ENOUGH", number(has))
+                }
+                Some(has) => format!("   this host: {}", number(has)),
+                None if self.unknown.contains(&need.name) => "   this host: unknown".to_owned(),
+                None => String::new(),
+            };
             writeln!(f, "{:<17} {:>9} {}{has}", need.name, number(need.value), need.unit)?;
         }
         if let (Some(first), Some(suffices)) = (self.first_limit, self.suffices) {
             let word = if suffices { "suffices" } else { "does NOT suffice" };
             writeln!(f, "\nthis host {word}; the first limit is: {first}")?;
+        } else if let Some(first) = self.first_limit {
+            writeln!(
+                f,
+                "\nwhether this host suffices cannot be told: it does not say what it has of {}; \
+                 of what it says, the first limit is: {first}",
+                self.unknown.join(", ")
+            )?;
         }
         writeln!(f, "\nhow each was come to")?;
         self.needs.iter().try_for_each(|need| explained(f, need))

@@ -10,7 +10,7 @@ use std::path::Path;
 use storage::time::Micros;
 use tuning::doctor::{Finding, Judgement, Remedy};
 
-use crate::query::{Loss, Past, Range, past};
+use crate::query::{Answered, Loss, Past, QueryError, Range, past};
 use crate::watch::{Head, Layer, Outcome, Verdict};
 
 /// Bursts of so long are looked at: a week.
@@ -19,11 +19,19 @@ const WEEK_US: i64 = 7 * 86_400_000_000;
 /// What the last week shows.
 pub(super) fn of_week(data: &Path, now: Micros) -> Vec<Finding> {
     let range = Range { since: now.offset(-WEEK_US), until: now };
-    // What cannot be read is nothing to judge; `stormdrain bursts` says why it cannot.
-    let Past { bursts, losses } =
-        past(data, range).map_or_else(|_| Past::default(), |answered| answered.value);
+    let (Past { bursts, losses }, told) = match past(data, range) {
+        Ok(Answered { value, warnings }) => (value, warnings),
+        Err(QueryError::NoFolder { .. }) => return Vec::new(),
+        Err(error) => (Past::default(), vec![error.to_string()]),
+    };
+    let unread = (!told.is_empty()).then(|| {
+        let found = format!("the log of the last week, not all of it: {}", told.join("; "));
+        let mut finding = finding("past", Judgement::Unseen, found);
+        finding.consequence = "bursts that hurt may be in what could not be read".to_owned();
+        finding
+    });
     let heads: Vec<&Head> = bursts.iter().map(|burst| &burst.head).collect();
-    of_bursts(&heads).into_iter().chain(of_losses(&losses)).collect()
+    of_bursts(&heads).into_iter().chain(of_losses(&losses)).chain(unread).collect()
 }
 
 /// Counters of loss that moved while no burst ran.
@@ -59,14 +67,14 @@ fn remedy_of(counter: &str) -> &'static str {
 
 fn of_bursts(heads: &[&Head]) -> Option<Finding> {
     let judged = |head: &&Head| Some((head.start_us, head.verdict.clone()?));
-    let hurt: Vec<(i64, Verdict)> = heads
+    let (told, untold): (Vec<_>, Vec<_>) = heads
         .iter()
         .filter_map(judged)
         .filter(|(_, verdict)| verdict.outcome != Outcome::Clean)
-        .collect();
+        .partition(|(_, verdict)| verdict.outcome != Outcome::Unknown);
+    let hurt: Vec<(i64, Verdict)> = told;
     let Some((last_us, last)) = hurt.last() else {
-        let found = format!("{} bursts in a week, none of which hurt", heads.len());
-        return (!heads.is_empty()).then(|| finding("bursts", Judgement::Good, found));
+        return calm(heads, untold.last().map(|(_, verdict)| (untold.len(), verdict)));
     };
     let layers = layers(&hurt);
     let counted: Vec<String> =
@@ -92,6 +100,21 @@ fn of_bursts(heads: &[&Head]) -> Option<Finding> {
     let remedies: Vec<&str> = layers.iter().map(|(layer, _)| remedy(*layer)).collect();
     finding.remedy = Some(Remedy::Words(remedies.join("; ")));
     Some(finding)
+}
+
+/// Bursts of which none is known to have hurt, and of how many of them nobody can tell.
+fn calm(heads: &[&Head], untold: Option<(usize, &Verdict)>) -> Option<Finding> {
+    let count = heads.len();
+    if let Some((unknown, last)) = untold {
+        let found = format!(
+            "of {unknown} of {count} bursts in a week it cannot be told whether they hurt, the \
+             others did not; of the last: {}",
+            last.reasons.join("; ")
+        );
+        return Some(finding("bursts", Judgement::Unseen, found));
+    }
+    let found = format!("{count} bursts in a week, none of which hurt");
+    (count > 0).then(|| finding("bursts", Judgement::Good, found))
 }
 
 /// How many bursts each layer hurt, those of the most first.
@@ -164,6 +187,29 @@ mod tests {
         assert_eq!(findings(&[]), []);
         assert_eq!(findings(&[(9, "stall.io.some_us", 5), (8, "interface.a.rx_dropped", 2)]), []);
         assert_eq!(of_week(Path::new("/nonexistent"), NOW), []);
+    }
+
+    #[test]
+    fn a_week_that_cannot_be_told_is_not_a_good_one() {
+        let rows = [
+            (400, "burst.begin", 0),
+            (390, "burst.because the kernel hides it", 0),
+            (390, "burst.unknown", 0),
+            (390, "burst.end", 10_000_000),
+            (300, "burst.begin", 0),
+            (290, "burst.clean", 0),
+            (290, "burst.end", 10_000_000),
+        ];
+        let [finding] = findings(&rows).try_into().unwrap();
+        assert_eq!(finding.judgement, Judgement::Unseen);
+        assert!(finding.found.starts_with("of 1 of 2 bursts"), "{finding:?}");
+        assert!(finding.found.ends_with("the kernel hides it"), "{finding:?}");
+        // A log that cannot be read is told.
+        let data = tempfile::tempdir().unwrap();
+        let path = log_path(data.path(), NOW.hour(), KERNEL_SHARD);
+        std::fs::create_dir_all(path).unwrap();
+        let [finding] = of_week(data.path(), NOW).try_into().unwrap();
+        assert_eq!((finding.name, finding.judgement), ("past", Judgement::Unseen));
     }
 
     #[test]

@@ -39,8 +39,10 @@ pub struct PlanAnswer {
     pub churn: f64,
     /// Whether the network is the one that is there; otherwise none is yet, and it is a usual one.
     pub measured: bool,
-    /// Whether this host meets every need.
+    /// Whether this host meets every need; none where that cannot be told.
     pub suffices: Option<bool>,
+    /// Needs of which this host does not say what it has.
+    pub unknown: Vec<String>,
     /// The need that it meets worst.
     pub first_limit: Option<String>,
     /// How many routers of this kind it would carry.
@@ -114,9 +116,7 @@ impl Has {
             };
             need.has = need.has.or(own);
         }
-        let loads = || plan.needs.iter().filter_map(|need| Some((need.name, need.load()?)));
-        plan.first_limit = loads().max_by(|one, other| one.1.total_cmp(&other.1)).map(|it| it.0);
-        plan.suffices = plan.first_limit.map(|_| loads().all(|(_, load)| load <= 1.0));
+        plan.judge();
         plan
     }
 }
@@ -151,10 +151,15 @@ fn answer(demand: &Demand, measured: bool, has: &Has) -> PlanAnswer {
     let fits = match plan.suffices {
         Some(true) => "this host suffices".to_owned(),
         Some(false) => format!("this host lacks {}", plan.first_limit.unwrap_or("something")),
-        None => "nothing is known of this host".to_owned(),
+        None if plan.unknown.is_empty() => "nothing is known of this host".to_owned(),
+        None => format!(
+            "it cannot be told whether this host suffices, which does not say what it has of {}",
+            plan.unknown.join(", ")
+        ),
     };
     let more = limit.map_or(String::new(), |limit| {
-        format!(" It would carry {routers_max:.0} such routers; {limit} is its first limit.")
+        let known = if plan.unknown.is_empty() { "" } else { " that is known" };
+        format!(" It would carry {routers_max:.0} such routers; {limit} is its first limit{known}.")
     });
     let summary = format!("For {routers} routers of {mappings} mappings ({whose}) {fits}.{more}");
     let need = |need: &tuning::plan::Need| NeedEntry {
@@ -174,6 +179,7 @@ fn answer(demand: &Demand, measured: bool, has: &Has) -> PlanAnswer {
         churn: demand.churn,
         measured,
         suffices: plan.suffices,
+        unknown: plan.unknown.iter().map(|name| (*name).to_owned()).collect(),
         first_limit: plan.first_limit.map(str::to_owned),
         routers_max,
         limit: limit.map(str::to_owned),
@@ -184,7 +190,8 @@ fn answer(demand: &Demand, measured: bool, has: &Has) -> PlanAnswer {
 /// The most routers of this kind that the host carries, and what limits it.
 fn most(demand: &Demand, has: &Has) -> (f64, Option<&'static str>) {
     let of = |routers: f64| has.plan(&Demand { routers, ..*demand });
-    let fits = |routers: f64| of(routers).suffices == Some(true);
+    // Of what the host does not say nothing is a limit here; the summary tells.
+    let fits = |routers: f64| of(routers).suffices != Some(false);
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     while high < ROUTERS_MAX && fits(high) {
         (low, high) = (high, high * 2.0);
@@ -232,6 +239,17 @@ mod tests {
         assert!(answer.summary.contains("this host suffices"), "{}", answer.summary);
         let limit = answer.limit.unwrap();
         assert!(answer.summary.contains(&limit), "{}", answer.summary);
+    }
+
+    #[test]
+    fn a_host_that_does_not_say_what_it_has_is_not_said_to_suffice() {
+        let demand = Demand { routers: 100.0, mappings: 1_000.0, ..Demand::default() };
+        let Has { limits, free_bytes, memory_bytes } = has();
+        let limits = Limits { somaxconn: None, ..limits };
+        let answer = answer(&demand, true, &Has { limits, free_bytes, memory_bytes });
+        assert_eq!((answer.suffices, answer.unknown), (None, vec!["listen queue".to_owned()]));
+        assert!(answer.summary.contains("what it has of listen queue"), "{}", answer.summary);
+        assert!(answer.routers_max > 100.0, "{}", answer.summary);
     }
 
     #[test]

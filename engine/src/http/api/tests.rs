@@ -43,7 +43,8 @@ fn seen() -> Watch {
     let moved = || vec![Moved { counter: "TcpExt.PruneCalled".to_owned(), by: 3 }];
     let shard = ShardShare { turned_us: Some(NOW_US), ..ShardShare::default() };
     let pages = Some(7);
-    let kernel = Kernel { moved: moved(), tcp_pages: pages, tcp_pages_pressure: pages };
+    let unread = vec!["/proc/net/snmp".to_owned()];
+    let kernel = Kernel { moved: moved(), tcp_pages: pages, tcp_pages_pressure: pages, unread };
     let watch = Watch::new();
     for time_us in [NOW_US - 1_000_000, NOW_US] {
         watch.tell(Moment {

@@ -6,7 +6,7 @@ const SHOWN_MAX = 200;
 
 /** The verdict of a burst in a word, with the layer that is to blame. */
 export const words = (burst) => (burst.verdict ? `${burst.verdict.outcome}${burst.verdict.layer ? ` (${burst.verdict.layer})` : ''}` : burst.is_running ? 'runs' : 'no verdict');
-export const kind = (burst) => ({ clean: 'good', squeezed: 'warn', lost: 'bad' })[burst.verdict?.outcome] ?? '';
+export const kind = (burst) => ({ clean: 'good', unknown: 'warn', squeezed: 'warn', lost: 'bad' })[burst.verdict?.outcome] ?? '';
 
 export async function loadBursts() {
   seen.bursts = (await json('api/v1/bursts')).bursts;
@@ -57,6 +57,6 @@ export async function showBurst(id) {
     const [words, value] = counted(counter, by);
     return row(head(words), cell(value, 'number'));
   })
-    : [row(element('td', { colspan: 2, class: 'good' }, 'nothing moved'))]));
+    : [row(element('td', { colspan: 2, class: kind(burst) }, burst.verdict?.outcome === 'unknown' ? 'nothing that could be read' : 'nothing moved'))]));
   for (const what of ['mappings', 'bytes', 'kernel']) draw(`burst-${what}`, `charts/bursts/${burst.id}/${what}`);
 }

@@ -93,8 +93,9 @@ function showShards(moment) {
 
 function showKernel(moment) {
   const [last, all] = [sums([moment]), sums(seen.moments)];
-  const { tcp_pages: pages, tcp_pages_pressure: pressure } = moment.kernel;
-  const words = [all.size ? 'Counters that moved.' : 'No counter that matters has moved in the last quarter of an hour.'];
+  const { tcp_pages: pages, tcp_pages_pressure: pressure, unread } = moment.kernel;
+  const words = [all.size ? 'Counters that moved.' : unread.length ? '' : 'No counter that matters has moved in the last quarter of an hour.'];
+  if (unread.length) words.push(element('strong', { class: 'warn' }, `${all.size ? ' Whether others moved' : 'Whether counters moved'} cannot be told: ${unread.join(', ')} cannot be read.`));
   if (pages !== null) {
     words.push(' TCP holds ', number(pages, undefined, 'kernel.tcp_pages'), ' pages');
     if (pressure) words.push(', and the kernel squeezes from ', number(pressure, undefined, 'kernel.tcp_pages_pressure'), ' on');

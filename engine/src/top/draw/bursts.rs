@@ -81,6 +81,7 @@ fn style(burst: &Head, theme: Theme) -> Style {
     match burst.verdict.as_ref().map(|verdict| verdict.outcome) {
         None => theme.notable(),
         Some(Outcome::Clean) => Style::new(),
+        Some(Outcome::Unknown) => theme.notable(),
         Some(Outcome::Squeezed | Outcome::Lost) => theme.bad(),
     }
 }

@@ -222,7 +222,11 @@ fn draw_kernel(frame: &mut Frame, moment: &Moment, theme: Theme, area: Rect) {
         let style = if squeezed { theme.bad() } else { theme.quiet() };
         lines.push(Line::styled(format!(" TCP holds {}{limit} pages", count(pages)), style));
     }
-    if moment.kernel.moved.is_empty() {
+    for path in &moment.kernel.unread {
+        let told = format!(" cannot be read: {path}");
+        lines.push(Line::styled(fitted(&told, usize::from(inner.width)), theme.notable()));
+    }
+    if moment.kernel.moved.is_empty() && moment.kernel.unread.is_empty() {
         lines.push(Line::raw(" none"));
     }
     for step in &moment.kernel.moved {
