@@ -229,9 +229,10 @@ impl Shard {
         self.commit.session(&row);
         if !clean {
             self.open_gap(&mut session, Scope::Router, start, reason, time);
-            if !matches!(reason, Reason::CollectorStopped | Reason::Superseded) {
-                self.counters.add(Metric::SessionsBroken, 1);
-            }
+            // A bye with nothing left behind it is no break: the router meant to go.
+            let meant = (reason == Reason::Finished && in_order)
+                || matches!(reason, Reason::CollectorStopped | Reason::Superseded);
+            self.counters.add(Metric::SessionsBroken, u64::from(!meant));
         }
         self.counters.add(Metric::SessionsEnded, 1);
         self.registry.gone(connection.peer);

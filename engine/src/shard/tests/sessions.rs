@@ -77,6 +77,24 @@ fn a_router_that_closes_is_vouched_for_until_then() {
 }
 
 #[test]
+fn a_bye_leaves_a_gap_and_is_no_session_that_broke() {
+    // A bye, one that is not all there, and none.
+    let bye = empty(FrameType::Bye, 0);
+    for (last, broken) in [(&bye[..], 0), (&bye[..20], 1), (&[], 1)] {
+        let mut bench = Bench::new();
+        let id = bench.connect(1, PEER);
+        bench.send(id, &hello(1, 1, false));
+        bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+        bench.send(id, last);
+        bench.settle();
+        bench.end(id, Reason::ClosedByRouter);
+        bench.settle();
+        assert!(bench.shard.router(ROUTER).unwrap().gap.is_some(), "nobody watches it now");
+        assert_eq!(bench.shard.counters().get(Metric::SessionsBroken), broken, "{last:02x?}");
+    }
+}
+
+#[test]
 fn an_on_demand_session_that_ends_in_order_leaves_no_gap() {
     let mut bench = Bench::new();
     let id = bench.connect(1, PEER);
