@@ -140,6 +140,7 @@ impl Shard {
             let front = connection.surge.front();
             let time = unit_time(connection, front.len());
             let step = connection.decoder.next(front, time, &mut self.tools, &mut self.unit);
+            self.counters.add(Metric::PaddingBytes, connection.decoder.take_padding());
             let Step::Incomplete { needed } = step else {
                 connection.needed = 0;
                 return Some(step);

@@ -13,6 +13,11 @@ use super::Rejection;
 /// U+FEFF in UTF-8, as some editors begin a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Behind a document senders are known to leave zeros (a text with its terminator, a block filled
+/// up), the end of a file of DOS, and the end of a message of NETCONF.
+pub const PADDING: [u8; 2] = [0, 0x1a];
+const NETCONF_END: &[u8] = b"]]>]]>";
+
 /// What begins where the last unit ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -20,6 +25,8 @@ pub enum Found {
     More,
     /// So many bytes of white space, byte order mark, or comments between documents.
     Skip(usize),
+    /// So many bytes that are no XML and carry nothing, as some senders end what they send.
+    Padding(usize),
     /// A document of so many bytes.
     Document(usize),
 }
@@ -66,7 +73,14 @@ impl Boundary {
                 if bytes.starts_with(BYTE_ORDER_MARK) {
                     return Ok(self.begin_anew(Found::Skip(BYTE_ORDER_MARK.len())));
                 }
-                if BYTE_ORDER_MARK.starts_with(bytes) {
+                let padding = bytes.iter().take_while(|byte| PADDING.contains(byte)).count();
+                if padding > 0 {
+                    return Ok(self.begin_anew(Found::Padding(padding)));
+                }
+                if bytes.starts_with(NETCONF_END) {
+                    return Ok(self.begin_anew(Found::Padding(NETCONF_END.len())));
+                }
+                if [BYTE_ORDER_MARK, NETCONF_END].iter().any(|known| known.starts_with(bytes)) {
                     return Ok(Found::More);
                 }
             }
@@ -116,7 +130,7 @@ impl Boundary {
         let (text, markup) = rest.split_at(length);
         let is_outside = self.depth == 0;
         if is_outside && let Some(at) = text.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            return Err(lost(Cause::XmlMalformed, self.scanned + at, "text between documents"));
+            return Err(between_documents(self.scanned + at, &text[at..]));
         }
         self.scanned += length;
         let (lexeme, opening) = match markup {
@@ -134,8 +148,7 @@ impl Boundary {
                 (Lexeme::Instruction, 2)
             }
             [b'<', b'/', ..] if is_outside => {
-                let what = "an end tag between documents";
-                return Err(lost(Cause::XmlMalformed, self.scanned, what));
+                return Err(between_documents(self.scanned, markup));
             }
             [b'<', b'/', ..] => (Lexeme::EndTag, 2),
             [b'<', b'!', ..] if b"<!--".starts_with(markup) || b"<![CDATA[".starts_with(markup) => {
@@ -203,6 +216,27 @@ impl Boundary {
     }
 }
 
+/// What stands where only a document may: quoted, as far as it has come.
+fn between_documents(at: usize, found: &[u8]) -> Rejection {
+    let what = format!("expected a document or the end, found {}", quoted(found));
+    lost(Cause::XmlMalformed, at, &what)
+}
+
+/// The first of these bytes for a log line: as text where all of them are, as numbers otherwise.
+pub fn quoted(bytes: &[u8]) -> String {
+    const QUOTED_BYTES_MAX: usize = 24;
+    let shown = bytes.get(..bytes.len().min(QUOTED_BYTES_MAX)).unwrap_or_default();
+    let more = if shown.len() < bytes.len() { " ..." } else { "" };
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match std::str::from_utf8(shown) {
+        Ok(text) if shown.iter().all(is_text) => format!("`{}`{more}", text.escape_debug()),
+        _ => {
+            let numbers: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{}{more}", numbers.join(" "))
+        }
+    }
+}
+
 fn lost(cause: Cause, at: usize, what: &str) -> Rejection {
     Rejection::new(cause, format_args!("byte {at} behind the last document: {what}"))
 }
@@ -220,7 +254,7 @@ mod tests {
             loop {
                 match boundary.find(&text[start..end]).map_err(|rejection| rejection.cause)? {
                     Found::More => break,
-                    Found::Skip(length) => start += length,
+                    Found::Skip(length) | Found::Padding(length) => start += length,
                     Found::Document(length) => {
                         found.push(Found::Document(length));
                         start += length;
@@ -243,6 +277,42 @@ mod tests {
         let expected = [first.len(), second.len(), third.len()].map(Found::Document).to_vec();
         for step in 1..text.len() + 1 {
             assert_eq!(lengths(&text, step), Ok((expected.clone(), 2)), "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_senders_leave_behind_a_document_is_padding_however_the_bytes_come() {
+        let padding = [&b"<a/>\0\0\n\x1a"[..], b"\n]]>]]>\0<b/>", b"]]>]]>\n\0\0\0"].concat();
+        let expected = [4, 4].map(Found::Document).to_vec();
+        for step in 1..padding.len() + 1 {
+            assert_eq!(lengths(&padding, step), Ok((expected.clone(), 0)), "step {step}");
+        }
+        let kinds = |text: &[u8]| Boundary::default().find(text).unwrap();
+        assert_eq!(kinds(b"\0\0\x1a\n"), Found::Padding(3));
+        assert_eq!(kinds(b"]]>]]>\n"), Found::Padding(6));
+        assert_eq!(kinds(b"]]>]"), Found::More);
+        // In a document it is none.
+        assert_eq!(kinds(b"<a>]]>]]>\0</a>"), Found::Document(14));
+    }
+
+    #[test]
+    fn what_is_found_between_documents_is_quoted() {
+        for (text, word) in [
+            (
+                &b"rubbish\nand more"[..],
+                "byte 0 behind the last document: expected a document or \
+                                        the end, found `rubbish\\nand more`",
+            ),
+            (b"]]>rubbish", "found `]]>rubbish`"),
+            (b"</a>", "found `</a>`"),
+            (b"\x80\xff", "found 80 ff"),
+            (
+                b"this is text that is far too long for a line",
+                "found `this is text that is far` ...",
+            ),
+        ] {
+            let rejection = Boundary::default().find(text).unwrap_err();
+            assert!(rejection.detail.contains(word), "{word}: {}", rejection.detail);
         }
     }
 

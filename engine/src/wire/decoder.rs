@@ -9,7 +9,7 @@ use storage::mapping::RouterId;
 use storage::row::{Cause, InputMode};
 use storage::time::Micros;
 
-use super::boundary::{Boundary, Found};
+use super::boundary::{Boundary, Found, quoted};
 use super::fpm::{self, FpmDecoder};
 use super::frame::{Codec, FrameFlags, FrameType, HEADER_BYTES, Header, HeaderFault};
 use super::hello::{HELLO_BYTES_MAX, read_hello};
@@ -21,6 +21,8 @@ use super::{Rejection, SnapshotMark, Step, Tools, Unit, UnitKind};
 /// The decoder of one session: some words until its mode asks for more.
 pub struct Decoder {
     state: State,
+    /// Bytes behind documents that carry nothing and are not XML, since they were asked for.
+    padding_bytes: u64,
     /// Whom the session speaks for, once hello or a document has said so.
     router: Option<RouterId>,
 }
@@ -46,7 +48,7 @@ enum State {
 impl Decoder {
     /// The decoder of a session that has sent nothing yet.
     pub fn new() -> Decoder {
-        Decoder { state: State::Fresh, router: None }
+        Decoder { state: State::Fresh, padding_bytes: 0, router: None }
     }
 
     /// How the session's bytes are read; `None` before its first bytes said so.
@@ -77,6 +79,16 @@ impl Decoder {
         }
     }
 
+    /// Bytes of padding that were passed over since this was asked last: what senders leave behind
+    /// a document, and of compressed streams what inflates to it.
+    pub fn take_padding(&mut self) -> u64 {
+        let in_stream = match &mut self.state {
+            State::Stream(_, stream) => std::mem::take(&mut stream.padding_bytes),
+            _ => 0,
+        };
+        std::mem::take(&mut self.padding_bytes) + in_stream
+    }
+
     /// Reads the next unit. `bytes` begins behind what was consumed so far, and between two calls
     /// it only loses what was consumed and only grows at its end; it need not be empty for the
     /// decoder to have read all of it. `now` is the collection time of its last byte.
@@ -94,6 +106,10 @@ impl Decoder {
                 Err(rejection) => Step::Broken { rejection },
                 Ok(Found::More) => Step::Incomplete { needed: bytes.len() + 1 },
                 Ok(Found::Skip(consumed)) => Step::Nothing { consumed },
+                Ok(Found::Padding(consumed)) => {
+                    self.padding_bytes += consumed as u64;
+                    Step::Nothing { consumed }
+                }
                 Ok(Found::Document(consumed)) => {
                     let text = bytes.get(..consumed).unwrap_or_default();
                     document(text, self.router, consumed, tools, unit)
@@ -122,6 +138,10 @@ impl Decoder {
             Step::Incomplete { .. } => {}
             step => return step,
         }
+        // White space before anything else, which could have become something else.
+        if matches!(self.state, State::Fresh) && bytes.iter().all(u8::is_ascii_whitespace) {
+            return Step::Nothing { consumed: bytes.len() };
+        }
         let is_clean = bytes.is_empty()
             && match &self.state {
                 State::Stream(_, stream) => stream.is_at_boundary(),
@@ -135,6 +155,11 @@ impl Decoder {
                 let held = stream.held_bytes();
                 format!("the connection ended {held} inflated bytes into a document")
             }
+            State::Plain(_) => format!(
+                "the connection ended {} bytes into a document, which begins {}",
+                bytes.len(),
+                quoted(bytes)
+            ),
             _ => format!("the connection ended {} bytes into a unit", bytes.len()),
         };
         let consumed = bytes.len();
@@ -204,7 +229,10 @@ impl Decoder {
         let payload_bytes = usize::try_from(header.payload_bytes).unwrap_or(usize::MAX);
         let longest = tools.limits.frame_bytes_max;
         if payload_bytes > longest {
-            let detail = format_args!("payload of {payload_bytes} bytes, at most {longest}");
+            let detail = format_args!(
+                "payload of {payload_bytes} bytes, at most {longest}: send it in parts, with codec \
+                 1, or raise frame_bytes_max"
+            );
             return Step::Broken { rejection: Rejection::new(Cause::FrameTooLong, detail) };
         }
         let frame_type = FrameType::from_code(header.type_code);
@@ -348,11 +376,14 @@ fn next_plain(boundary: &mut Boundary, bytes: &[u8], tools: &Tools) -> Result<Fo
     let length = match found {
         Found::More => bytes.len(),
         Found::Document(length) => length,
-        Found::Skip(_) => 0,
+        Found::Skip(_) | Found::Padding(_) => 0,
     };
     let longest = tools.limits.frame_bytes_max;
     if length > longest {
-        let detail = format_args!("a document of more than {longest} bytes");
+        let detail = format_args!(
+            "a document of more than {longest} bytes: send it through gzip, or framed in parts, or \
+             raise frame_bytes_max"
+        );
         return Err(Rejection::new(Cause::FrameTooLong, detail));
     }
     Ok(found)

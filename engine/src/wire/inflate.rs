@@ -42,7 +42,8 @@ impl Inflater {
             return Err(Rejection::new(
                 Cause::InflateTooLong,
                 format_args!(
-                    "{} bytes declare {declared_bytes} inflated; at most {allowed} are allowed",
+                    "{} bytes declare {declared_bytes} inflated; at most {allowed} are allowed by \
+                     inflated_bytes_max and inflate_ratio_max: send it in parts",
                     payload.len()
                 ),
             ));

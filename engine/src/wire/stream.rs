@@ -8,7 +8,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 use storage::row::{Cause, InputMode};
 
-use super::boundary::{Boundary, Found};
+use super::boundary::{Boundary, Found, PADDING, quoted};
 use super::{Rejection, WireLimits};
 
 /// Inflated in one go, before documents are looked for in it.
@@ -42,6 +42,8 @@ pub struct Stream {
     /// Length of the document at `start` that was given out.
     given: usize,
     boundary: Boundary,
+    /// Bytes of padding that were passed over: between documents, and between members.
+    pub padding_bytes: u64,
     /// Why nothing more can be inflated: said when the documents before it are out.
     failed: Option<Rejection>,
 }
@@ -57,6 +59,7 @@ impl Stream {
             start: 0,
             given: 0,
             boundary: Boundary::default(),
+            padding_bytes: 0,
             failed: None,
         }
     }
@@ -106,13 +109,20 @@ impl Stream {
         let length = loop {
             match self.boundary.find(self.text.get(self.start..).unwrap_or_default())? {
                 Found::Skip(length) => self.start += length,
+                Found::Padding(length) => {
+                    self.start += length;
+                    self.padding_bytes += length as u64;
+                }
                 Found::More => break None,
                 Found::Document(length) => break Some(length),
             }
         };
         let longest = limits.inflated_bytes_max;
         if length.unwrap_or(self.held_bytes()) > longest {
-            let detail = format_args!("a document of more than {longest} bytes, inflated");
+            let detail = format_args!(
+                "a document of more than {longest} bytes, inflated: send it framed in parts, or \
+                 raise inflated_bytes_max"
+            );
             return Err(Rejection::new(Cause::InflateTooLong, detail));
         }
         Ok(length)
@@ -121,11 +131,26 @@ impl Stream {
     /// Inflates some of the bytes. `false` = nothing more comes out of them.
     fn feed(&mut self, bytes: &[u8], limits: &WireLimits) -> bool {
         let input = bytes.get(self.fed..).unwrap_or_default();
-        // Behind a member another one may follow: its header is checked by the inflater.
+        // Behind a member another one may follow: its header is checked by the inflater. Padding
+        // may, too: no member begins like that.
         let mut member = match self.member.take() {
             Some(member) => member,
             None if input.is_empty() => return false,
-            None => inflate_of(self.mode),
+            None => {
+                let padding = input.iter().take_while(|byte| PADDING.contains(byte)).count();
+                if padding > 0 {
+                    self.fed += padding;
+                    self.padding_bytes += padding as u64;
+                    return true;
+                }
+                if !self.may_begin(input) {
+                    let what = format!("expected a member or the end, found {}", quoted(input));
+                    let detail = format_args!("behind a {} member: {what}", self.mode.name());
+                    self.failed = Some(Rejection::new(Cause::InflateFailed, detail));
+                    return true;
+                }
+                inflate_of(self.mode)
+            }
         };
         self.make_room();
         let (in_before, out_before) = (member.total_in(), member.total_out());
@@ -146,6 +171,14 @@ impl Stream {
             self.member = Some(member);
         }
         taken > 0 || given > 0 || has_ended
+    }
+
+    /// Whether a member may begin like this, as far as its first byte tells.
+    fn may_begin(&self, input: &[u8]) -> bool {
+        match (self.mode, input.first()) {
+            (InputMode::Gzip, first) => first == Some(&0x1f),
+            (_, first) => first.is_some_and(|first| first & 0x0f == 8),
+        }
     }
 
     /// Moves what is left of the text to the front, and leaves room for a window behind it.
@@ -175,6 +208,8 @@ fn check_ratio(member: &Decompress, limits: &WireLimits) -> Result<(), Rejection
     if bytes_out <= RATIO_FREE_BYTES || bytes_out <= bytes_in.saturating_mul(ratio_max) {
         return Ok(());
     }
-    let detail = format_args!("{bytes_in} bytes inflate to {bytes_out}, ratio above {ratio_max}");
+    let detail = format_args!(
+        "{bytes_in} bytes inflate to {bytes_out}, ratio above {ratio_max} (inflate_ratio_max)"
+    );
     Err(Rejection::new(Cause::InflateTooLong, detail))
 }

@@ -330,6 +330,97 @@ fn a_lost_boundary_breaks_the_session() {
     assert_eq!(session(&gzip, &[])[1..], [Said::Broken(Cause::InflateFailed)]);
 }
 
+/// Padding that a session was found to have, and what it came to.
+fn padded(bytes: &[u8]) -> (u64, Vec<Said>) {
+    let (mut decoder, mut tools) = (Decoder::new(), Tools::new(WireLimits::default()));
+    let (mut unit, mut start, mut padding) = (Unit::new(), 0, 0);
+    loop {
+        let step = decoder.next(&bytes[start..], NOW, &mut tools, &mut unit);
+        padding += decoder.take_padding();
+        match step {
+            Step::Unit { consumed } | Step::Nothing { consumed } => start += consumed,
+            _ => break,
+        }
+    }
+    (padding, session(bytes, &[]))
+}
+
+#[test]
+fn padding_behind_a_table_leaves_it_as_it_is() {
+    let text = document_of(16..19, SnapshotMark::Whole);
+    for mode in [InputMode::Plain, InputMode::Gzip, InputMode::Zlib] {
+        let table = |padding: &[u8]| match mode {
+            InputMode::Plain => [text.as_bytes(), padding].concat(),
+            mode => compressed(mode, &[text.as_bytes(), padding].concat()),
+        };
+        for (inside, behind) in [
+            (&b"\0"[..], &b""[..]),
+            (b"\x1a", b""),
+            (b"\n]]>]]>\n", b""),
+            (b"\0\0\r\n\x1a", b""),
+            (b"", b"\0\0\0\0"),
+            (b"", b"\x1a"),
+        ] {
+            let bytes = [&table(inside)[..], behind].concat();
+            let expected = [inside, behind].concat();
+            let expected = expected.iter().filter(|byte| !byte.is_ascii_whitespace()).count();
+            let (padding, said) = padded(&bytes);
+            assert_eq!(padding, expected as u64, "{mode:?} {inside:?} {behind:?}");
+            assert_eq!((labels(&said), said.len()), (vec![16, 17, 18], 2), "{mode:?} {behind:?}");
+        }
+        // Another member, or document, may follow it.
+        let two = [&table(b"")[..], b"\0\0", &table(b"")].concat();
+        assert_eq!(labels(&session(&two, &[])), [16, 17, 18, 16, 17, 18], "{mode:?}");
+    }
+    let mut gzip = compressed(InputMode::Gzip, text.as_bytes());
+    gzip.extend_from_slice(b"\0rubbish");
+    let mut decoder = Decoder::new();
+    let (mut tools, mut unit) = (Tools::new(WireLimits::default()), Unit::new());
+    let Step::Unit { consumed } = decoder.next(&gzip, NOW, &mut tools, &mut unit) else { panic!() };
+    let Step::Broken { rejection } = decoder.next(&gzip[consumed..], NOW, &mut tools, &mut unit)
+    else {
+        panic!()
+    };
+    assert!(rejection.detail.contains("found `rubbish`"), "{}", rejection.detail);
+}
+
+#[test]
+fn a_zlib_stream_is_read_whatever_its_window() {
+    let text = document_of(16..17, SnapshotMark::Whole);
+    for window in 0..=7_u8 {
+        let mut bytes = compressed(InputMode::Zlib, text.as_bytes());
+        // The header alone says how large it is: the compressed data are the same.
+        let method = window << 4 | 8;
+        let flags = (0..=0x1f).find(|flags| (u32::from(method) << 8 | flags).is_multiple_of(31));
+        (bytes[0], bytes[1]) = (method, flags.unwrap() as u8);
+        let said = session(&bytes, &[1]);
+        let is_read = labels(&said) == [16];
+        assert!(is_read, "{window}: {said:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_is_too_long_names_the_setting_and_the_ways_out() {
+    let limits =
+        WireLimits { frame_bytes_max: 99, inflated_bytes_max: 99, ..WireLimits::default() };
+    let text = document_of(16..40, SnapshotMark::Whole);
+    let said = |bytes: &[u8]| {
+        let (mut tools, mut unit) = (Tools::new(limits), Unit::new());
+        match Decoder::new().next(bytes, NOW, &mut tools, &mut unit) {
+            Step::Broken { rejection } => rejection.detail,
+            step => panic!("{step:?}"),
+        }
+    };
+    let plain = said(text.as_bytes());
+    for word in ["99 bytes", "gzip", "parts", "frame_bytes_max"] {
+        assert!(plain.contains(word), "{word}: {plain}");
+    }
+    let gzip = said(&compressed(InputMode::Gzip, text.as_bytes()));
+    assert!(gzip.contains("parts") && gzip.contains("inflated_bytes_max"), "{gzip}");
+    let framed = said(&frames());
+    assert!(framed.contains("frame_bytes_max"), "{framed}");
+}
+
 #[test]
 fn a_rejected_document_leaves_the_next_one_alone() {
     let good = document_of(16..19, SnapshotMark::None);

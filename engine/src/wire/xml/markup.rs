@@ -313,7 +313,9 @@ fn check_declaration(declaration: &BytesDecl<'_>, at: usize) -> Result<(), Rejec
         let place = place.filter(|place| due > 0 || *place == 0).map(|place| place + due);
         let is_allowed = place.is_some_and(|place| (allowed[place].1)(&attribute.value));
         let Some(place) = place.filter(|_| is_allowed) else {
-            return Err(malformed(at, "an XML declaration other than version 1.0, UTF-8"));
+            let expected = "expected an XML declaration of version 1.0, UTF-8, in this order";
+            let found = format!("{}=\"{}\"", key.as_ref(), attribute.value);
+            return Err(malformed(at, &format!("{expected}, found {found}")));
         };
         due = place + 1;
     }

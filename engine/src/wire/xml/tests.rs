@@ -577,3 +577,18 @@ fn a_key_that_could_be_read_is_named_for_every_kind_of_entry() {
     let key = Key::Service(Label::new(16).unwrap(), "ip:10.0.0.0/8".parse().unwrap());
     assert_eq!(rejected(&service), [(Cause::LabelRange, Some(key.to_string()))]);
 }
+
+#[test]
+fn a_declaration_of_another_kind_is_quoted() {
+    for (declaration, found) in [
+        ("<?xml version='1.1'?>", "found version=\"1.1\""),
+        ("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>", "found encoding=\"ISO-8859-1\""),
+        ("<?xml encoding='UTF-8' version='1.0'?>", "found encoding=\"UTF-8\""),
+    ] {
+        let text = format!("{declaration}<label-mappings/>");
+        let read = read_document(text.as_bytes(), None, &LIMITS, &mut Unit::new());
+        let rejection = read.unwrap_err();
+        assert_eq!(rejection.cause, Cause::XmlMalformed);
+        assert!(rejection.detail.ends_with(found), "{}", rejection.detail);
+    }
+}
