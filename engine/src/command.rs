@@ -16,7 +16,7 @@ use storage::mapping::Label;
 use storage::time::Micros;
 
 use crate::query::{
-    self, Answer, Answered, Format, QueryError, Range, Selector, instant, parse_when,
+    self, Answer, Answered, Entries, Format, QueryError, Range, Selector, instant, parse_when,
 };
 use crate::watch::{Burst, Outcome};
 
@@ -50,7 +50,7 @@ Examples:
   stormdrain doctor --routers 5000
   stormdrain top
 
-Times are RFC 3339, now, or -15m (units us ms s m h d w). A router is its id or its name.
+Times are RFC 3339, seconds since 1970, now, or -15m (units us ms s m h d w). A router is its id or its name.
 A FEC is ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, or
 label:24 for what comes in with that label.
 A data folder may be read while a collector writes to it.
@@ -115,9 +115,10 @@ Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -
         /// Id or name of the router.
         #[arg(long, value_name = "R")]
         router: String,
-        /// Only entries with this ingress label.
-        #[arg(long, value_name = "L", conflicts_with = "fec", value_parser = parse_label)]
-        label: Option<Label>,
+        /// Only entries with this ingress label; -1: those for packets without label.
+        #[arg(long, value_name = "L", conflicts_with = "fec", value_parser = parse_ingress,
+              allow_hyphen_values = true)]
+        label: Option<Entries>,
         /// Only entries for this FEC (or label:24).
         #[arg(long, value_name = "F", value_parser = parse_selector)]
         fec: Option<Selector>,
@@ -187,7 +188,8 @@ Example: stormdrain ledger --data D --since -24h --by hour")]
     #[command(after_help = "\
 A verdict is clean, unknown (nothing is known to have hurt, and not all that could have can be
 read), squeezed (routers waited; nothing was lost) or lost (sessions broke or entries were refused:
-there are gaps), with the layer that was tight: nic, softnet, socket, drain, digest or disk. Exit code 1 when a burst was lost.
+there are gaps), with the layer that was tight: nic, softnet, socket, drain, digest or disk.
+Exit code 1 when a burst was lost.
 
 Example: stormdrain bursts --data D --since -24h")]
     Bursts {
@@ -329,9 +331,14 @@ impl RunArguments {
     }
 }
 
-fn parse_label(text: &str) -> Result<Label, String> {
+/// The ingress label of an entry, as tables show it.
+fn parse_ingress(text: &str) -> Result<Entries, String> {
+    if text == "-1" {
+        return Ok(Entries::Unlabelled);
+    }
     let label = text.parse().ok().and_then(Label::new);
-    label.ok_or_else(|| format!("expected a label, 0 to {}", Label::MAX))
+    let entries = label.map(|label| Entries::Of(Selector::Label(label)));
+    entries.ok_or_else(|| format!("expected a label, 0 to {}, or -1 for none", Label::MAX))
 }
 
 fn parse_selector(text: &str) -> Result<Selector, String> {
@@ -405,8 +412,8 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
         Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
         Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {
-            let selector = label.map(|label| Selector::Label { label, table: None }).or(*fec);
-            history(place, router, selector, range.range(now)?)
+            let entries = label.unwrap_or_else(|| (*fec).into());
+            history(place, router, entries, range.range(now)?)
         }
         Command::Trace { place, router, fec, with_backups, at } => {
             let follow = if *with_backups { Follow::WithBackups } else { Follow::Primaries };
@@ -456,11 +463,11 @@ fn unknown_text(answer: &Answer) -> Option<String> {
 fn history(
     place: &Place,
     router: &str,
-    selector: Option<Selector>,
+    entries: Entries,
     range: Range,
 ) -> Result<AnswerText, QueryError> {
     let router = query::find_router(&place.data, router)?;
-    let rows = query::history(&place.data, router, selector, range)?;
+    let rows = query::history(&place.data, router, entries, range)?;
     let text = query::history_sheet(&rows.value).render(place.format);
     Ok((text, EXIT_DONE, rows.warnings))
 }

@@ -31,7 +31,9 @@ pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verif
 pub use bursts::{Loss, Past, burst, burst_within, bursts, bursts_sheet, bursts_within, past};
 pub use density::{Density, density};
 pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
-pub use events::{HistoryLine, HistoryRow, history, history_lines, history_sheet, history_within};
+pub use events::{
+    Entries, HistoryLine, HistoryRow, history, history_lines, history_sheet, history_within,
+};
 pub use lsp::{LspChanges, lsp_changes};
 pub use network::{
     Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router,
@@ -44,7 +46,7 @@ pub use paths::{
 };
 pub use sheet::{Cell, Format, Sheet};
 pub use storage::history::walk::Follow;
-pub use when::{WhenError, instant, parse_length_us, parse_when};
+pub use when::{WhenError, WhenFault, instant, parse_length_us, parse_when};
 
 /// An interval, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,14 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// What may have been meant instead, where nothing is found.
+    pub(crate) fn hint(self) -> Option<String> {
+        let Selector::Fec(Fec::Ip { prefix, table: MAIN_TABLE }) = self else { return None };
+        Some(format!(
+            "the main table of Linux, {MAIN_TABLE}, is the global table here: ask for ip:{prefix}"
+        ))
+    }
+
     /// How a packet that is meant comes to the head router.
     pub(crate) fn start(self) -> Start {
         match self {
@@ -99,6 +109,9 @@ impl fmt::Display for Selector {
         }
     }
 }
+
+/// What Linux, and an FRR router, calls the global table (RT_TABLE_MAIN).
+const MAIN_TABLE: u32 = 254;
 
 /// Text that selects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,10 +159,15 @@ pub enum QueryError {
         until: Micros,
     },
     /// More bins than anybody reads.
-    #[error("more than {max} bins: give --since and --until close together, or a wider --every")]
+    #[error(
+        "more than {max} bins: give --since and --until closer together, or --every {least_us}us or \
+         more"
+    )]
     Bins {
         /// The most that are answered.
         max: i64,
+        /// The width with which it would be no more, microseconds.
+        least_us: i64,
     },
     /// A width that is none.
     #[error("width `{text}`: write --every 10ms, 1s, 5m (units us, ms, s, m, h, d, w), above 0")]
@@ -169,7 +187,8 @@ pub enum QueryError {
     },
     /// A router that the data folder does not know.
     #[error(
-        "router `{text}` is in no row of {data}; {}",
+        "router `{text}` is in no row of {data}{}; {}",
+        all_text(.text),
         known_text(.known),
         data = data.display()
     )]
@@ -204,6 +223,14 @@ impl QueryError {
             QueryError::RouterUnknown { .. } => true,
             QueryError::NoFolder { .. } | QueryError::Log(_) => false,
         }
+    }
+}
+
+/// Whoever asks for all of them cannot know which questions are about one.
+fn all_text(text: &str) -> &'static str {
+    match text {
+        "all" => ": only `table` answers for all, this question is about one",
+        _ => "",
     }
 }
 

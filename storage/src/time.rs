@@ -22,7 +22,8 @@ pub const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SECOND;
 impl Micros {
     /// The earliest instant that RFC 3339 can write (year 0000 is left out: year 1).
     pub const MIN: Micros = Micros(-62_135_596_800 * MICROS_PER_SECOND);
-    /// The latest instant that RFC 3339 can write: 9999-12-31T23:59:59.999999Z.
+    /// The latest instant that is counted: two hours before the year 10000 in every zone of Earth,
+    /// 9999-12-30T21:59:59.999999Z.
     pub const MAX: Micros = Micros(253_402_207_200 * MICROS_PER_SECOND - 1);
 
     /// The UTC hour that holds this instant.
@@ -52,22 +53,76 @@ impl fmt::Display for Micros {
     }
 }
 
-/// Text that is no RFC 3339 instant.
+/// Text that is no RFC 3339 instant, or none that is counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("time `{text}`: expected RFC 3339, such as 2026-11-22T04:05:06.789Z")]
+#[error("time `{text}`: {fault}")]
 pub struct TimeParseError {
     /// What was found.
     pub text: String,
+    /// What is wrong with it.
+    pub fault: TimeFault,
+}
+
+/// What is wrong with a text that should be an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimeFault {
+    /// It is something else.
+    #[error("expected RFC 3339, such as 2026-11-22T04:05:06.789Z")]
+    Form,
+    /// Date and time, and nothing that says where on Earth.
+    #[error("its zone is missing: write Z behind it for UTC, or one such as +01:00")]
+    ZoneMissing,
+    /// Beyond what is counted.
+    #[error("beyond the instants that are counted, {min} to {max}", min = Micros::MIN, max = Micros::MAX)]
+    OutOfRange,
 }
 
 impl FromStr for Micros {
     type Err = TimeParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let timestamp: jiff::Timestamp =
-            text.parse().map_err(|_| TimeParseError { text: text.to_owned() })?;
-        Ok(Micros(timestamp.as_microsecond()))
+        let timestamp: jiff::Timestamp = text
+            .parse()
+            .map_err(|_| TimeParseError { text: text.to_owned(), fault: fault_of(text) })?;
+        let instant = Micros(timestamp.as_microsecond());
+        // The count of seconds has no leap second: it is the instant at which the next one begins,
+        // behind everything of the one before it.
+        let counted = if is_leap_second(text) { next_second(instant) } else { instant };
+        if counted > Micros::MAX || counted < Micros::MIN {
+            let fault = TimeFault::OutOfRange;
+            return Err(TimeParseError { text: text.to_owned(), fault });
+        }
+        Ok(counted)
     }
+}
+
+/// What is wrong with a text that `jiff` does not take for an instant.
+fn fault_of(text: &str) -> TimeFault {
+    let zone = text.rfind(['Z', 'z', '+', '-']).filter(|place| *place > DATE_BYTES);
+    let (local, zone) = text.split_at(zone.unwrap_or(text.len()));
+    let is_local = local.len() > DATE_BYTES && local.parse::<jiff::civil::DateTime>().is_ok();
+    let is_hours = |hours: &str| {
+        hours.len() >= 2 && hours.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+    };
+    match zone {
+        "" if is_local => TimeFault::ZoneMissing,
+        "Z" | "z" if is_local => TimeFault::OutOfRange,
+        _ if is_local && is_hours(&zone[1..]) => TimeFault::OutOfRange,
+        _ => TimeFault::Form,
+    }
+}
+
+/// Bytes of `2026-11-22`.
+const DATE_BYTES: usize = 10;
+
+/// Whether the seconds are 60: `2016-12-31T23:59:60Z`, which `jiff` reads as the second before.
+fn is_leap_second(text: &str) -> bool {
+    let time = text.get(DATE_BYTES + 1..).unwrap_or_default();
+    time.get(5..8) == Some(":60")
+}
+
+fn next_second(instant: Micros) -> Micros {
+    Micros((instant.0.div_euclid(MICROS_PER_SECOND) + 1) * MICROS_PER_SECOND)
 }
 
 /// A UTC hour, counted from the epoch.
@@ -100,7 +155,7 @@ impl FromStr for Hour {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let instant: Micros = format!("{text}:00:00Z")
             .parse()
-            .map_err(|_| TimeParseError { text: text.to_owned() })?;
+            .map_err(|_| TimeParseError { text: text.to_owned(), fault: TimeFault::Form })?;
         Ok(instant.hour())
     }
 }
@@ -116,6 +171,50 @@ mod tests {
             assert_eq!(text.parse(), Ok(Micros(us)), "{text}");
         }
         assert_eq!(Micros(1_286_724_601_674_842).to_string(), "2010-10-10T15:30:01.674842Z");
+    }
+
+    #[test]
+    fn a_leap_second_comes_behind_the_second_before_it_and_not_behind_the_one_after() {
+        let at = |text: &str| text.parse::<Micros>().unwrap();
+        let next = at("2017-01-01T00:00:00Z");
+        for leap in
+            ["2016-12-31T23:59:60Z", "2016-12-31T23:59:60.9Z", "2017-01-01T00:59:60.5+01:00"]
+        {
+            assert!(at(leap) > at("2016-12-31T23:59:59.999999Z"), "{leap}");
+            assert_eq!(at(leap), next, "{leap}");
+        }
+        // A minute of 60 is none.
+        assert!("2016-12-31T23:60:00Z".parse::<Micros>().is_err());
+        assert_eq!(at("2016-12-31T23:59:06Z").0 % MICROS_PER_SECOND, 0);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_time_is_told() {
+        let fault = |text: &str| text.parse::<Micros>().unwrap_err().fault;
+        for text in ["2026-11-22T04:05:06", "2026-11-22 04:05", "2026-11-22T04:05:06.5"] {
+            assert_eq!(fault(text), TimeFault::ZoneMissing, "{text}");
+        }
+        for text in
+            ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.5-08:00", "-000001-01-01T00:00:00Z"]
+        {
+            assert_eq!(fault(text), TimeFault::OutOfRange, "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-22",
+            "2026-13-22T04:05:06Z",
+            "04:05:06Z",
+            "\u{e9}:60",
+            "2026-11-22T04:05:06-",
+        ] {
+            assert_eq!(fault(text), TimeFault::Form, "{text}");
+        }
+        let text = "9999-12-31T23:59:59Z".parse::<Micros>().unwrap_err().to_string();
+        assert!(
+            text.ends_with("0001-01-01T00:00:00.000000Z to 9999-12-30T21:59:59.999999Z"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -215,7 +215,14 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
             EXIT_USAGE,
             "exchange --since and --until",
         ),
-        ("bins --data D", EXIT_USAGE, "give --since and --until close together"),
+        ("history --data D --router pe1 --label -2", EXIT_USAGE, "or -1 for none"),
+        ("history --data D --router all", EXIT_USAGE, "only `table` answers for all"),
+        ("trace --data D --router all --fec ip:10.0.0.3/32", EXIT_USAGE, "known are pe1"),
+        ("table --data D --router pe1 --at 2026-11-22T04:05:06", EXIT_USAGE, "zone is missing"),
+        ("table --data D --router pe1 --at 9999-12-31T23:59:59Z", EXIT_USAGE, "are counted"),
+        ("table --data D --router pe1 --at 9999-12-30T20:00:00Z", EXIT_USAGE, "in the future"),
+        ("bins --data D --every 1us", EXIT_USAGE, "give --since and --until closer together"),
+        ("bins --data D --since -1d --every 1ms", EXIT_USAGE, "or --every "),
         ("bins --data D --since -1m --every 0s", EXIT_USAGE, "write --every 10ms"),
         ("bins --data D --since -1m --every soon", EXIT_USAGE, "write --every 10ms"),
         ("routers --data D --format xml", EXIT_USAGE, "possible values: table, json, csv"),
@@ -226,6 +233,61 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
         let ran = run(folder.path(), line);
         assert_eq!(ran.code, code, "{line}: {}", ran.notes);
         assert!(ran.notes.contains(expected), "{line}: {}", ran.notes);
+    }
+}
+
+#[test]
+fn an_interval_without_an_end_ends_with_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let bins = |line: &str| {
+        let ran = run(folder.path(), &format!("bins --data D {line} --format json"));
+        assert_eq!(ran.code, EXIT_DONE, "{line}: {}", ran.notes);
+        let value: Value = serde_json::from_str(&ran.output).unwrap();
+        let rows = value.as_array().unwrap().clone();
+        let changes = rows.iter().map(|row| row["changes"].as_u64().unwrap()).sum::<u64>();
+        (changes, rows.iter().map(|row| row["time"].to_string()).collect::<Vec<_>>())
+    };
+    let (changes, of_day) = bins("--every 24h");
+    assert!(changes > 0 && of_day.iter().all(|time| time.contains("T00:00:00.")), "{of_day:?}");
+    for line in
+        ["--since -1d --every 1h", "--since -1d --until 9999-12-30T00:00:00Z --every 1s", ""]
+    {
+        assert_eq!(bins(line).0, changes, "{line}");
+    }
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::create_dir(empty.path().join("log")).unwrap();
+    assert_eq!(run(empty.path(), "bins --data D").code, EXIT_DONE);
+}
+
+#[test]
+fn the_ingress_label_of_packets_without_one_is_asked_for_as_tables_show_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let rows = |line: &str| {
+        let ran =
+            run(folder.path(), &format!("history --data D --router pe1 {line} --format json"));
+        assert_eq!(ran.code, EXIT_DONE, "{line}: {}", ran.notes);
+        let value: Value = serde_json::from_str(&ran.output).unwrap();
+        value.as_array().unwrap().clone()
+    };
+    let is_change = |row: &&Value| !row["in_label"].is_null();
+    let expected: Vec<Value> =
+        rows("").iter().filter(is_change).filter(|row| row["in_label"] == -1).cloned().collect();
+    let found: Vec<Value> = rows("--label -1").iter().filter(is_change).cloned().collect();
+    assert!(!expected.is_empty());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn whoever_asks_for_the_main_table_of_linux_is_told_its_number_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    for question in ["trace --data D --router pe1", "history --data D --router pe1"] {
+        let ran = run(folder.path(), &format!("{question} --fec ip:10.9.0.0/16,254"));
+        assert!(ran.notes.contains("ask for ip:10.9.0.0/16"), "{question}: {}", ran.notes);
+        let ran = run(folder.path(), &format!("{question} --fec ip:10.9.0.0/16"));
+        assert_eq!(ran.notes, "", "{question}");
     }
 }
 

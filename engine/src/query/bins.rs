@@ -10,7 +10,7 @@ use std::path::Path;
 
 use storage::log::{Filter, ReadReport, log_files, read_file, read_kernel};
 use storage::row::Row;
-use storage::time::{MICROS_PER_HOUR, Micros};
+use storage::time::{Hour, MICROS_PER_HOUR, Micros};
 
 use super::bursts::moved_cell;
 use super::sheet::{Cell, Sheet};
@@ -46,15 +46,19 @@ pub struct BinRow {
 /// The bins of an interval in which anything happened.
 pub fn bins(data: &Path, range: Range, every_us: i64) -> Result<Answered<Vec<BinRow>>, QueryError> {
     let width = every_us.max(1);
-    if range.until.since(range.since) / width >= BINS_MAX {
-        return Err(QueryError::Bins { max: BINS_MAX });
+    let data = folder(data)?;
+    let mut files = log_files(data)?;
+    let range = told(range, width, files.iter().map(|file| file.hour));
+    let span_us = range.until.since(range.since);
+    if span_us / width >= BINS_MAX {
+        return Err(QueryError::Bins { max: BINS_MAX, least_us: span_us / BINS_MAX + 1 });
     }
     let mut bins = Bins { range, width, rows: BTreeMap::new() };
-    let data = folder(data)?;
     let hours = range.since.hour()..=range.until.offset(WRITTEN_AFTER_US).hour();
     let filter = Filter { changes: true, ledger: true, ..Filter::NONE };
     let mut report = ReadReport::default();
-    for file in log_files(data)?.into_iter().filter(|file| hours.contains(&file.hour)) {
+    files.retain(|file| hours.contains(&file.hour));
+    for file in files {
         read_file(&file, &filter, &mut report, &mut |row| bins.add(&row))?;
     }
     let of_kernel = read_kernel(data, range.since, range.until, &mut |row| {
@@ -62,6 +66,21 @@ pub fn bins(data: &Path, range: Range, every_us: i64) -> Result<Answered<Vec<Bin
     })?;
     report.damages.extend(of_kernel.damages);
     Ok(Answered::new(bins.rows.into_values().collect(), &report))
+}
+
+/// What of an interval a log of these hours can tell. Bins begin where the interval does; where it
+/// has no beginning, they lie like those that begin in 1970.
+fn told(range: Range, width: i64, hours: impl Iterator<Item = Hour> + Clone) -> Range {
+    let (Some(first), Some(last)) = (hours.clone().min(), hours.max()) else {
+        return Range { until: range.since, ..range };
+    };
+    let first = first.start().offset(-WRITTEN_AFTER_US);
+    let since = match range.since {
+        Micros::MIN => Micros(first.0.div_euclid(width).saturating_mul(width)).max(Micros::MIN),
+        since => since,
+    };
+    let until = range.until.min(last.next().start()).max(since);
+    Range { since, until }
 }
 
 struct Bins {

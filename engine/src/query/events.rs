@@ -113,33 +113,51 @@ pub fn history_lines(rows: &[HistoryRow]) -> Result<Vec<HistoryLine>, serde_json
 /// What a session row takes among others: its place, as much spare, and its addresses.
 const SESSION_ROW_BYTES: u64 = 2 * size_of::<HistoryRow>() as u64 + 256;
 
+/// Whose changes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// Those of all entries, and session events too.
+    All,
+    /// Those of the entries for packets without label: the ingress label -1.
+    Unlabelled,
+    /// Those of the entries meant, and the gaps that concern them.
+    Of(Selector),
+}
+
+impl From<Option<Selector>> for Entries {
+    fn from(selector: Option<Selector>) -> Entries {
+        selector.map_or(Entries::All, Entries::Of)
+    }
+}
+
 /// A router's rows in an interval, oldest first.
-///
-/// With a selector: changes of the entries meant and the gaps that concern them; without, session
-/// events too.
 pub fn history(
     data: &Path,
     router: RouterId,
-    selector: Option<Selector>,
+    entries: impl Into<Entries>,
     range: Range,
 ) -> Result<Answered<Vec<HistoryRow>>, QueryError> {
-    history_within(data, router, selector, range, None)
+    history_within(data, router, entries, range, None)
 }
 
 /// The same, within what it may take.
 pub fn history_within(
     data: &Path,
     router: RouterId,
-    selector: Option<Selector>,
+    entries: impl Into<Entries>,
     range: Range,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<Vec<HistoryRow>>, QueryError> {
+    let entries = entries.into();
     let question = Question {
         router,
-        selector: match selector {
-            None => events::Selector::All,
-            Some(Selector::Fec(fec)) => events::Selector::Fec(fec),
-            Some(Selector::Label { label, table }) => events::Selector::Label { label, table },
+        selector: match entries {
+            Entries::All => events::Selector::All,
+            Entries::Unlabelled => events::Selector::Unlabelled,
+            Entries::Of(Selector::Fec(fec)) => events::Selector::Fec(fec),
+            Entries::Of(Selector::Label { label, table }) => {
+                events::Selector::Label { label, table }
+            }
         },
         since: Some(range.since),
         until: Some(range.until),
@@ -160,7 +178,7 @@ pub fn history_within(
         held.grow((places + rows.iter().map(beyond).sum::<usize>()) as u64);
         held.check()?;
     }
-    if selector.is_none() {
+    if entries == Entries::All {
         let filter = Filter { router: Some(router), sessions: true, allowance, ..Filter::NONE };
         // Damage has been reported by the first reading.
         read(data, &filter, &mut |row| {
@@ -176,7 +194,13 @@ pub fn history_within(
         })?;
         rows.sort_by_key(|row| (row.time(), row.position()));
     }
-    Ok(Answered::new(rows, &report))
+    let mut answered = Answered::new(rows, &report);
+    if let Entries::Of(selector) = entries
+        && !answered.value.iter().any(|row| matches!(row, HistoryRow::Change(_)))
+    {
+        answered.warnings.extend(selector.hint());
+    }
+    Ok(answered)
 }
 
 /// The rows as a sheet.

@@ -142,7 +142,10 @@ pub fn trace(
     let report = TraceReport::of(explorer.network(), walk);
     let hops: usize = report.paths.iter().map(|path| path.hops.len()).sum();
     allowance.map_or(Ok(()), |allowance| allowance.check_for(hops as u64 * HOP_BYTES))?;
-    Ok(Answered::new(report, explorer.report()))
+    let is_delivered = report.verdict.is_delivered();
+    let mut answered = Answered::new(report, explorer.report());
+    answered.warnings.extend(selector.hint().filter(|_| !is_delivered));
+    Ok(answered)
 }
 
 impl Traces {

@@ -33,6 +33,8 @@ pub enum Selector {
         /// The label table, 0 = the platform's; `None` = any.
         table: Option<u32>,
     },
+    /// Those that a packet without label meets.
+    Unlabelled,
     /// Those for this FEC.
     Fec(Fec),
 }
@@ -45,6 +47,7 @@ impl Selector {
                 let Ingress { label: of, origin } = mapping.ingress;
                 of == Some(*label) && table.is_none_or(|table| is_in_table(origin, table))
             }
+            Selector::Unlabelled => mapping.ingress.label.is_none(),
             Selector::Fec(fec) => mapping.fec == *fec,
         }
     }
@@ -57,6 +60,7 @@ impl Selector {
             }
             (Selector::Label { label: asked, .. }, Key::Service(label, _)) => asked == label,
             (Selector::Fec(asked), Key::Ftn(fec) | Key::Service(_, fec)) => asked == fec,
+            (Selector::Unlabelled, key) => matches!(key, Key::Ftn(_)),
             (Selector::Label { .. }, Key::Ftn(_)) | (Selector::Fec(_), Key::Ilm(..)) => false,
         }
     }
