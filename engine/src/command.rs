@@ -337,7 +337,7 @@ fn parse_ingress(text: &str) -> Result<Entries, String> {
         return Ok(Entries::Unlabelled);
     }
     let label = text.parse().ok().and_then(Label::new);
-    let entries = label.map(|label| Entries::Of(Selector::Label(label)));
+    let entries = label.map(|label| Entries::Of(Selector::Label { label, table: None }));
     entries.ok_or_else(|| format!("expected a label, 0 to {}, or -1 for none", Label::MAX))
 }
 
