@@ -73,6 +73,8 @@ fn run(arguments: &RunArguments) -> u8 {
         Ok(settings) => settings,
         Err(error) => return error.report(),
     };
+    // What SIGHUP finds is held against what was set, not against what became of it.
+    let set = settings.clone();
     start_log(settings.log_format);
     if let Some(unknown) = settings.resolve_memory() {
         tracing::warn!("{unknown}");
@@ -101,7 +103,7 @@ fn run(arguments: &RunArguments) -> u8 {
     };
     for signal in signals.forever() {
         if signal == SIGHUP {
-            reload(&collector, arguments, &settings);
+            reload(&collector, arguments, &set);
         } else {
             tracing::info!(signal, "stopping: what was read is digested and committed first");
             break;
@@ -129,8 +131,13 @@ fn reload(collector: &Collector, arguments: &RunArguments, started: &Settings) {
             }
             collector.reload(Policy::new(&settings));
             tracing::info!(routers, allow = settings.allow.len(), "routers and allow-list re-read");
-            for name in settings.waiting_for_a_start(started) {
-                tracing::warn!(setting = name, "changed, and takes effect at the next start only");
+            for (setting, started, now) in settings.waiting_for_a_start(started) {
+                tracing::warn!(
+                    setting,
+                    started,
+                    now,
+                    "changed, and waits for a restart: until then it stays as it was started"
+                );
             }
         }
         Err(error) => {

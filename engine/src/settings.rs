@@ -171,13 +171,13 @@ impl Settings {
         text
     }
 
-    /// Names of settings that differ from those the process was started with and that only a
-    /// start takes in.
-    pub fn waiting_for_a_start(&self, started: &Settings) -> Vec<&'static str> {
-        let differs = |setting: &&Setting| {
-            setting.group == Group::Process && (setting.get)(self) != (setting.get)(started)
-        };
-        SETTINGS.iter().filter(differs).map(|setting| setting.name).collect()
+    /// Settings that differ from those the process was started with and that only a start takes
+    /// in: name, value at the start, value now.
+    pub fn waiting_for_a_start(&self, started: &Settings) -> Vec<(&'static str, String, String)> {
+        let of_process = SETTINGS.iter().filter(|setting| setting.group == Group::Process);
+        let values =
+            of_process.map(|setting| (setting.name, (setting.get)(started), (setting.get)(self)));
+        values.filter(|(_, before, now)| before != now).collect()
     }
 
     /// How many shards to start: the number set, or one per CPU.

@@ -98,7 +98,8 @@ metrics! {
     FramedBytes Counter "framed_bytes_total"
         "Bytes of complete frames or documents that were read.";
     PaddingBytes Counter "padding_bytes_total"
-        "Bytes that senders leave behind a document and that say nothing (zeros, 0x1a, the `]]>]]>` of NETCONF): passed over; of compressed streams as they inflate.";
+        "Bytes that senders leave behind a document and that say nothing (zeros, 0x1a, the \
+         `]]>]]>` of NETCONF): passed over; of compressed streams as they inflate.";
     SurgePushedBytes Counter "surge_pushed_bytes_total"
         "Bytes copied into surge chunks, to be digested.";
     SurgePoppedBytes Counter "surge_popped_bytes_total"

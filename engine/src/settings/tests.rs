@@ -121,8 +121,12 @@ fn a_refusal_says_where_the_value_was_found() {
 fn what_waits_for_a_start_is_named() {
     let started = layered("shards = 1\nallow = ['10.0.0.0/8']", &[], &[]);
     let reread = layered("shards = 2\nio = 'epoll'\nallow = []", &[], &[]);
-    assert_eq!(reread.waiting_for_a_start(&started), ["shards", "io"]);
-    assert_eq!(started.waiting_for_a_start(&started), [""; 0]);
+    let waiting = |now: &Settings| -> Vec<String> {
+        let waiting = now.waiting_for_a_start(&started).into_iter();
+        waiting.map(|(name, before, now)| format!("{name} {before} {now}")).collect()
+    };
+    assert_eq!(waiting(&reread), ["shards 1 2", "io \"auto\" \"epoll\""]);
+    assert_eq!(waiting(&started), [""; 0]);
 }
 
 #[test]
