@@ -193,6 +193,9 @@ fn the_newest_session_of_a_source_wins() {
         assert_eq!(old.fate(&mut router), Fate::Closed);
         router.await_acks(&mut new);
         process.await_metric("stormdrain_sessions_superseded_total", "", |count| count == 1);
+        let line = process.line(|line| message(line) == "superseded");
+        let (peer, replaced) = (&line["fields"]["peer"], &line["fields"]["replaced"]);
+        assert!(peer.is_string() && replaced.is_string() && peer != replaced, "{line}");
         assert!(process.terminate().success());
         let superseded = SessionEvent::Termination { reason: Reason::Superseded };
         assert!(session_rows(data).iter().any(|row| row.event == superseded));

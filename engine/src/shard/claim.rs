@@ -225,6 +225,7 @@ impl Shard {
                 Slot::Active(holder) => {
                     let holder = *holder;
                     if self.may_supersede(claim, holder, now) {
+                        self.tell_superseded(&claim, holder, now);
                         self.end_reading(holder, Reason::Superseded);
                         return;
                     }
@@ -249,6 +250,26 @@ impl Shard {
         holder.ended.is_some()
             || holder.peer.ip() == claim.peer.ip()
             || (holder.receiving && silent_us > self.settings.identity_idle_us)
+    }
+
+    /// Says who replaces whom, while both are there: a router that dialled again has left its old
+    /// connection behind, two senders that count as one router replace each other for ever.
+    fn tell_superseded(&mut self, claim: &Claim, holder: ConnectionId, now: Now) {
+        let Some(holder) = self.connections.get(holder) else { return };
+        if holder.ended.is_some() {
+            return;
+        }
+        let Some(left_out) = self.notices.allow(Cause::IdentityConflict, now.monotonic_us) else {
+            return;
+        };
+        let Claim { router, peer, .. } = claim;
+        let fix = match holder.decoder.mode() {
+            Some(InputMode::Fpm) => {
+                "FPM names no router, its address does: if both are alive, give each its own source"
+            }
+            _ => "if both are alive, give each its own router-id",
+        };
+        tracing::warn!(%router, %peer, replaced = %holder.peer, fix, left_out, "superseded");
     }
 
     fn refuse_claim(&mut self, claim: Claim, cause: Cause, holder: SocketAddr, now: Now) {
