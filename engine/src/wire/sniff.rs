@@ -83,7 +83,7 @@ const BEGINNINGS: [Beginning; 37] = [
     (b"<\0", UTF_16),
     (b"{", JSON),
     (b"[", JSON),
-    (b"\x01\x02", "FPM in protobuf: have zebra send netlink (-M dplane_fpm_nl, or fpm:netlink)"),
+    (b"\x01\x02", "FPM in protobuf: have zebra load dplane_fpm_nl, which sends netlink"),
     (b"\x03\0\0\0", "BMP: this collector reads label mappings, not BGP's routes"),
     (b"\xff\xff\xff\xff", "BGP: this collector is no BGP speaker"),
     (b"\0\x01", "LDP: this collector is no LDP speaker"),
