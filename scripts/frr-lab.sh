@@ -42,21 +42,31 @@ settings() { # the six routers, by the addresses that the lab gives them
   done
 }
 
-# One line per entry and branch, whoever is asked: `ilm LABEL STACK@NEXTHOP` or `ftn PREFIX STACK@NEXTHOP`.
+# One line per entry and branch, whoever is asked: `ilm LABEL STACK@NEXTHOP%INTERFACE` or `ftn PREFIX STACK@NEXTHOP%INTERFACE`.
+# `show mpls table` says no index of an interface; `show ip route` has those of neighbours and of names.
 shown_by_router() { # NODE
-  $LAB vty "$1" 'show mpls table json' | jq -r '
-    .[] | .inLabel as $in | .nexthops[] | select(.installed)
-    | "ilm \($in) \(.outLabelStack | join("/"))@\(.nexthop // "fec")"'
-  $LAB vty "$1" 'show ip route json' | jq -r '
-    to_entries[] | .key as $prefix | .value[] | select(.selected and .installed) | .nexthops[] | select(.fib)
-    | "ftn \($prefix) \([.labels[]? | select(. != 3)] | if length == 0 then "-" else join("/") end)@\(.ip // "fec")"'
+  local routes=$BASE/routes.$1
+  $LAB vty "$1" 'show ip route json' > "$routes"
+  $LAB vty "$1" 'show mpls table json' | jq -r --slurpfile routes "$routes" '
+    ([$routes[][][].nexthops[] | {(.ip // "", .interfaceName // ""): .interfaceIndex}] | add) as $indexes
+    | .[] | .inLabel as $in | .nexthops[] | select(.installed)
+    | ($indexes[.nexthop // .interface] // 1) as $index
+    | (if .nexthop == null and .outLabelStack == [3] then "-" else (.outLabelStack | join("/")) end) as $stack
+    | "ilm \($in) \($stack)@\(.nexthop // "fec")\(if $index == 1 then "" else "%ifindex:\($index)" end)"'
+  jq -r '
+    to_entries[] | .key as $prefix | .value[] | select(.selected and .installed)
+    | (.protocol == "connected" or .protocol == "kernel") as $connected | .nexthops[] | select(.fib)
+    | ([.labels[]? | select(. != 3)] | if length == 0 then "-" else join("/") end) as $stack
+    | (if .ip then .ip elif $connected and $stack == "-" then "fec" else "" end) as $hop
+    | (if .interfaceIndex == 1 then "" else "%ifindex:\(.interfaceIndex)" end) as $interface
+    | if .unreachable then "ftn \($prefix) discard" else "ftn \($prefix) \($stack)@\($hop)\($interface)" end' "$routes"
 }
 
 shown_by_collector() { # NODE
   "$STORMDRAIN" table --data "$DATA" --router "r$1" --format json | jq -r '
     .[] | select(.answer == "known")
     | (if .in_label == -1 then "ftn \(.fec | ltrimstr("ip:"))" else "ilm \(.in_label)" end) as $key
-    | .branches[] | "\($key) \(.)"'
+    | if .operation == "discard" then "\($key) discard" else .branches[] | "\($key) \(.)" end'
 }
 
 # zebra 8.4 can forget to send the withdrawal of a label (FRRouting/frr#23208); only its next dump shows it. True when

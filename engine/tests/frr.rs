@@ -10,6 +10,7 @@
 
 mod capture;
 mod collector;
+mod shown;
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! FPM: what FRR and SONiC routers say of their label tables, as mappings.
+//! FPM: what FRR routers say of their label tables, as mappings.
 //!
 //! In:   the payload of one FPM frame after another: netlink messages (RFC 3549), see `netlink`.
 //! Out:  a `Unit` of mappings: label routes as ILM entries, IP routes as FTN entries.
-//! Law:  a withdrawal and the new route behind it in one frame are one change; a route over an
-//!       unknown next hop is rejected by key: history answers `unknown`, not the old value.
+//! Law:  a route that no mapping can say is rejected by its key, alone: history answers `unknown`,
+//!       neither the old value nor a neighbouring one.
 //! Not:  the frame header (`wire`); where the dump ends (`shard`). FPM carries no time, no router
-//!       id, no FEC of an ILM entry and no end of the dump.
+//!       id, no FEC of an ILM entry, no name of an interface and no end of the dump.
 //!
 //! How a route becomes a mapping:
 //!
@@ -16,27 +16,44 @@
 //! | AF_MPLS, an interface alone | ILM, pop, next hop `fec`; among other branches: swap 3 |
 //! | AF_INET, AF_INET6, labels in RTA_ENCAP or in the next hop | FTN, push, the stack as sent |
 //! | the same, no labels or implicit null | FTN, push, an empty stack |
-//! | the same, no gateway | FTN, next hop `fec`: the prefix is connected |
-//! | blackhole, unreachable, prohibit | the entry is withdrawn: nothing is forwarded |
-//! | local, broadcast, multicast, fe80::/10, ff00::/8 | nothing: no entry, or one per interface |
+//! | the same, an interface alone, as the kernel's | FTN, next hop `fec`: connected |
+//! | labels, or a route of another protocol, to an interface alone | next hop `interface` |
+//! | RTA_OIF, rtnh_ifindex, NHA_OIF | interface `ifindex:9` of the branch |
+//! | another RTA_ENCAP_TYPE, NHA_ENCAP_TYPE | encapsulation `srv6`, `vxlan`, `ip`, `other` |
+//! | RTA_SRC, rtm_tos | part of the FEC, and so of the key |
+//! | blackhole, unreachable, prohibit, NHA_BLACKHOLE | discard |
+//! | local | FTN, push, an empty stack, next hop `fec`: it ends here |
+//! | broadcast, anycast, multicast | no entry; one that was there is withdrawn |
+//! | fe80::/10, ff00::/8, ::ffff:0:0/96 | nothing: one per interface, or no packet goes there |
+//! | branches flagged dead or linkdown | left out |
+//! | all branches down; some drop, others forward; too many labels or branches | rejected by key |
 //!
-//! Table 254 (main) is the global table, 0; every other table keeps its number.
+//! Interface 1 is the loopback of every Linux network namespace, and what leaves by it comes in
+//! again here: a pop to it names no interface, a swap to it has the next hop `recursive`.
 
-mod hops;
+mod entry;
+mod groups;
+mod hop;
+mod message;
 mod netlink;
+mod next_hop;
+mod route;
+mod tables;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use storage::mapping::{
-    Branches, Fec, Ingress, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, TimeSource,
-};
+use storage::mapping::{Key, Origin};
 use storage::row::Cause;
 use storage::time::Micros;
 
-use self::hops::{Full, NextHops, Resolution};
-use self::netlink::{Destination, Fate, Fault, Hop, Message, Parsed, RouteKey};
-use super::{RejectedMapping, Rejection, Unit, UnitKind};
+use self::entry::{Refused, Telling, Told, fec};
+use self::groups::{NextHop, NextHops, OnNumber, Resolution};
+use self::hop::Hop;
+use self::message::{Announced, Message, Parsed};
+use self::route::{Destination, Fate, Route, RouteKey};
+use self::tables::Tables;
+use super::{Rejection, Unit};
 
 /// Bytes of an FPM frame's header: version u8, type u8, length u16 (big endian, header included).
 pub const HEADER_BYTES: usize = 4;
@@ -46,9 +63,6 @@ pub const UNIT_MAPPINGS_MAX: usize = 8_192;
 
 const FPM_VERSION: u8 = 1;
 const FPM_TYPE_NETLINK: u8 = 1;
-
-/// `RT_TABLE_MAIN` and `RT_TABLE_UNSPEC`: both mean the global table.
-const TABLES_GLOBAL: [u32; 2] = [254, 0];
 
 /// Length of the frame that begins with this header, header included. Errors: `FpmMalformed`.
 pub fn frame_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, Rejection> {
@@ -67,10 +81,12 @@ pub fn frame_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, Rejection> {
 /// Reads the FPM frames of one session. Small until next-hop groups are announced.
 #[derive(Debug, Default)]
 pub struct FpmDecoder {
+    tables: Tables,
     next_hops: NextHops,
     parsed: Parsed,
     /// Branches behind a number; kept to be refilled.
     hops: Vec<Hop>,
+    refused: Refused,
 }
 
 impl FpmDecoder {
@@ -85,26 +101,28 @@ impl FpmDecoder {
         now: Micros,
         unit: &mut Unit,
     ) -> Result<(), Rejection> {
-        begin(unit);
-        self.parsed.read(payload).map_err(rejection)?;
-        let parsed = std::mem::take(&mut self.parsed);
-        for message in &parsed.messages {
-            self.apply(message, &parsed, now, unit);
+        let mut refused = std::mem::take(&mut self.refused);
+        let mut telling = Telling::begin(unit, &mut refused, now);
+        let mut parsed = std::mem::take(&mut self.parsed);
+        let read = parsed.read(payload);
+        if read.is_ok() {
+            parsed.messages.iter().for_each(|message| self.apply(message, &parsed, &mut telling));
+            self.tell_altered(&mut telling);
         }
-        self.parsed = parsed;
-        self.tell_altered(now, unit);
-        Ok(())
+        (self.parsed, self.refused) = (parsed, refused);
+        read.map_err(|fault| Rejection::new(fault.cause, fault))
     }
 
-    /// Whether mappings of the last frame are still to come.
+    /// Whether mappings of the last frame may still be to come.
     pub fn is_pending(&self) -> bool {
         self.next_hops.has_altered()
     }
 
     /// Puts the next mappings of the last frame into `unit`, which is cleared before.
     pub fn proceed(&mut self, now: Micros, unit: &mut Unit) {
-        begin(unit);
-        self.tell_altered(now, unit);
+        let mut refused = std::mem::take(&mut self.refused);
+        self.tell_altered(&mut Telling::begin(unit, &mut refused, now));
+        self.refused = refused;
     }
 
     /// Bytes held for next-hop groups and the routes on them, estimated.
@@ -112,200 +130,119 @@ impl FpmDecoder {
         self.next_hops.memory_bytes()
     }
 
-    fn apply(&mut self, message: &Message, parsed: &Parsed, now: Micros, unit: &mut Unit) {
-        let stored = match message {
-            Message::Route { destination, fate, hops, next_hop } => {
-                let hops = &parsed.hops[hops.clone()];
-                match *destination {
-                    Destination::Label(label) => tell_label(label, *fate, hops, now, unit),
-                    Destination::Prefix(route) => {
-                        self.apply_route(route, *fate, hops, *next_hop, now, unit);
+    fn apply(&mut self, message: &Message, parsed: &Parsed, telling: &mut Telling<'_>) {
+        match message {
+            Message::Route(route) => self.apply_route(route, parsed, telling),
+            Message::NextHop { id, what } => {
+                let next_hop = match what {
+                    Announced::Hop(hop) => NextHop::Hop(hop.clone()),
+                    Announced::Drops => NextHop::Drops,
+                    Announced::Dead => NextHop::Dead,
+                    Announced::Group(members) => {
+                        NextHop::Group(parsed.members[members.clone()].into())
                     }
+                    Announced::Refused(fault) => NextHop::Refused(fault.clone()),
+                };
+                if let Err(full) = self.next_hops.announce(*id, next_hop) {
+                    telling.refuse_nameless(Cause::TableFull, full);
                 }
-                Ok(())
             }
-            Message::NextHop { id, hop } => {
-                self.next_hops.announce(*id, hops::NextHop::Hop(hop.clone()))
-            }
-            Message::Group { id, members } => {
-                let members = parsed.members[members.clone()].into();
-                self.next_hops.announce(*id, hops::NextHop::Group(members))
-            }
-            Message::NextHopDeleted { id } => {
-                self.next_hops.withdraw(*id);
-                Ok(())
-            }
-        };
-        if let Err(full) = stored {
-            unit.rejected.push(refused(None, full));
+            Message::NextHopDeleted { id } => self.next_hops.withdraw(*id),
+            Message::Nameless { cause, detail } => telling.refuse_nameless(*cause, detail),
         }
     }
 
-    fn apply_route(
-        &mut self,
-        route: RouteKey,
-        fate: Fate,
-        hops: &[Hop],
-        next_hop: Option<u32>,
-        now: Micros,
-        unit: &mut Unit,
-    ) {
-        if fate == Fate::Other || is_per_interface(&route.prefix) {
+    fn apply_route(&mut self, route: &Route, parsed: &Parsed, telling: &mut Telling<'_>) {
+        let key = match route.destination {
+            Destination::Label(label) => {
+                let told = match told(route, parsed) {
+                    Ok(told) => told,
+                    Err(fault) => {
+                        let key = Key::Ilm(label, Origin::Platform);
+                        return telling.refuse(key, fault.cause, fault);
+                    }
+                };
+                return telling.label(label, told);
+            }
+            Destination::Prefix(key) => key,
+        };
+        let Some(table) = self.tables.number(key.table) else {
+            let why = "expected table 254 to be the main one, as before, found table 0";
+            let key = Key::Ftn(fec(RouteKey { table: 0, ..key }));
+            return telling.refuse(key, Cause::FecInvalid, why);
+        };
+        let key = RouteKey { table, ..key };
+        if is_of_no_table(&key.prefix) || key.source.is_some_and(|source| is_mapped(&source)) {
             return;
         }
-        match next_hop {
-            Some(id) if fate == Fate::Forwards => match self.next_hops.attach(route, id) {
-                Ok(()) => self.tell_resolved(route, id, now, unit),
-                Err(full) => {
-                    let key = Key::Ftn(fec(route));
-                    take_back(key, unit);
-                    unit.rejected.push(refused(Some(key), full));
-                }
-            },
-            _ => {
-                self.next_hops.detach(route);
-                tell_route(route, fate, hops, now, unit);
-            }
+        if let Fate::ForwardsBy(id) = route.fate {
+            let on = OnNumber { id, is_connected: route.is_connected };
+            return match self.next_hops.attach(key, on) {
+                Ok(()) => self.tell_resolved(key, on, telling),
+                Err(full) => telling.refuse(Key::Ftn(fec(key)), Cause::TableFull, full),
+            };
+        }
+        self.next_hops.detach(key);
+        match told(route, parsed) {
+            Ok(told) => telling.route(key, told),
+            Err(fault) => telling.refuse(Key::Ftn(fec(key)), fault.cause, fault),
         }
     }
 
-    fn tell_altered(&mut self, now: Micros, unit: &mut Unit) {
-        while unit.mappings.len() + unit.rejected.len() < UNIT_MAPPINGS_MAX {
-            let Some((route, id)) = self.next_hops.next_altered() else { return };
-            self.tell_resolved(route, id, now, unit);
+    fn tell_altered(&mut self, telling: &mut Telling<'_>) {
+        while telling.len() < UNIT_MAPPINGS_MAX {
+            let Some((route, on)) = self.next_hops.next_altered() else { return };
+            self.tell_resolved(route, on, telling);
         }
     }
 
-    fn tell_resolved(&mut self, route: RouteKey, id: u32, now: Micros, unit: &mut Unit) {
+    fn tell_resolved(&mut self, route: RouteKey, on: OnNumber, telling: &mut Telling<'_>) {
+        let OnNumber { id, is_connected } = on;
         match self.next_hops.resolve(id, &mut self.hops) {
-            Resolution::Branches => tell_route(route, Fate::Forwards, &self.hops, now, unit),
-            Resolution::Drops => tell_route(route, Fate::Drops, &[], now, unit),
-            Resolution::Unknown(missing) => {
+            Resolution::Branches => {
+                telling.route(route, Told::Branches { hops: &self.hops, is_connected });
+            }
+            Resolution::Drops => telling.route(route, Told::Discard),
+            Resolution::Unresolved(why) => {
                 let key = Key::Ftn(fec(route));
-                take_back(key, unit);
-                unit.rejected.push(RejectedMapping {
-                    cause: Cause::NextHopUnknown,
-                    key: Some(key),
-                    detail: format!(
-                        "{key}: expected an announced next hop, found {id} over {missing}"
-                    )
-                    .into(),
-                });
+                telling.refuse(key, why.cause(), format_args!("next hop {id}: {why}"));
             }
         }
     }
 }
 
-fn begin(unit: &mut Unit) {
-    unit.clear();
-    unit.kind = UnitKind::Mappings;
+/// What becomes of the packets of a route that names no number.
+fn told<'a>(route: &'a Route, parsed: &'a Parsed) -> Result<Told<'a>, &'a netlink::Fault> {
+    let is_connected = route.is_connected;
+    Ok(match &route.fate {
+        Fate::Forwards(hops) => Told::Branches { hops: &parsed.hops[hops.clone()], is_connected },
+        Fate::Drops => Told::Discard,
+        Fate::Own => Told::Own,
+        // A number is that of an IP route, and was looked up above.
+        Fate::NoEntry | Fate::Deleted | Fate::ForwardsBy(_) => Told::Gone,
+        Fate::Refused(fault) => return Err(fault),
+    })
 }
 
-/// An ILM entry. Mixed branches make it a swap, in which `pop` is written as implicit null.
-fn tell_label(label: Label, fate: Fate, hops: &[Hop], now: Micros, unit: &mut Unit) {
-    let swaps = hops.iter().any(|hop| hop.gateway.is_some() || !hop.stack.is_empty());
-    let branches = branches(hops, |hop| match hop.stack.is_empty() {
-        true if swaps => LabelStack::from_iter([Label::IMPLICIT_NULL]),
-        _ => hop.stack.clone(),
-    });
-    let operation = match fate {
-        Fate::Forwards if swaps => Operation::Swap,
-        Fate::Forwards => Operation::Pop,
-        Fate::Drops | Fate::Deleted => Operation::None,
-        Fate::Other => return,
-    };
-    tell(Fec::Unknown, Ingress::platform(label), operation, branches, now, unit);
-}
-
-/// An FTN entry. Implicit null in a stack to push means no label.
-fn tell_route(route: RouteKey, fate: Fate, hops: &[Hop], now: Micros, unit: &mut Unit) {
-    let branches = branches(hops, |hop| {
-        hop.stack.iter().copied().filter(|label| *label != Label::IMPLICIT_NULL).collect()
-    });
-    let operation = match fate {
-        Fate::Forwards => Operation::Push,
-        Fate::Drops | Fate::Deleted => Operation::None,
-        Fate::Other => return,
-    };
-    tell(fec(route), Ingress::UNTAGGED, operation, branches, now, unit);
-}
-
-fn branches(hops: &[Hop], stack_of: impl Fn(&Hop) -> LabelStack) -> Branches {
-    // Equal weights are equal shares, whatever number says so.
-    let alike = hops.windows(2).all(|pair| pair[0].weight == pair[1].weight);
-    let nhlfe = |hop: &Hop| Nhlfe {
-        weight: (!alike).then_some(hop.weight),
-        ..Nhlfe::new(stack_of(hop), hop.gateway.map_or(NextHop::Fec, NextHop::Address))
-    };
-    hops.iter().map(nhlfe).collect()
-}
-
-/// Adds a mapping to the unit; it takes the place of a withdrawal of its key just before it.
-fn tell(
-    fec: Fec,
-    ingress: Ingress,
-    operation: Operation,
-    branches: Branches,
-    now: Micros,
-    unit: &mut Unit,
-) {
-    let withdraws = operation == Operation::None;
-    let mut mapping = Mapping {
-        fec,
-        ingress,
-        operation,
-        branches: if withdraws { Branches::new() } else { branches },
-        event_time: now,
-        time_source: TimeSource::Collector,
-        extra: None,
-    };
-    mapping.normalise();
-    let key = mapping.key();
-    take_back(key, unit);
-    if !withdraws && mapping.branches.is_empty() {
-        unit.rejected.push(RejectedMapping {
-            cause: Cause::NhlfeInvalid,
-            key: Some(key),
-            detail: format!("{key}: expected a gateway, an interface or a number, found none")
-                .into(),
-        });
-    } else {
-        unit.mappings.push(mapping);
-    }
-}
-
-/// zebra writes an altered IP route as a withdrawal and a new route in one frame: one change.
-fn take_back(key: Key, unit: &mut Unit) {
-    let withdrawn = |last: &mut Mapping| last.operation == Operation::None && last.key() == key;
-    unit.mappings.pop_if(withdrawn);
-}
-
-fn fec(route: RouteKey) -> Fec {
-    let RouteKey { prefix, table } = route;
-    Fec::Ip { prefix, table: if TABLES_GLOBAL.contains(&table) { 0 } else { table } }
-}
-
-/// Prefixes that every interface has a route of its own for: no key tells them apart.
-fn is_per_interface(prefix: &IpNet) -> bool {
+/// Prefixes that every interface has a route of its own for, so that no key tells them apart, and
+/// the IPv6 spelling of IPv4, which no packet has as its destination: the model would take
+/// `::ffff:0:0/96` for the default route of IPv4.
+fn is_of_no_table(prefix: &IpNet) -> bool {
     match prefix.addr() {
         IpAddr::V4(_) => false,
         IpAddr::V6(address) => {
             (address.is_unicast_link_local() && prefix.prefix_len() >= 10)
                 || (address.is_multicast() && prefix.prefix_len() >= 8)
+                || is_mapped(prefix)
         }
     }
 }
 
-fn refused(key: Option<Key>, full: Full) -> RejectedMapping {
-    let Full { what, limit } = full;
-    let detail = format!("{what}: expected at most {limit}, found one more").into();
-    RejectedMapping { cause: Cause::TableFull, key, detail }
-}
-
-fn rejection(fault: Fault) -> Rejection {
-    let Fault { offset, expected, found } = fault;
-    let detail = format_args!("netlink byte {offset}: expected {expected}, found {found}");
-    Rejection::new(Cause::FpmMalformed, detail)
+fn is_mapped(prefix: &IpNet) -> bool {
+    match prefix.addr() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.to_ipv4_mapped().is_some() && prefix.prefix_len() >= 96,
+    }
 }
 
 #[cfg(test)]

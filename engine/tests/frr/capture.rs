@@ -1,7 +1,8 @@
 //! A recorded FRR lab: what each router sent in each phase, and the tables it showed at its end.
 //!
-//! In:   a folder: `PHASE/rN.fpm`, `expected.PHASE/rN.{mpls_table,ip_route}.json`, or the same
-//!       with `.gz`; expected of the phase `dump` is called `expected.before`.
+//! In:   a folder: `PHASE/rN.fpm`, `expected.PHASE/rN.mpls_table.json` and `rN.ip_route*.json` (one
+//!       or several: the main table, VRFs), or the same with `.gz`; expected of the phase `dump` is
+//!       called `expected.before`.
 //! Out:  the bytes, and the expected entries as the collector should hold them.
 //! Law:  what is expected comes from the router's own `show` output alone, never from its FPM
 //!       bytes.
@@ -12,9 +13,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use storage::mapping::{Fec, Key, Label, LabelStack, NextHop, Nhlfe, Operation, Origin, RouterId};
+use storage::mapping::RouterId;
 
-use super::Entries;
+use super::{Entries, shown};
 
 /// The links of the lab, by the numbers of the routers at their ends.
 const LINKS: [(u8, u8); 7] = [(1, 2), (2, 3), (1, 4), (2, 5), (3, 6), (4, 5), (5, 6)];
@@ -118,10 +119,23 @@ impl Router {
 
     /// What the router showed at the end of the phase.
     pub(crate) fn expected(&self, phase: Phase) -> Entries {
-        let labels = parse(&read(&self.file(phase.expected(), "mpls_table.json")));
-        let routes = parse(&read(&self.file(phase.expected(), "ip_route.json")));
-        let labels = labels.as_object().unwrap().values().filter_map(ilm_entry);
-        labels.chain(routes.as_object().unwrap().iter().filter_map(ftn_entry)).collect()
+        shown::entries(&self.shown(phase, "mpls_table"), &self.shown(phase, "ip_route"))
+    }
+
+    /// Every JSON value of the files `rN.WHAT*.json` of a phase.
+    fn shown(&self, phase: Phase, what: &str) -> Vec<Value> {
+        let begin = format!("r{}.{what}", self.number);
+        let is_meant = |name: &str| {
+            let rest = name.strip_prefix(&begin).unwrap_or_default();
+            rest.ends_with(".json") || rest.ends_with(".json.gz")
+        };
+        let folder = self.folder.join(phase.expected());
+        let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+        let mut files: Vec<PathBuf> =
+            files.filter(|file| is_meant(&file.file_name().unwrap().to_string_lossy())).collect();
+        files.sort();
+        assert!(!files.is_empty(), "no {begin}*.json in {}", folder.display());
+        files.iter().flat_map(|file| parse(&read_file(file))).collect()
     }
 
     fn file(&self, folder: &str, suffix: &str) -> PathBuf {
@@ -129,61 +143,9 @@ impl Router {
     }
 }
 
-type Entry = (Key, (Operation, Vec<Nhlfe>));
-
-/// `{"inLabel":16,"nexthops":[{"outLabelStack":[3],"installed":true,"nexthop":"10.12.0.1"}]}`
-fn ilm_entry(shown: &Value) -> Option<Entry> {
-    let label = Label::new(number(&shown["inLabel"])).unwrap();
-    let installed = |hop: &&Value| hop["installed"].as_bool() == Some(true);
-    let hops = shown["nexthops"].as_array().unwrap().iter().filter(installed);
-    let branches = hops.map(|hop| branch(&hop["nexthop"], labels(&hop["outLabelStack"])));
-    let branches = sorted(branches.collect());
-    let entry = (Key::Ilm(label, Origin::Platform), (Operation::Swap, branches));
-    (!entry.1.1.is_empty()).then_some(entry)
-}
-
-/// Of `show ip route json`: the selected, installed routes with their forwarding next hops.
-fn ftn_entry((prefix, routes): (&String, &Value)) -> Option<Entry> {
-    let is_set = |value: &Value, name: &str| value[name].as_bool() == Some(true);
-    let selected = |route: &&Value| is_set(route, "selected") && is_set(route, "installed");
-    let route = routes.as_array().unwrap().iter().find(selected)?;
-    let hops = route["nexthops"].as_array().unwrap().iter().filter(|hop| is_set(hop, "fib"));
-    let pushed = |hop: &Value| {
-        labels(&hop["labels"]).into_iter().filter(|label| *label != Label::IMPLICIT_NULL).collect()
-    };
-    let branches = hops.map(|hop| {
-        assert_eq!(hop["ip"].is_null(), is_set(hop, "directlyConnected"), "{hop}");
-        branch(&hop["ip"], pushed(hop))
-    });
-    let fec = Fec::Ip { prefix: prefix.parse().unwrap(), table: 0 };
-    Some((Key::Ftn(fec), (Operation::Push, sorted(branches.collect()))))
-}
-
-/// A branch; all of them weigh alike in these networks.
-fn branch(address: &Value, stack: LabelStack) -> Nhlfe {
-    let next_hop = match address.as_str() {
-        Some(address) => NextHop::Address(address.parse().unwrap()),
-        None => NextHop::Fec,
-    };
-    Nhlfe::new(stack, next_hop)
-}
-
-fn sorted(mut branches: Vec<Nhlfe>) -> Vec<Nhlfe> {
-    branches.sort();
-    branches
-}
-
-fn labels(shown: &Value) -> LabelStack {
-    let label = |value: &Value| Label::new(number(value)).unwrap();
-    shown.as_array().map(|labels| labels.iter().map(label).collect()).unwrap_or_default()
-}
-
-fn number(value: &Value) -> u32 {
-    u32::try_from(value.as_u64().unwrap()).unwrap()
-}
-
-fn parse(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap()
+/// One value behind another: FRR writes one for each VRF.
+fn parse(json: &[u8]) -> Vec<Value> {
+    serde_json::Deserializer::from_slice(json).into_iter().collect::<Result<_, _>>().unwrap()
 }
 
 /// The file itself, or its compressed form.
@@ -193,9 +155,12 @@ fn find(path: &Path) -> Option<PathBuf> {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    let found = find(path).unwrap_or_else(|| panic!("{} is missing", path.display()));
-    let bytes = std::fs::read(&found).unwrap();
-    if found.extension().is_some_and(|extension| extension == "gz") {
+    read_file(&find(path).unwrap_or_else(|| panic!("{} is missing", path.display())))
+}
+
+fn read_file(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    if path.extension().is_some_and(|extension| extension == "gz") {
         let mut inflated = Vec::new();
         flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut inflated).unwrap();
         return inflated;
