@@ -11,6 +11,7 @@
 mod capture;
 mod collector;
 mod shown;
+mod traces;
 
 use std::collections::BTreeMap;
 

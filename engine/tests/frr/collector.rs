@@ -24,9 +24,9 @@ use super::capture::{Capture, Phase, Router};
 use super::{Entries, check_equal};
 
 /// How long the collector may take until a phase is committed; it needs a few tens of ms.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn now() -> Micros {
+pub(super) fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Micros(i64::try_from(since.as_micros()).unwrap())
 }
