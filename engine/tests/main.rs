@@ -18,6 +18,7 @@ mod crash;
 mod storm;
 mod verdicts;
 mod memory;
+mod old_folder;
 mod failure;
 mod http;
 mod top;

@@ -294,7 +294,8 @@ fn detail(event: &SessionEvent) -> String {
                 text.push_str(&format!(", its clock {clock}"));
             }
             for interface in interfaces {
-                text.push_str(&format!(", has {interface}"));
+                let verb = if interface.is_address() { "owns" } else { "has" };
+                text.push_str(&format!(", {verb} {interface}"));
             }
             text
         }

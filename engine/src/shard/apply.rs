@@ -6,7 +6,6 @@
 //! Not:  what a mapping does to a table (storage `table`).
 
 use storage::mapping::{Mapping, TimeSource};
-use storage::router::RouterState;
 use storage::row::{Basis, Cause, Flags, InputMode, Position, Reason, Scope, Stamp};
 use storage::table::Arrival;
 use storage::time::Micros;
@@ -269,7 +268,7 @@ impl Shard {
             if cause == Cause::ForeignRouter || is_over {
                 continue;
             }
-            let scope = scope_of(rejected, &session.state, basis);
+            let scope = scope_of(rejected, session, basis);
             if !session.state.gaps.is_open(&scope) {
                 self.open_gap(session, scope, evidence, Reason::Rejected(cause), time);
             }
@@ -325,7 +324,8 @@ impl Shard {
 }
 
 /// What nobody can vouch for any more, because this mapping was not applied.
-fn scope_of(rejected: &RejectedMapping, state: &RouterState, basis: Basis) -> Scope {
+fn scope_of(rejected: &RejectedMapping, session: &Session, basis: Basis) -> Scope {
+    let state = &session.state;
     match rejected.key {
         // A key that has no entry, and gets none for want of room.
         Some(key) if rejected.cause == Cause::TableFull && state.table.get(&key).is_none() => {
@@ -334,6 +334,8 @@ fn scope_of(rejected: &RejectedMapping, state: &RouterState, basis: Basis) -> Sc
         Some(key) => Scope::Entry(key),
         // A snapshot names each entry once: it was none of those that it has shown.
         None if basis == Basis::Snapshot => Scope::Rest,
+        // Of a route whose attributes can be read at all, what no key can have is no entry's key.
+        None if session.mode == InputMode::Fpm => Scope::Rest,
         // A change of nobody knows which entry.
         None => Scope::Router,
     }

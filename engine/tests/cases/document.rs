@@ -95,7 +95,7 @@ pub(super) fn cut(text: &str) -> Vec<&str> {
     let (mut rest, mut boundary, mut parts) = (text, Boundary::default(), Vec::new());
     loop {
         match boundary.find(rest.as_bytes()) {
-            Ok(Found::Skip(length)) => rest = &rest[length..],
+            Ok(Found::Skip(length) | Found::Padding(length)) => rest = &rest[length..],
             Ok(Found::Document(length)) => {
                 let (part, after) = rest.split_at(length);
                 parts.push(part);

@@ -7,6 +7,8 @@
 
 use std::net::IpAddr;
 
+/// Whose route it is, unless it says.
+const RTPROT_OSPF: u8 = 188;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_NEWNEXTHOP: u16 = 104;
@@ -98,11 +100,13 @@ fn message(name: &str, text: &str) -> Result<Vec<u8>, String> {
 fn route(deleted: bool, prefix: &str, rest: &[Argument<'_>]) -> Result<Vec<u8>, String> {
     let (family, bits, address) = prefix_of(prefix)?;
     let (mut table, mut kind, mut tos, mut source_bits) = (TABLE_MAIN, 1, 0, 0);
+    let mut protocol = RTPROT_OSPF;
     let mut attributes = vec![attribute(1, &address)];
     for (name, value) in rest {
         match *name {
             "type" => kind = number(value)?,
             "table" => table = number(value)?,
+            "protocol" => protocol = number(value)?,
             "tos" => tos = number(value)?,
             "src" => {
                 let (_, bits, address) = prefix_of(value)?;
@@ -116,7 +120,7 @@ fn route(deleted: bool, prefix: &str, rest: &[Argument<'_>]) -> Result<Vec<u8>, 
     }
     attributes.push(attribute(15, &table.to_le_bytes()));
     let table = u8::try_from(table).unwrap_or(0);
-    let header = [family, bits, source_bits, tos, table, 188, 0, kind, 0, 0, 0, 0];
+    let header = [family, bits, source_bits, tos, table, protocol, 0, kind, 0, 0, 0, 0];
     let message = if deleted { RTM_DELROUTE } else { RTM_NEWROUTE };
     Ok(netlink(message, &header, &attributes))
 }
@@ -320,8 +324,8 @@ fn what_is_written_is_read_by_the_collector() {
         "ftn ip:10.2.0.0/16 push -@10.0.13.3*2 24@10.0.12.2*1",
         "ftn ip:10.1.0.0/16 none",
         "ilm 25 platform pop -@fec",
-        "ftn ip:2001:db8::/32,10 push -@fec",
-        "ftn ip:10.3.0.0/16 push -@10.0.13.3*1 7@10.0.12.2*2",
+        "ftn ip:2001:db8::/32,10 push -@%ifindex:1",
+        "ftn ip:10.3.0.0/16 push -@10.0.13.3%ifindex:3*1 7@10.0.12.2%ifindex:3*2",
     ];
     assert_eq!(found, expected);
     for bad in ["X(1)", "R(10.1.0.0)", "R(10.1.0.0/16, gateway 1)", "L(24, hops[gw 1])", "R("] {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
+use ipnet::IpNet;
 
 use super::links::Behind;
 use super::network::Network;
@@ -17,7 +18,7 @@ use super::{Standing, Unknown, UnknownCause};
 use crate::allowance::{Allowance, Held};
 use crate::log::LogError;
 use crate::mapping::{
-    Fec, Key, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation, Origin, Role, RouterId,
+    Fec, Key, Label, LabelStack, Mapping, Name, NextHop, Nhlfe, Operation, Origin, Role, RouterId,
 };
 use crate::time::Micros;
 
@@ -529,7 +530,7 @@ impl<'a> Walker<'a> {
                 Err(cause) => unknown(cause),
             },
             NextHop::Recursive => (Some(here), self.look_again(state, stack, met)),
-            NextHop::Fec if stack.is_empty() => (None, self.leave(state, met)),
+            NextHop::Fec if stack.is_empty() => (None, self.leave(state, met, nhlfe)),
             // Labels that were put on, or an interface, are for somebody; who, is not said.
             NextHop::Fec if !nhlfe.stack.is_empty() || nhlfe.link.is_some() => {
                 match self.sight.behind(here, nhlfe) {
@@ -623,7 +624,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Out of the MPLS network, by an entry whose next hop is `fec`; the stack is empty.
-    fn leave(&mut self, state: &State, met: &Met) -> Onward {
+    fn leave(&mut self, state: &State, met: &Met, nhlfe: &Nhlfe) -> Onward {
         let here = state.router;
         let left = met.mapping.fec;
         let end = |verdict| Onward::End(verdict);
@@ -631,6 +632,15 @@ impl<'a> Walker<'a> {
             return end(delivered(here, state.carriage));
         };
         match (entered, left) {
+            // Out of an interface whatever the IP table says: right if that says the same.
+            (Fec::Ip { prefix, table: 0 } | Fec::IpFrom { prefix, table: 0, .. }, Fec::Unknown)
+                if nhlfe.interface().is_some() && self.has_ip_entry(here) =>
+            {
+                match self.leads_out(here, prefix, nhlfe.interface()) {
+                    true => end(delivered(here, state.carriage)),
+                    false => end(unknown_at(here, UnknownCause::InterfaceUnknown)),
+                }
+            }
             // The router cannot say for what: then its IP table can, if it knows the prefix.
             (Fec::Ip { table: 0, .. } | Fec::IpFrom { table: 0, .. }, Fec::Unknown)
                 if self.has_ip_entry(here) =>
@@ -645,6 +655,25 @@ impl<'a> Walker<'a> {
                 Fit::Other => end(Verdict::Misdelivered { here, entered, left }),
                 Fit::Incomparable => end(unknown_at(here, UnknownCause::FecIncomparable)),
             },
+        }
+    }
+
+    /// Whether the router's IP table sends the prefix out of this interface too, to whoever has it.
+    fn leads_out(&self, here: RouterId, prefix: IpNet, interface: Option<Name>) -> bool {
+        let Some(router) = self.sight.router(here) else { return false };
+        match lookup::ip_entry(router, prefix, 0) {
+            Found::Entry(met, _) => {
+                met.standing == Standing::Vouched && {
+                    let branches = &met.mapping.branches;
+                    let is_same = |branch: &Nhlfe| {
+                        branch.next_hop == NextHop::Fec
+                            && branch.interface() == interface
+                            && branch.encapsulation().is_none()
+                    };
+                    !branches.is_empty() && branches.iter().all(is_same)
+                }
+            }
+            Found::End(_) | Found::Missing(_) => false,
         }
     }
 

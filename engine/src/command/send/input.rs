@@ -182,7 +182,10 @@ impl Reading {
         let (mut rest, mut boundary, mut number) = (bytes, Boundary::default(), 1);
         loop {
             let found = boundary.find(rest).map_err(|rejection| at(file, number, rejection))?;
-            let (Found::Skip(length) | Found::Document(length)) = found else { break };
+            let (Found::Skip(length) | Found::Padding(length) | Found::Document(length)) = found
+            else {
+                break;
+            };
             let (text, after) = rest.split_at(length.min(rest.len()));
             if matches!(found, Found::Document(_)) {
                 self.document(file, number, text)?;

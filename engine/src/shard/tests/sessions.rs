@@ -89,7 +89,7 @@ fn a_bye_leaves_a_gap_and_is_no_session_that_broke() {
         bench.settle();
         bench.end(id, Reason::ClosedByRouter);
         bench.settle();
-        assert!(bench.shard.router(ROUTER).unwrap().gap.is_some(), "nobody watches it now");
+        assert!(bench.shard.router(ROUTER).unwrap().gaps.router.is_some(), "nobody watches it now");
         assert_eq!(bench.shard.counters().get(Metric::SessionsBroken), broken, "{last:02x?}");
     }
 }
