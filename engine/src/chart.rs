@@ -22,10 +22,14 @@ const SERIES: [RGBColor; 6] = [
 ];
 pub(crate) const INK: RGBColor = RGBColor(0x10, 0x10, 0x11);
 pub(crate) const GRID: RGBColor = RGBColor(0xd0, 0xd0, 0xd1);
-/// What is well, what is not, what nobody knows; and the ground that stands out from the paper.
+/// What is well, what is not, what nobody knows.
 pub(crate) const GOOD: RGBColor = RGBColor(0x17, 0x69, 0x30);
 pub(crate) const BAD: RGBColor = RGBColor(0xa8, 0x20, 0x1b);
 pub(crate) const WARN: RGBColor = RGBColor(0x7a, 0x52, 0x01);
+/// What is dropped on purpose; and what stands by.
+pub(crate) const DROP: RGBColor = RGBColor(0x7b, 0x3f, 0xa1);
+pub(crate) const SPARE: RGBColor = RGBColor(0x60, 0x60, 0x64);
+/// The ground that stands out from the paper, and the paper.
 pub(crate) const RAISED: RGBColor = RGBColor(0xf1, 0xf1, 0xef);
 pub(crate) const PAPER: RGBColor = RGBColor(0xfc, 0xfc, 0xfa);
 /// Units of a drawing that a page scales to its width.

@@ -16,7 +16,7 @@ use storage::mapping::Label;
 use storage::time::Micros;
 
 use crate::query::{
-    self, Answer, Answered, Entries, Format, QueryError, Range, Selector, instant, parse_when,
+    self, Answer, Answered, Entries, Format, Instant, QueryError, Range, Selector, parse_when,
 };
 use crate::watch::{Burst, Outcome};
 
@@ -51,8 +51,10 @@ Examples:
   stormdrain top
 
 Times are RFC 3339, seconds since 1970, now, or -15m (units us ms s m h d w). A router is its id or its name.
-A FEC is ip:10.0.0.3/32, vrf:192.0.2.3,65000:2[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, or
-label:24 for what comes in with that label.
+A FEC is ip:10.0.0.3/32[,table][,from=prefix][,tos=number], vrf:192.0.2.3,65000:2[,prefix],
+vrf-name:red[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, name:rsvp,to-pe3 (or sr-prefix,
+sr-adjacency, mldp, te-binding, other), interface:xe-0/0/1.100, unknown; or label:24[,table] for
+what comes in with that label, in the platform's label table or in another one of the router.
 A data folder may be read while a collector writes to it.
 
 Exit codes: 0 done, 1 the answer is \"no\" (fault found, verdict bad), 2 usage or setting wrong,
@@ -79,7 +81,11 @@ cannot be read or no collector answers.
 Example: stormdrain send table.xml.gz --target 192.0.2.10:30310")]
     Send(SendArguments),
     /// Who is connected, since when, in which generation; who is in a gap, and why.
-    #[command(after_help = "Example: stormdrain routers --data D --at 2026-11-22T04:00:00Z")]
+    #[command(after_help = "\
+answer: known; in-part, where some entries, or those that are not listed, cannot be vouched for; or
+unknown. clock_skew_us: how far the router's clock is ahead, at least (behind, at most).
+
+Example: stormdrain routers --data D --at 2026-11-22T04:00:00Z")]
     Routers {
         /// Where to read, and how to write.
         #[command(flatten)]
@@ -115,11 +121,12 @@ Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -
         /// Id or name of the router.
         #[arg(long, value_name = "R")]
         router: String,
-        /// Only entries with this ingress label; -1: those for packets without label.
+        /// Only entries with this ingress label; 24,7 = in label table 7 (0 = the platform's); -1 =
+        /// those for packets without label.
         #[arg(long, value_name = "L", conflicts_with = "fec", value_parser = parse_ingress,
               allow_hyphen_values = true)]
         label: Option<Entries>,
-        /// Only entries for this FEC (or label:24).
+        /// Only entries for this FEC (or label:24[,table]).
         #[arg(long, value_name = "F", value_parser = parse_selector)]
         fec: Option<Selector>,
         /// The interval.
@@ -128,7 +135,8 @@ Example: stormdrain history --data D --router pe1 --fec ip:10.0.0.3/32 --since -
     },
     /// The way of a label switched path, hop by hop, as a tree with the verdict at each leaf.
     #[command(after_help = "\
-Verdicts: delivered, misdelivered, unlabelled, discarded, broken, unknown.
+Verdicts: delivered, misdelivered (leaves for another FEC), unlabelled (goes on as IP), discarded
+(an entry drops it, on purpose), broken (lost), unknown (docs/OPERATING.md has every cause).
 Exit code 1 unless every branch is delivered.
 
 Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at -15m")]
@@ -139,7 +147,7 @@ Example: stormdrain trace --data D --router pe1 --fec vrf:192.0.2.3,65000:2 --at
         /// Id or name of the router where the path begins.
         #[arg(long, value_name = "R")]
         router: String,
-        /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
+        /// FEC that the packet is for, or label:24[,table] for one that comes in with that label.
         #[arg(long, value_name = "F", value_parser = parse_selector)]
         fec: Selector,
         /// Follow backup branches too, as if their primaries had failed.
@@ -331,14 +339,18 @@ impl RunArguments {
     }
 }
 
-/// The ingress label of an entry, as tables show it.
+/// The ingress label of an entry, as tables show it, and the label table.
 fn parse_ingress(text: &str) -> Result<Entries, String> {
     if text == "-1" {
         return Ok(Entries::Unlabelled);
     }
-    let label = text.parse().ok().and_then(Label::new);
-    let entries = label.map(|label| Entries::Of(Selector::Label { label, table: None }));
-    entries.ok_or_else(|| format!("expected a label, 0 to {}, or -1 for none", Label::MAX))
+    let expected = || {
+        format!(
+            "expected a label, 0 to {}, with a label table such as 24,7, or -1 for none",
+            Label::MAX
+        )
+    };
+    format!("label:{text}").parse().map(Entries::Of).map_err(|_| expected())
 }
 
 fn parse_selector(text: &str) -> Result<Selector, String> {
@@ -409,18 +421,18 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
         Command::Run(_) | Command::Doctor(_) | Command::Top(_) | Command::Send(_) => {
             Ok((String::new(), EXIT_USAGE, Vec::new()))
         }
-        Command::Routers { place, at } => routers(place, instant(&at.at, now)?),
-        Command::Table { place, router, at } => table(place, router, instant(&at.at, now)?),
+        Command::Routers { place, at } => routers(place, Instant::read(&at.at, now)?),
+        Command::Table { place, router, at } => table(place, router, Instant::read(&at.at, now)?),
         Command::History { place, router, label, fec, range } => {
             let entries = label.unwrap_or_else(|| (*fec).into());
             history(place, router, entries, range.range(now)?)
         }
         Command::Trace { place, router, fec, with_backups, at } => {
             let follow = if *with_backups { Follow::WithBackups } else { Follow::Primaries };
-            trace(place, router, *fec, follow, instant(&at.at, now)?)
+            trace(place, router, *fec, follow, Instant::read(&at.at, now)?)
         }
         Command::Diff { place, at, and, router } => {
-            let (first, second) = (instant(at, now)?, instant(and, now)?);
+            let (first, second) = (Instant::read(at, now)?, Instant::read(and, now)?);
             difference(place, first, second, router.as_deref())
         }
         Command::Ledger { place, range, by } => ledger(place, range.range(now)?, *by),
@@ -430,13 +442,13 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
     }
 }
 
-fn routers(place: &Place, at: Micros) -> Result<AnswerText, QueryError> {
+fn routers(place: &Place, at: Instant) -> Result<AnswerText, QueryError> {
     let network = query::network(&place.data, at, None)?;
     let sheet = query::routers_sheet(&query::router_rows(&network.value));
     Ok((sheet.render(place.format), EXIT_DONE, network.warnings))
 }
 
-fn table(place: &Place, router: &str, at: Micros) -> Result<AnswerText, QueryError> {
+fn table(place: &Place, router: &str, at: Instant) -> Result<AnswerText, QueryError> {
     let only = match router {
         "all" => None,
         name => Some(query::find_router(&place.data, name)?),
@@ -451,13 +463,13 @@ fn table(place: &Place, router: &str, at: Micros) -> Result<AnswerText, QueryErr
 }
 
 fn unknown_text(answer: &Answer) -> Option<String> {
-    match answer {
-        Answer::Known => None,
-        Answer::Unknown { cause, since: None } => Some(format!("unknown: {cause}")),
-        Answer::Unknown { cause, since: Some(since) } => {
-            Some(format!("unknown since {since}: {cause}"))
-        }
-    }
+    let (cause, since) = answer.doubt()?;
+    let what = match answer {
+        Answer::InPart { .. } => "known in part, the rest is unknown",
+        Answer::Known | Answer::Unknown { .. } => "unknown",
+    };
+    let since = since.map_or(String::new(), |since| format!(" since {since}"));
+    Some(format!("{what}{since}: {cause}"))
 }
 
 fn history(
@@ -477,7 +489,7 @@ fn trace(
     router: &str,
     selector: Selector,
     follow: Follow,
-    at: Micros,
+    at: Instant,
 ) -> Result<AnswerText, QueryError> {
     let Answered { value: report, warnings } =
         query::trace(&place.data, router, selector, follow, at, None)?;
@@ -487,8 +499,8 @@ fn trace(
 
 fn difference(
     place: &Place,
-    first: Micros,
-    second: Micros,
+    first: Instant,
+    second: Instant,
     router: Option<&str>,
 ) -> Result<AnswerText, QueryError> {
     let only = router.map(|name| query::find_router(&place.data, name)).transpose()?;

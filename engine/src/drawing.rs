@@ -10,8 +10,9 @@ use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use storage::mapping::Role;
 
-use crate::chart::{BAD, FONT, GOOD, INK, PAPER, RAISED, WARN, escaped};
+use crate::chart::{BAD, DROP, FONT, GOOD, INK, PAPER, RAISED, SPARE, WARN, escaped};
 use crate::query::{BranchAnswer, EndAnswer, OnwardAnswer, StepAnswer, TraceAnswer};
 
 mod extract;
@@ -33,7 +34,7 @@ const LETTERS: (usize, usize, usize) = (26, 35, 34);
 const FONT_SMALL: (&str, u32) = ("sans-serif", 11);
 /// About so wide is a letter of that font, and so high the ground of a word.
 const LETTER: (i32, i32) = (6, 13);
-/// Strokes and gaps of a way that is one of several.
+/// Strokes and gaps of a way that is one of several, or a backup.
 const DASHES: (i32, i32) = (6, 4);
 
 /// One box: a step of the walk, or an end.
@@ -51,6 +52,14 @@ struct Way {
     words: String,
     /// One of several that a packet may go; of a replicate it goes all.
     is_choice: bool,
+    /// It carries nothing while the others stand.
+    is_backup: bool,
+}
+
+impl Way {
+    fn is_dashed(&self) -> bool {
+        self.is_choice || self.is_backup
+    }
 }
 
 /// Boxes, and the ways between them.
@@ -98,26 +107,26 @@ impl Drawing {
         drawing.boxes.extend(trace.steps.iter().map(step_box));
         for (place, step) in trace.steps.iter().enumerate() {
             if let Some(end) = &step.end {
-                let to = drawing.end(end);
+                let to = drawing.end(end_box(end));
                 drawing.join(place, to, Way::default());
             }
-            let is_choice = step.operation.as_deref() != Some("replicate");
+            let copies = step.operation.as_deref() == Some("replicate");
+            let is_choice = !copies && primaries(step) > 1;
             for branch in &step.branches {
                 let to = match &branch.onward {
                     OnwardAnswer::Step { step } => *step,
-                    OnwardAnswer::End(end) => drawing.end(end),
-                    OnwardAnswer::Backup { .. } => continue,
+                    OnwardAnswer::End(end) => drawing.end(end_box(end)),
+                    OnwardAnswer::Backup { .. } => drawing.end(backup_box()),
                 };
-                let words = way_words(branch);
-                let is_choice = is_choice && step.branches.len() > 1;
-                drawing.join(place, to, Way { words, is_choice });
+                let (words, is_backup) = (way_words(branch), is_backup(branch));
+                drawing.join(place, to, Way { words, is_choice, is_backup });
             }
         }
         drawing
     }
 
-    fn end(&mut self, end: &EndAnswer) -> usize {
-        self.boxes.push(end_box(end));
+    fn end(&mut self, end: Place) -> usize {
+        self.boxes.push(end);
         self.boxes.len() - 1
     }
 
@@ -145,11 +154,15 @@ fn named(trace: &TraceAnswer, svg: &str) -> String {
 }
 
 fn step_box(step: &StepAnswer) -> Place {
-    let branches = step.branches.len();
-    let kind = match (step.operation.as_deref(), branches) {
-        (Some("replicate"), _) => format!(": {branches} copies"),
-        (_, 2..) => format!(": ECMP over {branches}"),
+    let primaries = primaries(step);
+    let kind = match (step.operation.as_deref(), primaries) {
+        (Some("replicate"), _) => format!(": {primaries} copies"),
+        (_, 2..) => format!(": ECMP over {primaries}"),
         _ => String::new(),
+    };
+    let kind = match step.branches.len() - primaries {
+        0 => kind,
+        backups => format!("{kind}, {backups} backup{}", if backups > 1 { "s" } else { "" }),
     };
     let entry = match &step.entry {
         Some(entry) => entry.clone(),
@@ -160,9 +173,29 @@ fn step_box(step: &StepAnswer) -> Place {
     Place { title: step.name.clone(), lines: [entry, operation], colour: INK, is_end: false }
 }
 
+/// Branches of a step that carry traffic.
+fn primaries(step: &StepAnswer) -> usize {
+    step.branches.iter().filter(|branch| !is_backup(branch)).count()
+}
+
+fn is_backup(branch: &BranchAnswer) -> bool {
+    branch.role == Role::Backup.name()
+}
+
+/// Where a backup leads while nobody follows it.
+fn backup_box() -> Place {
+    Place {
+        title: "– backup".to_owned(),
+        lines: ["carries nothing while others stand".to_owned(), String::new()],
+        colour: SPARE,
+        is_end: true,
+    }
+}
+
 fn end_box(end: &EndAnswer) -> Place {
     let (mark, colour) = match end.verdict.as_str() {
         "delivered" => ("✓", GOOD),
+        "discarded" => ("⊘", DROP),
         "unknown" => ("?", WARN),
         "unlabelled" => ("!", WARN),
         _ => ("✕", BAD),
@@ -191,12 +224,25 @@ fn folded(text: &str, letters: usize) -> [String; 2] {
 }
 
 fn way_words(branch: &BranchAnswer) -> String {
+    // Behind the next hop there may be an interface, a weight, a neighbour: `Nhlfe` says which.
     let hop = branch.branch.split_once('@').map_or("", |(_, hop)| hop);
-    match hop {
-        "fec" => "out".to_owned(),
+    let hop = hop.split(['%', '*', ' ']).next().unwrap_or(hop);
+    let mut words = match hop {
+        "fec" if branch.labels.is_empty() => "out".to_owned(),
+        "fec" | "interface" | "" => format!("{} out", stack(&branch.labels)),
         "recursive" => format!("{} looked up again", stack(&branch.labels)),
         hop => format!("{} via {hop}", stack(&branch.labels)),
+    };
+    let said = [
+        (" by ", branch.interface.as_deref()),
+        (" in ", branch.encapsulation.as_deref()),
+        (" (", is_backup(branch).then_some("backup)")),
+    ];
+    for (word, said) in said.into_iter().filter_map(|(word, said)| Some((word, said?))) {
+        words.push_str(word);
+        words.push_str(said);
     }
+    words
 }
 
 fn stack(labels: &[u32]) -> String {
@@ -231,7 +277,8 @@ fn paint(
     for ((way, said), line) in drawing.ways.iter().enumerate().zip(&lines) {
         let end = graph.way(way).and_then(|(_, to)| drawing.boxes.get(to));
         let colour = end.filter(|end| end.is_end).map_or(INK, |end| end.colour);
-        paint_way(&area, &line.stops, colour, said.is_choice).map_err(|error| told(&error))?;
+        let colour = if said.is_backup { SPARE } else { colour };
+        paint_way(&area, &line.stops, colour, said.is_dashed()).map_err(|error| told(&error))?;
     }
     // Words stand on their way, above all ways.
     for (said, line) in drawing.ways.iter().zip(&lines) {
@@ -277,9 +324,9 @@ fn line(way: usize, graph: &Graph, places: &Places) -> Line {
     Line { stops, same }
 }
 
-fn paint_way(area: &Area<'_>, stops: &[(i32, i32)], colour: RGBColor, is_choice: bool) -> Painted {
+fn paint_way(area: &Area<'_>, stops: &[(i32, i32)], colour: RGBColor, is_dashed: bool) -> Painted {
     let style = colour.stroke_width(2);
-    if is_choice {
+    if is_dashed {
         let dashed = DashedPathElement::new(stops.to_vec(), DASHES.0, DASHES.1, style);
         area.draw(&dashed)?;
     } else {

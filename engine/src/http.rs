@@ -29,6 +29,7 @@ use crate::roster::Roster;
 use crate::watch::Watch;
 
 pub(crate) mod kernel;
+pub(crate) mod fleet;
 mod guard;
 mod server;
 mod questions;
@@ -93,7 +94,8 @@ impl HttpServer {
     pub fn start(address: SocketAddr, guard: Guard, sources: Sources) -> io::Result<HttpServer> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(questions::RUNNING_MAX)
+            // One for the routers of /metrics, which wait for no question.
+            .max_blocking_threads(questions::RUNNING_MAX + 1)
             .thread_name("http-question")
             .on_thread_start(yield_to_shards)
             .build()?;
@@ -157,6 +159,13 @@ fn yield_to_shards() {
 
 async fn metrics_page(State(App { sources, .. }): State<App>) -> impl IntoResponse {
     let mut text = sources.publication.text();
+    let (roster, now) = (sources.roster.clone(), (sources.wall)());
+    match tokio::task::spawn_blocking(move || roster.lines(now)).await {
+        Ok(Ok(lines)) => fleet::families(&mut text, &lines),
+        // A shard that does not answer is told of by /healthz: what all counted stands here.
+        Ok(Err(error)) => tracing::debug!(%error, "routers cannot be counted"),
+        Err(error) => tracing::debug!(%error, "routers cannot be counted"),
+    }
     match tuning::counters::Counters::read() {
         Ok(counters) => kernel::counters(&mut text, &counters),
         // The host's counters are an extra: the collector's own are served without them.

@@ -12,9 +12,10 @@ use std::str::FromStr;
 use storage::history::walk::Start;
 use storage::log::{LogError, ReadReport, layout};
 use storage::mapping::{Fec, Label, RouterId};
-use storage::time::Micros;
+use storage::time::{MICROS_PER_HOUR, Micros};
 
 mod when;
+mod instant;
 mod sheet;
 mod network;
 mod events;
@@ -34,6 +35,7 @@ pub use difference::{Difference, DifferenceRow, difference, difference_sheet};
 pub use events::{
     Entries, HistoryLine, HistoryRow, history, history_lines, history_sheet, history_within,
 };
+pub use instant::Instant;
 pub use lsp::{LspChanges, lsp_changes};
 pub use network::{
     Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router,
@@ -41,12 +43,18 @@ pub use network::{
     table_rows, table_sheet, tables,
 };
 pub use paths::{
-    BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer, StepAnswer,
-    TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace, trace,
+    BranchAnswer, EndAnswer, HintAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer,
+    StepAnswer, TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace,
+    trace,
 };
+pub(crate) use sheet::span_words;
 pub use sheet::{Cell, Format, Sheet};
 pub use storage::history::walk::Follow;
-pub use when::{WhenError, WhenFault, instant, parse_length_us, parse_when};
+pub use when::{WhenError, WhenFault, parse_length_us, parse_when};
+
+/// How far the time of a row may be ahead of the hour that it lies in: of logs of earlier versions,
+/// which believed clocks that far.
+const FILED_AHEAD_US_MAX: i64 = MICROS_PER_HOUR;
 
 /// An interval, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +124,9 @@ const MAIN_TABLE: u32 = 254;
 /// Text that selects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "FEC `{text}`: write ip:10.0.0.3/32[,table], vrf:192.0.2.3,65000:2[,prefix], \
-     vrf-name:red[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, name:rsvp,to-pe3, \
-     interface:xe-0/0/1.100, unknown, or label:24[,table]"
+    "FEC `{text}`: write ip:10.0.0.3/32[,table][,from=prefix][,tos=number], \
+     vrf:192.0.2.3,65000:2[,prefix], vrf-name:red[,prefix], vsi:192.0.2.3,17, ac:192.0.2.3,17, \
+     name:rsvp,to-pe3, interface:xe-0/0/1.100, unknown, or label:24[,table]"
 )]
 pub struct SelectorError {
     /// What was found.

@@ -14,6 +14,7 @@ use crate::row::Reason;
 use crate::time::Micros;
 
 pub mod network;
+pub mod clocks;
 mod links;
 pub mod events;
 pub mod walk;

@@ -210,6 +210,8 @@ fn a_wrong_word_is_answered_with_the_right_ones() {
         ("table --data D --router pe1 --at yesterday", EXIT_USAGE, "write now, -15m"),
         ("trace --data D --router pe1 --fec 10.0.0.1", EXIT_USAGE, "write ip:10.0.0.3/32"),
         ("history --data D --router pe1 --label 1048576", EXIT_USAGE, "0 to 1048575"),
+        ("history --data D --router pe1 --label 24,x", EXIT_USAGE, "with a label table 24,7"),
+        ("history --data D --router pe1 --label -1", EXIT_USAGE, "are asked for by --fec"),
         (
             "history --data D --router pe1 --since now --until -1h",
             EXIT_USAGE,
@@ -338,6 +340,37 @@ fn what_nobody_can_vouch_for_is_refused() {
     // A clock that is a little ahead asks about now.
     let ran = run(folder.path(), "table --data D --router pe1 --at 2026-11-22T04:30:59Z");
     assert_eq!(ran.code, EXIT_DONE);
+}
+
+/// In every format the same, and what is asked for by a label stays in its label table.
+#[test]
+fn rare_entries_are_in_every_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write_model(folder.path());
+    for format in ["table", "json", "csv"] {
+        for (line, expected) in [
+            ("table --data D --router pe5", "platform,7"),
+            ("table --data D --router pe5", "31@10.0.57.6 (backup)"),
+            ("table --data D --router pe5", "name:rsvp,to-p6"),
+            ("table --data D --router pe5", "26@%Tunnel1"),
+            ("table --data D --router pe5", "untag"),
+            ("history --data D --router pe5 --fec ip:10.9.9.0/24", "discard"),
+            ("history --data D --router pe5 --label 24,7", "platform,7"),
+            ("diff --data D --at -29m --and now --router p6", "discard"),
+            ("routers --data D", "in-part"),
+        ] {
+            let ran = run(folder.path(), &format!("{line} --format {format}"));
+            assert_eq!(ran.code, EXIT_DONE, "{line}: {}", ran.notes);
+            assert!(ran.output.contains(expected), "{line} {format}: {}", ran.output);
+        }
+    }
+    let other = run(folder.path(), "history --data D --router pe5 --label 24,8 --format csv");
+    assert!(!other.output.contains("platform,7"), "{}", other.output);
+    let ran = run(folder.path(), "table --data D --router p6");
+    assert!(ran.notes.contains("known in part, the rest is unknown since"), "{}", ran.notes);
+    let ran = run(folder.path(), "trace --data D --router pe5 --fec ip:10.9.9.9/32");
+    assert_eq!(ran.code, EXIT_NO);
+    assert!(ran.output.contains("discarded at pe5"), "{}", ran.output);
 }
 
 #[test]

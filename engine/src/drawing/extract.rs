@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Drawing, GOOD};
+use super::{Drawing, GOOD, SPARE};
 
 /// So many boxes of a drawing at most.
 pub(super) fn extract(whole: Drawing, boxes_max: usize) -> Drawing {
@@ -55,7 +55,7 @@ fn kept(whole: &Drawing, boxes_max: usize) -> Vec<bool> {
 
 /// For each box whether some way from it ends badly.
 fn leading_to_bad_ends(whole: &Drawing) -> Vec<bool> {
-    let is_bad = |one: &super::Place| one.is_end && one.colour != GOOD;
+    let is_bad = |one: &super::Place| one.is_end && ![GOOD, SPARE].contains(&one.colour);
     let mut bad: Vec<bool> = whole.boxes.iter().map(is_bad).collect();
     let mut next: Vec<usize> = (0..bad.len()).filter(|place| bad[*place]).collect();
     let coming = neighbours(whole, true);

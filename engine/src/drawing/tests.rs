@@ -1,7 +1,7 @@
 //! Drawings of ways that were really walked, and of some that never were.
 
 use super::*;
-use crate::query::{Traces, find_router, sample};
+use crate::query::{Follow, Traces, find_router, sample, trace};
 
 fn answer(fec: &str, at: storage::time::Micros) -> TraceAnswer {
     let folder = tempfile::tempdir().unwrap();
@@ -104,4 +104,30 @@ fn of_too_many_boxes_those_on_a_bad_way_are_drawn_first() {
     assert!(!draw(&trace).contains("boxes are drawn"));
     trace.steps.clear();
     assert!(draw(&trace).contains("nothing to draw"));
+}
+
+#[test]
+fn backups_are_grey_and_discards_have_a_colour_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write_model(folder.path());
+    let drawn = |fec: &str, follow: Follow| {
+        let selector = fec.parse().unwrap();
+        let traced = trace(folder.path(), "pe5", selector, follow, sample::NOW, None).unwrap();
+        draw(&traced.value.answer(Vec::new()))
+    };
+    let discarded = drawn("ip:10.9.9.9/32", Follow::Primaries);
+    assert!(texts(&discarded).contains(&"⊘ discarded".to_owned()), "{discarded}");
+    assert!(strokes(&discarded, "#7B3FA1") > 0 && strokes(&discarded, "#A8201B") == 0);
+
+    let spared = drawn("ip:10.5.0.1/32", Follow::Primaries);
+    let words = texts(&spared);
+    assert!(words.contains(&"push, 1 backup".to_owned()), "{words:?}");
+    assert!(words.contains(&"[31] via 10.0.57.6 (backup)".to_owned()), "{words:?}");
+    assert!(words.contains(&"– backup".to_owned()), "{words:?}");
+    let followed = drawn("ip:10.5.0.1/32", Follow::WithBackups);
+    assert!(!texts(&followed).contains(&"– backup".to_owned()), "{followed}");
+    // Dashed: more strokes than one, and grey, whether followed or not.
+    for svg in [&spared, &followed] {
+        assert!(strokes(svg, "#606064") > 3, "{svg}");
+    }
 }

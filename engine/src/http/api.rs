@@ -41,8 +41,12 @@ pub use routers::{RouterEntry, RouterLive, RoutersAnswer};
         description = "What the collector sees now, and what it can say of the past. Times are RFC \
                        3339, or microseconds since 1970 where a name ends in `_us`. Instants are \
                        asked for as on the command line: RFC 3339, `now`, or `-15m`. A router is \
-                       its id or its name; a FEC is `ip:10.0.0.3/32`, `vrf:192.0.2.3,65000:2`, \
-                       `ac:192.0.2.3,17`, or `label:24` for what comes in with that label."
+                       its id or its name; a FEC is \
+                       `ip:10.0.0.3/32[,table][,from=prefix][,tos=number]`, \
+                       `vrf:192.0.2.3,65000:2[,prefix]`, `vrf-name:red[,prefix]`, \
+                       `vsi:192.0.2.3,17`, `ac:192.0.2.3,17`, `name:rsvp,to-pe3`, \
+                       `interface:xe-0/0/1.100`, `unknown`, or `label:24[,table]` for what comes \
+                       in with that label."
     ),
     paths(
         now::now,

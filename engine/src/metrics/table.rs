@@ -143,7 +143,8 @@ metrics! {
     ClockBackwards Counter "clock_backwards_total"
         "Changes whose event time was before that of the key's previous change.";
     ClockFar Counter "clock_far_total"
-        "Changes filed by collection time because the router's clock was far off.";
+        "Changes whose router's clock was more than 60 s ahead, or more than seven days behind: \
+         they are filed by collection time.";
     SnapshotsBegun Counter "snapshots_begun_total"
         "Snapshots that began.";
     SnapshotsCompleted Counter "snapshots_completed_total"
@@ -312,7 +313,8 @@ pub fn page() -> String {
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
     }
-    for (name, kind, labels, help) in crate::http::kernel::FAMILIES {
+    let (fleet, kernel) = (crate::http::fleet::FAMILIES, crate::http::kernel::FAMILIES);
+    for (name, kind, labels, help) in fleet.into_iter().chain(kernel) {
         let _ = writeln!(page, "| `{name}` | {kind} | {labels} | {help} |");
     }
     page.push_str("\n## Causes\n\n");

@@ -12,14 +12,13 @@ use storage::allowance::Allowance;
 use storage::log::{Filter, ReadReport, Span, log_files, read_file, read_spans};
 use storage::mapping::RouterId;
 use storage::row::Row;
-use storage::table::CLOCK_AHEAD_MAX_US;
-use storage::time::Micros;
+use storage::time::{MICROS_PER_HOUR, Micros};
 
-use super::{Answered, QueryError, Range, folder};
+use super::{Answered, FILED_AHEAD_US_MAX, QueryError, Range, folder};
 
 /// How far behind its effective time a change may have been collected, for it to be counted here:
 /// what comes later than this is too little to see, and would mean to read all of the log.
-const LATE_US: i64 = CLOCK_AHEAD_MAX_US;
+const LATE_US: i64 = MICROS_PER_HOUR;
 
 /// Changes per bin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +61,7 @@ pub fn density(
     let bin_us = (width + bins as i64 - 1) / bins as i64;
     let mut density = Density { bin_us: bin_us.max(1), changes: vec![0; bins] };
     let mut report = ReadReport::default();
-    let first = range.since.offset(-CLOCK_AHEAD_MAX_US).hour();
+    let first = range.since.offset(-FILED_AHEAD_US_MAX).hour();
     let last = range.until.offset(LATE_US).hour();
     for file in log_files(folder(data)?)? {
         if file.hour < first || last < file.hour {

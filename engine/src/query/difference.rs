@@ -15,7 +15,7 @@ use storage::time::Micros;
 use super::events::mapping_cells;
 use super::network::{Answer, key_cells, network, router_answer};
 use super::sheet::{Cell, Sheet};
-use super::{Answered, QueryError};
+use super::{Answered, Instant, QueryError};
 
 /// How an entry differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub struct DifferenceRow {
 /// a table that was never known in full, one more row speaks for every entry that is not listed.
 pub fn difference(
     data: &Path,
-    first: Micros,
-    second: Micros,
+    first: impl Into<Instant>,
+    second: impl Into<Instant>,
     only: Option<RouterId>,
 ) -> Result<Answered<Vec<DifferenceRow>>, QueryError> {
     let Answered { value: before, warnings } = network(data, first, only)?;
@@ -123,10 +123,7 @@ fn entries(network: &Network, router: RouterId) -> BTreeMap<Key, TableEntry> {
 }
 
 fn unknown(answer: &Answer) -> Option<Difference> {
-    match *answer {
-        Answer::Known => None,
-        Answer::Unknown { cause, since } => Some(Difference::Unknown { cause, since }),
-    }
+    answer.doubt().map(|(cause, since)| Difference::Unknown { cause, since })
 }
 
 fn differ(before: Option<&TableEntry>, after: Option<&TableEntry>) -> Option<Difference> {

@@ -83,9 +83,10 @@ pub struct HistoryLine {
     pub origin: Option<String>,
     /// The FEC.
     pub fec: Option<String>,
-    /// push, swap, pop, replicate or none.
+    /// push, swap, pop, replicate, discard, untag, or none: withdrawn.
     pub operation: Option<String>,
-    /// Where packets go on: labels, @ next hop, * weight.
+    /// Where packets go on: labels, @ next hop, % interface, * weight, to neighbour, in
+    /// encapsulation, (backup).
     pub branches: Option<Vec<String>>,
     /// How it is known: live, snapshot or swept.
     pub basis: Option<String>,

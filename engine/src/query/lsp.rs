@@ -15,11 +15,10 @@ use storage::history::walk::{Broken, Follow, Onward, Step, Verdict, Walk};
 use storage::log::{Filter, ReadReport, log_files, read_file};
 use storage::mapping::{Fec, Key, Label, Mapping, RouterId};
 use storage::row::{Row, Scope, SessionEvent};
-use storage::table::CLOCK_AHEAD_MAX_US;
 use storage::time::{Hour, MICROS_PER_HOUR, Micros};
 
 use super::network::meant_router;
-use super::{Answered, QueryError, Selector, folder};
+use super::{Answered, FILED_AHEAD_US_MAX, Instant, QueryError, Selector, folder};
 
 /// Hours of the log that are read for the change that comes next.
 const HOURS_MAX: i64 = 48;
@@ -40,19 +39,26 @@ pub fn lsp_changes(
     data: &Path,
     head: &str,
     selector: Selector,
-    at: Micros,
+    follow: Follow,
+    at: impl Into<Instant>,
     now: Micros,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<LspChanges>, QueryError> {
-    let before = at.offset(-1);
+    let at = at.into();
+    let before = at.time().offset(-1);
     let mut earlier = Explorer::open(folder(data)?, before, allowance)?;
     let head = meant_router(data, head, earlier.names())?;
-    let previous = since(&earlier.trace(head, selector.start(), Follow::Primaries)?)
-        .filter(|time| *time <= before);
+    let previous =
+        since(&earlier.trace(head, selector.start(), follow)?).filter(|time| *time <= before);
     let mut report = earlier.report().clone();
     drop(earlier);
+    let Instant::At(at) = at else {
+        // Everything that has been read counts already: nothing comes after it.
+        let changes = LspChanges { previous, next: None, looked_until: now };
+        return Ok(Answered::new(changes, &report));
+    };
     let mut then = Explorer::open(data, at, allowance)?;
-    let walked = then.trace(head, selector.start(), Follow::Primaries)?;
+    let walked = then.trace(head, selector.start(), follow)?;
     let doubtful = in_doubt(&walked);
     report.add(then.report());
     drop(then);
@@ -93,7 +99,7 @@ fn in_doubt(walk: &Walk) -> BTreeSet<RouterId> {
 }
 
 /// The earliest change after `at` of what is on the way. Rows lie in the hour in which they were
-/// collected: what counts earlier may have come later, by as much as clocks may differ.
+/// collected: what counts earlier may have come later, as far as is looked.
 fn next_change(
     data: &Path,
     walk: &Walk,
@@ -106,7 +112,7 @@ fn next_change(
     let filter =
         Filter { among: Some(&among), changes: true, sessions: true, allowance, ..Filter::NONE };
     let on_way = OnWay::of(walk);
-    let first = at.offset(-CLOCK_AHEAD_MAX_US).hour();
+    let first = at.offset(-FILED_AHEAD_US_MAX).hour();
     let last = Hour(first.0 + HOURS_MAX);
     let mut report = ReadReport::default();
     let mut found: Option<Micros> = None;
@@ -174,6 +180,8 @@ mod tests {
     use super::*;
     use crate::query::sample;
 
+    const PRIMARIES: Follow = Follow::Primaries;
+
     #[test]
     fn the_changes_of_a_way_are_those_of_all_its_routers() {
         let folder = tempfile::tempdir().unwrap();
@@ -181,7 +189,9 @@ mod tests {
         let selector = sample::CUSTOMER.parse().unwrap();
         let ask = |at: Micros| {
             let changes =
-                lsp_changes(folder.path(), "pe1", selector, at, sample::NOW, None).unwrap().value;
+                lsp_changes(folder.path(), "pe1", selector, PRIMARIES, at, sample::NOW, None)
+                    .unwrap()
+                    .value;
             (changes.previous, changes.next)
         };
         let (withdrawn, around) = (sample::FAILURE.offset(50_000), sample::FAILURE.offset(200_000));
@@ -205,7 +215,9 @@ mod tests {
         let _lock = sample::write(folder.path());
         let ask = |at: Micros| {
             let selector = "label:21".parse().unwrap();
-            lsp_changes(folder.path(), "p2", selector, at, sample::NOW, None).unwrap().value
+            lsp_changes(folder.path(), "p2", selector, PRIMARIES, at, sample::NOW, None)
+                .unwrap()
+                .value
         };
         assert_eq!(ask(sample::LOST.offset(-1)).next, Some(sample::LOST));
         assert_eq!(ask(sample::NOW).previous, Some(sample::LOST));

@@ -10,22 +10,31 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use storage::allowance::Allowance;
-use storage::history::network::{Network, RouterAsOf};
-use storage::history::{Standing, Unknown};
-use storage::mapping::{Key, Label, Mapping, RouterId};
+use storage::history::network::{Network, RouterAsOf, standing_of_the_rest};
+use storage::history::walk::Start;
+use storage::history::{Standing, Unknown, UnknownCause};
+use storage::mapping::{Key, Label, Mapping, Origin, RouterId};
 use storage::router::RouterState;
-use storage::table::EntryRef;
+use storage::table::{CLOCK_AHEAD_MAX_US, EntryRef};
 use storage::time::Micros;
 
 use super::events::mapping_cells;
 use super::sheet::{Cell, Sheet};
-use super::{Answered, QueryError, folder};
+use super::{Answered, Instant, QueryError, folder};
 
 /// Whether the collector vouches for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It does.
     Known,
+    /// Of a router: for a part of its table. Entries that are listed without a doubt of their own
+    /// stand; others, or those that are not listed, nobody can vouch for.
+    InPart {
+        /// Why not for the others: the reason of a gap, or another word.
+        cause: &'static str,
+        /// Since when; `None` = from the beginning.
+        since: Option<Micros>,
+    },
     /// It cannot.
     Unknown {
         /// Why: the reason of a gap, or another word.
@@ -45,19 +54,53 @@ impl Answer {
         }
     }
 
-    /// Whether the collector vouches for it.
+    /// What holds for a router and its whole table: what cannot be vouched for of it, the widest
+    /// first.
+    fn of_router(state: &RouterState, standing: Standing) -> Answer {
+        if !Answer::of(standing).is_known() {
+            return Answer::of(standing);
+        }
+        let in_part = |Unknown { cause, since }| Answer::InPart { cause: cause.name(), since };
+        let rest = standing_of_the_rest(state).unknown().map(in_part);
+        let oldest_gap = || {
+            let gap = state.gaps.keys.values().min_by_key(|gap| gap.start)?;
+            Some(Answer::InPart { cause: gap.reason.name(), since: Some(gap.start) })
+        };
+        let unconfirmed = || {
+            let since = Some(state.table.unconfirmed_oldest()?);
+            Some(in_part(Unknown { cause: UnknownCause::Unconfirmed, since }))
+        };
+        rest.or_else(oldest_gap).or_else(unconfirmed).unwrap_or(Answer::Known)
+    }
+
+    /// Whether the collector vouches for it, and for all of it.
     pub fn is_known(&self) -> bool {
         *self == Answer::Known
     }
 
-    /// The word, since when, and why.
-    fn cells(&self) -> [Cell; 3] {
+    /// The word in every output.
+    pub const fn name(&self) -> &'static str {
         match self {
-            Answer::Known => [Cell::text("known"), Cell::Nothing, Cell::Nothing],
-            Answer::Unknown { cause, since } => {
-                [Cell::text("unknown"), Cell::time(*since), Cell::text(cause)]
+            Answer::Known => "known",
+            Answer::InPart { .. } => "in-part",
+            Answer::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Why it is not known, or not all of it, and since when.
+    pub const fn doubt(&self) -> Option<(&'static str, Option<Micros>)> {
+        match *self {
+            Answer::Known => None,
+            Answer::InPart { cause, since } | Answer::Unknown { cause, since } => {
+                Some((cause, since))
             }
         }
+    }
+
+    /// The word, since when, and why.
+    fn cells(&self) -> [Cell; 3] {
+        let (cause, since) = self.doubt().unzip();
+        [Cell::text(self.name()), Cell::time(since.flatten()), Cell::text(cause.unwrap_or(""))]
     }
 }
 
@@ -105,12 +148,16 @@ pub struct RouterRow {
     pub generation: u32,
     /// Entries of its table.
     pub entries: usize,
-    /// Of these, how many are unconfirmed or in a gap of their own.
+    /// Keys that nobody can vouch for, one by one: entries that are unconfirmed, and keys in a gap
+    /// of their own, with an entry or without. Of an unknown router, all its entries.
     pub entries_unknown: usize,
     /// When its full table was known last.
     pub complete: Option<Micros>,
     /// Latest sign of life.
     pub last_evidence: Option<Micros>,
+    /// How far its clock is ahead of the collector's, at least, microseconds; negative = behind, by
+    /// so much at most. `None` = its session has said no time.
+    pub clock_skew_us: Option<i64>,
     /// Whether the collector vouches for it.
     pub answer: Answer,
 }
@@ -166,7 +213,7 @@ pub(super) fn meant_router(
 /// The network as of an instant; `only` = one router alone.
 pub fn network(
     data: &Path,
-    at: Micros,
+    at: impl Into<Instant>,
     only: Option<RouterId>,
 ) -> Result<Answered<Network>, QueryError> {
     network_within(data, at, only, None)
@@ -175,11 +222,11 @@ pub fn network(
 /// The same, within what it may take until it goes.
 pub fn network_within(
     data: &Path,
-    at: Micros,
+    at: impl Into<Instant>,
     only: Option<RouterId>,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<Network>, QueryError> {
-    let (network, report) = Network::as_of(folder(data)?, at, only, allowance)?;
+    let (network, report) = Network::as_of(folder(data)?, at.into().last(), only, allowance)?;
     Ok(Answered::new(network, &report))
 }
 
@@ -193,6 +240,11 @@ fn router_row(router: &RouterAsOf) -> RouterRow {
 }
 
 impl RouterRow {
+    /// Whether its clock is so far ahead that its times are not believed.
+    pub fn is_clock_ahead(&self) -> bool {
+        self.clock_skew_us.is_some_and(|skew_us| skew_us > CLOCK_AHEAD_MAX_US)
+    }
+
     /// What a state says of its router. `unwatched`: the collector that had its session is gone.
     pub fn of(state: &RouterState, standing: Standing, unwatched: bool) -> RouterRow {
         let (status, since) = match (&state.session, &state.ended) {
@@ -202,9 +254,13 @@ impl RouterRow {
             (None, None) => (RouterStatus::NeverSeen, None),
         };
         let session = state.session.as_ref().filter(|_| status == RouterStatus::Connected);
-        let answer = Answer::of(standing);
+        let answer = Answer::of_router(state, standing);
         let entries = state.table.len();
-        let doubtful = state.table.unconfirmed_len() + state.gaps.keys.len();
+        let is_unconfirmed = |key: &&Key| {
+            state.table.get(key).is_some_and(|entry| entry.unconfirmed_since().is_some())
+        };
+        let gaps = state.gaps.keys.len() - state.gaps.keys.keys().filter(is_unconfirmed).count();
+        let doubtful = state.table.unconfirmed_len() + gaps;
         RouterRow {
             router: state.router,
             name: state.name.to_string(),
@@ -214,9 +270,13 @@ impl RouterRow {
             mode: session.map(|session| session.mode.name()),
             generation: state.position.generation,
             entries,
-            entries_unknown: if answer.is_known() { doubtful } else { entries },
+            entries_unknown: match answer {
+                Answer::Known | Answer::InPart { .. } => doubtful,
+                Answer::Unknown { .. } => entries,
+            },
             complete: state.complete,
             last_evidence: state.last_evidence,
+            clock_skew_us: state.skew_us,
             answer,
         }
     }
@@ -236,6 +296,7 @@ pub fn routers_sheet(rows: &[RouterRow]) -> Sheet {
         "entries_unknown",
         "complete",
         "last_evidence",
+        "clock_skew_us",
         "answer",
         "unknown_since",
         "cause",
@@ -254,6 +315,7 @@ pub fn routers_sheet(rows: &[RouterRow]) -> Sheet {
             Cell::Count(row.entries_unknown as u64),
             Cell::time(row.complete),
             Cell::time(row.last_evidence),
+            row.clock_skew_us.map_or(Cell::Nothing, Cell::SpanUs),
             answer,
             unknown_since,
             cause,
@@ -283,7 +345,7 @@ pub fn router_answer(network: &Network, router: RouterId) -> Answer {
 }
 
 /// Every router's table as of an instant, by id; each in the order of the keys.
-pub fn tables(data: &Path, at: Micros) -> Result<Answered<Tables>, QueryError> {
+pub fn tables(data: &Path, at: impl Into<Instant>) -> Result<Answered<Tables>, QueryError> {
     let Answered { value: network, warnings } = network(data, at, None)?;
     let rows = |(id, _)| Some((id, table_rows(&network, id)?));
     Ok(Answered { value: network.routers().filter_map(rows).collect(), warnings })
@@ -332,7 +394,7 @@ fn table_cells(router: RouterId, entry: [Cell; 5], value: [Cell; 2], answer: &An
 /// What an LSP may be asked for at a router: a FEC that it knows, or a label that it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FecRow {
-    /// As `trace` takes it: `ip:10.0.0.3/32`, `label:24`.
+    /// As `trace` takes it: `ip:10.0.0.3/32`, `label:24`, in another label table `label:24,7`.
     pub fec: String,
     /// What the router does with it.
     pub operation: &'static str,
@@ -348,9 +410,16 @@ pub fn fecs(network: &Network, id: RouterId, letters: &str, most: usize) -> (Vec
         let operation = entry.mapping().operation.name();
         match entry.key() {
             Key::Ftn(fec) => FecRow { fec: fec.to_string(), operation, of: None },
-            Key::Ilm(label, _) | Key::Service(label, _) => {
-                let of = Some(entry.fec().to_string());
-                FecRow { fec: format!("label:{label}"), operation, of }
+            Key::Ilm(label, origin) => {
+                let table = match origin {
+                    Origin::Table(table) => table,
+                    _ => 0,
+                };
+                let fec = Start::Label { label, table }.to_string();
+                FecRow { fec, operation, of: Some(entry.fec().to_string()) }
+            }
+            Key::Service(label, fec) => {
+                FecRow { fec: format!("label:{label}"), operation, of: Some(fec.to_string()) }
             }
         }
     };

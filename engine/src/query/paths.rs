@@ -19,12 +19,14 @@ use storage::time::Micros;
 
 use super::network::meant_router;
 use super::sheet::{Cell, Format, Sheet, pretty};
-use super::{Answered, QueryError, Selector, folder, network, router_text};
+use super::{Answered, Instant, QueryError, Selector, folder, network, router_text};
 
 mod answer;
+mod hint;
 
 pub use answer::{
-    BranchAnswer, EndAnswer, HopAnswer, OnwardAnswer, PathAnswer, StepAnswer, TraceAnswer,
+    BranchAnswer, EndAnswer, HintAnswer, HopAnswer, OnwardAnswer, PathAnswer, StepAnswer,
+    TraceAnswer,
 };
 
 /// What becomes of a packet; the worse, the greater.
@@ -109,6 +111,9 @@ pub struct TraceReport {
     pub paths_complete: bool,
     /// The worst verdict of all paths, also of those that are not listed.
     pub verdict: TraceVerdict,
+    /// Where the head has an entry, if it has none where it was asked for.
+    pub hints: Vec<HintAnswer>,
+    follow: Follow,
     walk: Walk,
     names: BTreeMap<RouterId, String>,
 }
@@ -123,6 +128,7 @@ pub const PATHS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub struct Traces {
     network: Network,
+    at: Instant,
 }
 
 /// Walks one path from the router of this id or name, and reads the tables that it meets.
@@ -133,13 +139,14 @@ pub fn trace(
     router: &str,
     selector: Selector,
     follow: Follow,
-    at: Micros,
+    at: impl Into<Instant>,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<TraceReport>, QueryError> {
-    let mut explorer = Explorer::open(folder(data)?, at, allowance)?;
+    let at = at.into();
+    let mut explorer = Explorer::open(folder(data)?, at.last(), allowance)?;
     let router = meant_router(data, router, explorer.names())?;
     let walk = explorer.trace(router, selector.start(), follow)?;
-    let report = TraceReport::of(explorer.network(), walk);
+    let report = TraceReport::of(explorer.network(), walk, follow, at);
     let hops: usize = report.paths.iter().map(|path| path.hops.len()).sum();
     allowance.map_or(Ok(()), |allowance| allowance.check_for(hops as u64 * HOP_BYTES))?;
     let is_delivered = report.verdict.is_delivered();
@@ -150,22 +157,24 @@ pub fn trace(
 
 impl Traces {
     /// Reads the log once, and every table.
-    pub fn open(data: &Path, at: Micros) -> Result<Answered<Traces>, QueryError> {
+    pub fn open(data: &Path, at: impl Into<Instant>) -> Result<Answered<Traces>, QueryError> {
+        let at = at.into();
         let Answered { value: network, warnings } = network(data, at, None)?;
-        Ok(Answered { value: Traces { network }, warnings })
+        Ok(Answered { value: Traces { network, at }, warnings })
     }
 
     /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
     /// router that the log does not know is unknown from there on.
     pub fn trace(&self, router: RouterId, selector: Selector) -> TraceReport {
         let start = selector.start();
-        let walk = walk::trace(&self.network, router, start, Follow::Primaries);
-        TraceReport::of(&self.network, walk)
+        let follow = Follow::Primaries;
+        let walk = walk::trace(&self.network, router, start, follow);
+        TraceReport::of(&self.network, walk, follow, self.at)
     }
 }
 
 impl TraceReport {
-    fn of(network: &Network, walk: Walk) -> TraceReport {
+    fn of(network: &Network, walk: Walk, follow: Follow, at: Instant) -> TraceReport {
         let (paths, paths_complete) = walk.paths(PATHS_MAX);
         let hop = |hop: walk::Hop| TraceHop { router: hop.router, labels: hop.stack.to_vec() };
         let paths = paths.into_iter().map(|path| TracePath {
@@ -177,11 +186,13 @@ impl TraceReport {
         let worst = verdicts.iter().map(TraceVerdict::of).max();
         TraceReport {
             head: walk.head,
-            at: walk.at,
+            at: at.time(),
             entered: walk.entered,
             paths: paths.collect(),
             paths_complete,
             verdict: worst.unwrap_or(TraceVerdict::Unknown),
+            hints: hint::hints(network, &walk),
+            follow,
             names: TraceReport::names(network, &walk),
             walk,
         }
@@ -270,6 +281,9 @@ impl TraceReport {
         if !self.paths_complete {
             let _ = writeln!(text, "more than {PATHS_MAX} paths");
         }
+        for hint in &self.hints {
+            let _ = writeln!(text, "{}", hint.words);
+        }
         text
     }
 
@@ -295,7 +309,10 @@ impl TraceReport {
         for (number, path) in self.paths.iter().enumerate() {
             for (index, hop) in path.hops.iter().enumerate() {
                 let (verdict, detail) = if index + 1 == path.hops.len() {
-                    (Cell::text(path.verdict.name()), Cell::text(&path.detail))
+                    let words = self.hints.iter().map(|hint| hint.words.as_str());
+                    let detail: Vec<&str> =
+                        [path.detail.as_str()].into_iter().chain(words).collect();
+                    (Cell::text(path.verdict.name()), Cell::text(detail.join("; ")))
                 } else {
                     (Cell::Nothing, Cell::Nothing)
                 };

@@ -12,7 +12,7 @@ use storage::interface::Interface;
 use storage::log::layout::KERNEL_SHARD;
 use storage::log::{BlockBuilder, DataLock, kernel_block, lock, log_path};
 use storage::mapping::{
-    Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin, TimeSource,
+    Fec, Ingress, Label, Link, Mapping, Name, NextHop, Nhlfe, Operation, Origin, Role, TimeSource,
 };
 use storage::router::RouterState;
 use storage::row::{Basis, InputMode, KernelRow, LedgerRow, Reason, Scope, SessionEvent};
@@ -96,6 +96,10 @@ pub(crate) fn write_ladder(data: &Path, rungs: u32) -> DataLock {
     lock(data).unwrap()
 }
 
+mod model;
+
+pub(crate) use model::{FILED_AHEAD, SKEW_US, write_model};
+
 pub(crate) const CUSTOMER: &str = "vrf:192.0.2.3,65000:2";
 pub(crate) const LOOPBACK: &str = "ip:192.0.2.3/32";
 
@@ -129,17 +133,27 @@ fn write_burst(data: &Path) {
     std::fs::write(log_path(data, START.hour(), KERNEL_SHARD), block).unwrap();
 }
 
-/// `24/144@10.0.0.2`, as `Nhlfe` shows it.
+/// `24/144@10.0.0.2%eth0 (backup)`, as `Nhlfe` shows it.
 fn branch(text: &str) -> Nhlfe {
+    let (text, role) = match text.strip_suffix(" (backup)") {
+        Some(text) => (text, Role::Backup),
+        None => (text, Role::Primary),
+    };
+    let (text, interface) = match text.split_once('%') {
+        Some((text, interface)) => (text, Name::new(interface)),
+        None => (text, None),
+    };
     let (stack, next_hop) = text.split_once('@').unwrap();
     let labels = stack.split('/').filter(|label| *label != "-");
     let stack = labels.map(|label| Label::new(label.parse().unwrap()).unwrap()).collect();
     let next_hop = match next_hop {
         "fec" => NextHop::Fec,
         "recursive" => NextHop::Recursive,
+        "" => NextHop::Interface,
         address => NextHop::Address(address.parse().unwrap()),
     };
-    Nhlfe::new(stack, next_hop)
+    let link = Link { interface, ..Link::default() };
+    Nhlfe { role, ..Nhlfe::new(stack, next_hop).with_link(link) }
 }
 
 fn mapping(fec: &str, label: Option<u32>, operation: Operation, branches: &[&str]) -> Mapping {
@@ -191,6 +205,17 @@ struct Router {
 
 impl Router {
     fn begin(shard: &mut Shard, id: &str, name: &str, addresses: &[&str]) -> Router {
+        Router::begin_at(shard, id, name, addresses, None)
+    }
+
+    /// With a clock of its own.
+    fn begin_at(
+        shard: &mut Shard,
+        id: &str,
+        name: &str,
+        addresses: &[&str],
+        clock: Option<Micros>,
+    ) -> Router {
         let mut router = Router { state: RouterState::new(id.parse().unwrap()) };
         let interfaces: Vec<Interface> =
             addresses.iter().map(|text| Interface::of_address(text.parse().unwrap())).collect();
@@ -202,7 +227,7 @@ impl Router {
             mode: InputMode::Framed,
             permanent: true,
             boot_time: Some(START.offset(-3_600 * MICROS_PER_SECOND)),
-            clock: None,
+            clock,
             interfaces,
             agent: "sample 1.0".into(),
         };

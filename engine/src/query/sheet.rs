@@ -37,6 +37,9 @@ pub enum Cell {
     Number(i64),
     /// An instant.
     Time(Micros),
+    /// How much later something is (negative: earlier), microseconds: for people `+30m`, for
+    /// programs the number. The column's name ends in `_us`.
+    SpanUs(i64),
     /// Several words.
     List(Vec<String>),
     /// Several things of more than one value: in words for people, as an object for programs.
@@ -65,10 +68,18 @@ impl Cell {
             Cell::Nothing => Value::Null,
             Cell::Text(text) => Value::from(text.as_str()),
             Cell::Count(count) => Value::from(*count),
-            Cell::Number(number) => Value::from(*number),
+            Cell::Number(number) | Cell::SpanUs(number) => Value::from(*number),
             Cell::Time(time) => Value::from(time.to_string()),
             Cell::List(items) => Value::from(items.as_slice()),
             Cell::Objects(items) => items.iter().map(|(_, object)| object.clone()).collect(),
+        }
+    }
+
+    /// For people.
+    fn words(&self) -> String {
+        match self {
+            Cell::SpanUs(span_us) => span_words(*span_us),
+            _ => self.plain("-"),
         }
     }
 
@@ -77,7 +88,7 @@ impl Cell {
             Cell::Nothing => nothing.to_owned(),
             Cell::Text(text) => text.clone(),
             Cell::Count(count) => count.to_string(),
-            Cell::Number(number) => number.to_string(),
+            Cell::Number(number) | Cell::SpanUs(number) => number.to_string(),
             Cell::Time(time) => time.to_string(),
             Cell::List(items) if items.is_empty() => nothing.to_owned(),
             Cell::List(items) => items.join(" "),
@@ -138,9 +149,9 @@ impl Sheet {
         let shown: Vec<usize> = (0..self.columns.len()).filter(says).collect();
         let mut table = Table::new();
         table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(shown.iter().map(|column| self.columns[*column].replace('_', " ")));
+        table.set_header(shown.iter().map(|column| self.title(*column)));
         for row in &self.rows {
-            table.add_row(shown.iter().map(|column| row[*column].plain("-")));
+            table.add_row(shown.iter().map(|column| row[*column].words()));
         }
         let mut text = String::new();
         for line in table.to_string().lines() {
@@ -150,6 +161,13 @@ impl Sheet {
             let _ = writeln!(text, "{}", line.trim_end());
         }
         text
+    }
+
+    /// The head of a column for people: words, without a unit that its cells say themselves.
+    fn title(&self, column: usize) -> String {
+        let name = self.columns[column];
+        let has_spans = self.rows.iter().any(|row| matches!(row[column], Cell::SpanUs(_)));
+        name.strip_suffix("_us").filter(|_| has_spans).unwrap_or(name).replace('_', " ")
     }
 
     fn csv(&self) -> String {
@@ -162,6 +180,28 @@ impl Sheet {
             let _ = writer.write_record(&record);
         }
         String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+/// `+30m`, `-1.5s`: in the largest unit of which there is one, with a decimal below ten of it.
+pub(crate) fn span_words(span_us: i64) -> String {
+    const UNITS_US: [(&str, u64); 5] = [
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1_000),
+    ];
+    let size_us = span_us.unsigned_abs();
+    let sign = if span_us < 0 { "-" } else { "+" };
+    let Some((unit, unit_us)) = UNITS_US.into_iter().find(|(_, unit_us)| *unit_us <= size_us)
+    else {
+        return format!("{sign}{size_us}us");
+    };
+    let (whole, tenths) = (size_us / unit_us, size_us % unit_us * 10 / unit_us);
+    match (whole, tenths) {
+        (..10, 1..) => format!("{sign}{whole}.{tenths}{unit}"),
+        _ => format!("{sign}{whole}{unit}"),
     }
 }
 
@@ -218,6 +258,28 @@ name,active_since,branches,entries
         assert_eq!(value[0]["branches"][1], "-@10.0.0.6");
         assert_eq!(value[0]["entries"], 7);
         assert_eq!(value[1]["name"], Value::Null);
+    }
+
+    #[test]
+    fn a_span_is_words_for_people_and_microseconds_for_programs() {
+        for (us, words) in [
+            (0, "+0us"),
+            (-999, "-999us"),
+            (1_000, "+1ms"),
+            (1_999_999, "+1.9s"),
+            (59_999_999, "+59s"),
+            (1_800_000_000, "+30m"),
+            (-5_400_000_000, "-1.5h"),
+            (86_400_000_000 * 400, "+400d"),
+            (i64::MIN, "-106751991d"),
+        ] {
+            assert_eq!(span_words(us), words);
+        }
+        let mut sheet = Sheet::new(&["clock_skew_us"]);
+        sheet.push(vec![Cell::SpanUs(1_800_000_000)]);
+        assert_eq!(sheet.render(Format::Table), "clock skew\n+30m\n");
+        assert_eq!(sheet.render(Format::Csv), "clock_skew_us\n1800000000\n");
+        assert_eq!(sheet.json()[0]["clock_skew_us"], 1_800_000_000);
     }
 
     #[test]

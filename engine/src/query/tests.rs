@@ -10,16 +10,29 @@ use storage::time::{Hour, MICROS_PER_HOUR};
 
 use super::*;
 
+mod model;
+
 fn router(text: &str) -> RouterId {
     text.parse().unwrap()
 }
 
 #[test]
 fn a_selector_survives_its_text() {
-    for text in ["ip:10.0.0.3/32", "vrf:192.0.2.3,65000:2", "ac:192.0.2.3,17", "label:24"] {
+    for text in [
+        "ip:10.0.0.3/32",
+        "ip:10.0.0.3/32,254,from=10.1.0.0/16,tos=4",
+        "vrf:192.0.2.3,65000:2",
+        "vrf-name:red,10.1.0.0/16",
+        "ac:192.0.2.3,17",
+        "name:rsvp,to-pe3",
+        "interface:xe-0/0/1.100",
+        "unknown",
+        "label:24",
+        "label:24,7",
+    ] {
         assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
     }
-    for bad in ["", "24", "label:", "label:1048576", "label:-1", "10.0.0.3"] {
+    for bad in ["", "24", "label:", "label:1048576", "label:-1", "label:24,", "10.0.0.3"] {
         assert!(bad.parse::<Selector>().is_err(), "{bad}");
     }
 }

@@ -87,7 +87,7 @@ fn seconds(text: &str) -> Result<Micros, WhenFault> {
 
 /// Reads an instant that may be asked about. Clocks differ: what is a little ahead may be asked;
 /// beyond that lies the future, for which nobody can vouch.
-pub fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
+pub(super) fn instant(text: &str, now: Micros) -> Result<Micros, QueryError> {
     let at = parse_when(text, now)?;
     if at.since(now) > CLOCK_AHEAD_MAX_US {
         return Err(QueryError::Future { at, now });

@@ -166,9 +166,13 @@ fn check_unique(routers: &[RouterEntry], entry: &RouterEntry) -> Result<(), Sett
             other.interfaces.iter().filter(alone).any(|it| it.address == Some(*address))
         };
         if let Some(address) = own.find(owns) {
-            let allowed = "each address with one router: next hops are resolved by it \
-                           (or with the neighbour behind it, in `interfaces`)";
-            return Err(SettingError::value("router: addresses", &address.to_string(), allowed));
+            let allowed = format!(
+                "each address with one router, because next hops are resolved by it, and router {} \
+                 has it; or in `interfaces` of both with the neighbour behind it, such as \
+                 {{ address = \"{address}\", neighbour = \"192.0.2.9\" }}",
+                other.id
+            );
+            return Err(SettingError::value("router: addresses", &address.to_string(), &allowed));
         }
     }
     Ok(())

@@ -107,6 +107,38 @@ addresses = [\"10.0.0.1\"]       # interface addresses: next hops that lead to t
 sources = [\"10.0.0.0/30\"]      # where its connections come from
 ```
 
+Where a link has no numbers, or its addresses are those of many links, `interfaces` says what is
+behind it. Each has a name, an address, or both; and, as far as it is known, the router at the other
+end, and the label table in which labels that come in there are looked up (0 = the platform's).
+
+```toml
+# p1 and pe2 over a link without numbers, and over one that has link-local addresses alone
+[[router]]
+id = \"192.0.2.1\"
+name = \"p1\"
+interfaces = [
+    { name = \"ge-0/0/1\", neighbour = \"192.0.2.2\" },
+    { name = \"ge-0/0/2\", address = \"fe80::1\", neighbour = \"192.0.2.2\" },
+]
+
+[[router]]
+id = \"192.0.2.2\"
+name = \"pe2\"
+interfaces = [
+    { name = \"xe-1/0/0\", neighbour = \"192.0.2.1\" },
+    { name = \"xe-1/0/1\", address = \"fe80::1\", neighbour = \"192.0.2.1\" },
+    { name = \"xe-2/0/0.7\", address = \"10.7.0.1\", table = 7 },
+]
+```
+
+A branch is followed by the first of these that says anything: the neighbour that the branch names;
+the `neighbour` of the interface that it names; the router that names this one as the neighbour of
+the interface with the next hop's address; the one owner of the address.
+An address that two routers have is refused, because a next hop that names it could be either: a
+trace would follow one of them and be wrong for the other. Give it to one, or say in `interfaces` of
+both which neighbour is behind it. Link-local addresses (fe80::/10, 169.254.0.0/16) may be given to
+many; without a `neighbour` at either end a trace over them is unknown (`address-shared`).
+
 A router with `sources` is spoken for from there alone, and a source that is listed speaks for its
 own routers alone. A router without `sources` may come from everywhere that `allow` admits.
 FPM carries no router id: the router is found by its source address, and where no `[[router]]`

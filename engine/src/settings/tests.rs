@@ -147,12 +147,48 @@ fn a_router_is_checked_against_the_others() {
         (
             "[[router]]\nid = '1.1.1.1'\naddresses = ['10.0.0.1']\n\
              [[router]]\nid = '1.1.1.2'\naddresses = ['10.0.0.1']",
-            "each address with one router",
+            "each address with one router, because next hops are resolved by it, and router \
+             1.1.1.1 has it",
         ),
+        (
+            "[[router]]\nid = '1.1.1.1'\ninterfaces = [{ name = 'a', address = '10.0.0.1' }]\n\
+             [[router]]\nid = '1.1.1.2'\naddresses = ['10.0.0.1']",
+            "or in `interfaces` of both with the neighbour behind it",
+        ),
+        (
+            "[[router]]\nid = '1.1.1.1'\ninterfaces = [{ neighbour = '1.1.1.2' }]",
+            "each with a name",
+        ),
+        ("[[router]]\nid = '1.1.1.1'\ninterfaces = [{ name = 'a', mtu = 9 }]", "a list of tables"),
+        ("[[router]]\nid = '1.1.1.1'\ninterfaces = [{ name = 'a', table = -1 }]", "table = 7"),
+        ("[[router]]\nid = '1.1.1.1'\ninterfaces = 'a'", "a list of tables such as"),
     ] {
         let found = refusal(file);
         assert!(found.contains(expected), "{file}: {found}");
     }
+}
+
+/// The unnumbered network of docs/settings.md: its doubles are told apart by their neighbours.
+#[test]
+fn a_network_without_numbers_is_described_as_the_page_shows_it() {
+    let page = table::page();
+    let example = page.split("```toml").find(|block| block.contains("neighbour")).unwrap();
+    let settings = layered(example.split("```").next().unwrap(), &[], &[]);
+    let [p1, pe2] = &settings.routers[..] else { panic!("{:?}", settings.routers) };
+    assert_eq!((&*p1.name, p1.interfaces.len(), pe2.interfaces.len()), ("p1", 2, 3));
+    let table = pe2.interfaces.iter().find_map(|interface| interface.table);
+    assert_eq!(table, Some(7));
+    assert_eq!(layered(&settings.effective(), &[], &[]), settings);
+    // An address with its neighbour may be that of two links of two routers.
+    let with = |neighbour: &str| {
+        format!("interfaces = [{{ address = '10.0.0.1', neighbour = '{neighbour}' }}]\n")
+    };
+    let file = format!(
+        "[[router]]\nid = '1.1.1.1'\n{}[[router]]\nid = '1.1.1.2'\n{}",
+        with("1.1.1.3"),
+        with("1.1.1.4")
+    );
+    assert_eq!(layered(&file, &[], &[]).routers.len(), 2);
 }
 
 #[test]

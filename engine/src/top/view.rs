@@ -81,10 +81,16 @@ impl Column {
         match self {
             Column::Router => shown_name(one).cmp(shown_name(other)),
             Column::Answer => {
-                // Who is held back now; then gaps, the latest first; then who is not there.
+                // Who is held back now; then gaps, the latest first, those of a part behind those
+                // of all; then who is not there, and whose clock is ahead.
                 let rank = |entry: &RouterEntry| {
-                    let known = entry.answer == "known";
-                    (!is_blocked(entry), known, known && entry.status == "connected")
+                    let known = match entry.answer.as_str() {
+                        "known" => 2,
+                        "in-part" => 1,
+                        _ => 0,
+                    };
+                    let is_well = entry.status == "connected" && !entry.clock_ahead;
+                    (!is_blocked(entry), known, known == 2 && is_well)
                 };
                 rank(one)
                     .cmp(&rank(other))

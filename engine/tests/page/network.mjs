@@ -66,6 +66,22 @@ export async function connectRouters(collector) {
   }
 }
 
+/** What is rare: a backup, a discard, a VRF's table; and a router of whose table a part is unreadable. */
+export async function tellRare(collector) {
+  const ip = (prefix, table) => `<fec type="ip" prefix="${prefix}"${table ? ` table="${table}"` : ""}/>`;
+  const primary = `<nhlfe label="24" next-hop="192.0.2.4"/>`;
+  const backup = `<nhlfe label="12" next-hop="192.0.2.2" role="backup"/>`;
+  await send(collector, "192.0.2.1", [
+    mapping(ip("192.0.2.3/32"), -1, "untagged", `<operation type="push">${primary}${backup}</operation>`),
+    mapping(ip("10.8.0.0/16"), -1, "untagged", `<operation type="discard"/>`),
+    mapping(ip("192.168.61.0/24", 10), -1, "untagged", branches("push", [24, "192.0.2.4"])),
+  ]);
+  await send(collector, "192.0.2.9", [
+    mapping(ip("10.1.0.0/16"), -1, "untagged", branches("push", [24, "192.0.2.4"])),
+    mapping(ip("10.2.0.0/300"), -1, "untagged", branches("push", [24, "192.0.2.4"])),
+  ], ' snapshot="complete"');
+}
+
 /** p2 withdraws its entry for pe3: one of the two ways is broken from now on. */
 export async function breakWay(collector) {
   const none = `<operation type="none"/>`;

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { openBrowser, openPage, picture } from "./browser.mjs";
 import { Collector, until } from "./collector.mjs";
-import { breakWay, connectRouters, CUSTOMER, NAMED, TREE } from "./network.mjs";
+import { breakWay, connectRouters, CUSTOMER, NAMED, tellRare, TREE } from "./network.mjs";
 
 let collector, browser, whole, broken;
 
@@ -29,6 +29,7 @@ before(async () => {
   whole = await settled("delivered");
   await breakWay(collector);
   broken = await settled("broken");
+  await tellRare(collector);
 });
 after(async () => {
   await browser?.close();
@@ -90,6 +91,60 @@ for (const [name, instant] of [["whole", () => whole], ["broken", () => broken]]
   });
 }
 
+test("a backup is grey, and followed when that is asked for", async () => {
+  const page = await openPage(browser, link("now", "ip:192.0.2.3/32"));
+  await until("the backup is drawn", async () => (await parts(page)).texts.includes("– backup"));
+  assert.ok((await parts(page)).texts.includes("push, 1 backup"));
+  await picture(page, "time-machine-backup");
+  await page.getByLabel("follow backups").check();
+  await until("it is followed", async () => {
+    const { texts } = await parts(page);
+    return texts.includes("p2") && !texts.includes("– backup");
+  });
+  assert.ok(page.url().includes("with_backups=true"), page.url());
+  await picture(page, "time-machine-with-backups");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test("a discard is an end of its own, and a table that has what another lacks is a link", async () => {
+  const page = await openPage(browser, link("now", "ip:10.8.0.1/32"));
+  await until("it is discarded", async () => (await parts(page)).texts.includes("⊘ discarded"));
+  assert.equal(await page.locator("#machine-verdict").getAttribute("class"), "verdict drop");
+  await picture(page, "time-machine-discard");
+  await page.goto(link("now", "ip:192.168.61.0/24"));
+  const hint = page.getByRole("link", { name: "table 10 of this router has 192.168.61.0/24" });
+  await hint.waitFor();
+  await picture(page, "time-machine-hint");
+  await hint.click();
+  await until("the other table is shown", async () => (await parts(page)).texts.includes("push"));
+  assert.equal(await page.locator("#machine-hints li").count(), 0);
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test("a router whose table was not read in full is known in part", async () => {
+  const page = await openPage(browser, `${collector.url}/#routers`);
+  const rows = page.locator("#routers tr", { hasText: "192.0.2.9" });
+  await until("it says so", async () => /in part: fec-invalid, since /.test(await rows.innerText()));
+  await picture(page, "routers-in-part");
+  assert.deepEqual(page.complaints, []);
+  await page.context().close();
+});
+
+test("a step back from now leaves now, in whatever part of a second", async () => {
+  const page = await openPage(browser, link("now"));
+  await page.locator("#machine-drawing svg").waitFor();
+  for (const milliseconds of [100, 450, 700]) {
+    await page.evaluate((late) => { const now = 1_800_000_000_000 + late; Date.now = () => now; }, milliseconds);
+    await page.evaluate(() => { location.hash = location.hash.replace(/at=[^&]*/, "at=now"); });
+    await until("it is now", () => /at=now/.test(page.url()));
+    await page.locator("#machine-near").press("ArrowLeft");
+    await until("it is another instant", () => /at=2027-01-15/.test(page.url()));
+  }
+  await page.context().close();
+});
+
 test("every branch of a tree is drawn, as a copy and not as a choice", async () => {
   const page = await openPage(browser, link(whole, TREE));
   await page.locator("#machine-drawing svg").waitFor();
@@ -112,23 +167,24 @@ test("the instant is picked by the second, by the minute, and from change to cha
   const page = await openPage(browser, link(broken));
   await page.locator("#machine-drawing svg").waitFor();
   const at = () => new URLSearchParams(new URL(page.url()).hash.split("?")[1]).get("at");
-  const seconds = async () => (Date.parse(at()) - Date.parse(broken)) / 1e3;
+  // Whole milliseconds: fractions of seconds do not add up.
+  const passed = () => Date.parse(at()) - Date.parse(broken);
   const near = page.locator("#machine-near");
   await near.focus();
   // Whole seconds, from wherever the instant was.
   await near.press("ArrowLeft");
-  await until("the whole second before", async () => /:\d\dZ$/.test(at()) && (await seconds()) > -1);
+  await until("the whole second before", () => /:\d\dZ$/.test(at()) && passed() > -1e3);
   assert.equal(await page.locator("#machine-at").inputValue(), at());
-  const second = await seconds();
+  const second = passed();
   await near.press("ArrowLeft");
-  await until("a second earlier", async () => (await seconds()) === second - 1);
+  await until("a second earlier", () => passed() === second - 1e3);
   await near.press("Shift+ArrowLeft");
-  await until("a minute earlier", async () => (await seconds()) === second - 61);
+  await until("a minute earlier", () => passed() === second - 61e3);
   await near.press("Shift+ArrowRight");
   await near.press("ArrowRight");
-  await until("back again", async () => (await seconds()) === second);
+  await until("back again", () => passed() === second);
   await near.press("PageDown");
-  await until("an hour earlier", async () => (await seconds()) === second - 3600);
+  await until("an hour earlier", () => passed() === second - 3600e3);
   await page.locator("#machine-verdict").getByText(/: unknown$/).waitFor();
   // By hand: the lower slider has a place for each second of ten minutes, the upper one of the day.
   assert.equal(await near.evaluate((one) => Number(one.max)), 600);

@@ -1,16 +1,20 @@
 //! What the log says of this host's last week: it has been through more than any check can try.
 //!
-//! In:   bursts of a data folder, and counters of loss that moved beside them.
-//! Out:  findings: how bursts went and which layers were tight; what was lost without a burst.
+//! In:   bursts of a data folder, counters of loss that moved beside them, times of routers.
+//! Out:  findings: how bursts went and which layers were tight; what was lost without a burst;
+//!       whose clocks are ahead.
 //! Law:  nothing where no collector has written yet, or nothing came.
 //! Not:  what a burst is, and who is to blame (`watch`).
 
 use std::path::Path;
 
-use storage::time::Micros;
+use storage::history::clocks::{RouterClock, clocks};
+use storage::mapping::RouterId;
+use storage::table::CLOCK_AHEAD_MAX_US;
+use storage::time::{MICROS_PER_SECOND, Micros};
 use tuning::doctor::{Finding, Judgement, Remedy};
 
-use crate::query::{Answered, Loss, Past, QueryError, Range, past};
+use crate::query::{Answered, Loss, Past, QueryError, Range, past, router_text, span_words};
 use crate::watch::{Head, Layer, Outcome, Verdict};
 
 /// Bursts of so long are looked at: a week.
@@ -31,8 +35,51 @@ pub(super) fn of_week(data: &Path, now: Micros) -> Vec<Finding> {
         finding
     });
     let heads: Vec<&Head> = bursts.iter().map(|burst| &burst.head).collect();
-    of_bursts(&heads).into_iter().chain(of_losses(&losses)).chain(unread).collect()
+    let clocks = clocks(data).unwrap_or_default();
+    let clocks: Vec<(&RouterId, &RouterClock)> =
+        clocks.iter().filter(|(_, clock)| clock.heard >= Some(range.since)).collect();
+    let of_past = of_bursts(&heads).into_iter().chain(of_losses(&losses));
+    of_past.chain(of_clocks(&clocks)).chain(unread).collect()
 }
+
+/// Routers whose clocks are ahead by more than is believed.
+fn of_clocks(clocks: &[(&RouterId, &RouterClock)]) -> Option<Finding> {
+    let bound = format!("{} s", CLOCK_AHEAD_MAX_US / MICROS_PER_SECOND);
+    let mut ahead: Vec<(i64, String)> = Vec::new();
+    for (router, clock) in clocks {
+        if let Some(skew_us) = clock.skew_us.filter(|skew_us| *skew_us > CLOCK_AHEAD_MAX_US) {
+            ahead.push((skew_us, router_text(**router, &clock.name)));
+        }
+    }
+    ahead.sort_by_key(|(skew_us, _)| std::cmp::Reverse(*skew_us));
+    if ahead.is_empty() {
+        let told = clocks.iter().filter(|(_, clock)| clock.skew_us.is_some()).count();
+        let found =
+            format!("of {told} routers that say the time no clock is more than {bound} ahead");
+        return (told > 0).then(|| finding("router-clocks", Judgement::Good, found));
+    }
+    let named = ahead.iter().take(CLOCKS_NAMED_MAX);
+    let mut named: Vec<String> =
+        named.map(|(skew_us, name)| format!("{name} {}", span_words(*skew_us))).collect();
+    if ahead.len() > CLOCKS_NAMED_MAX {
+        named.push(format!("and {} more", ahead.len() - CLOCKS_NAMED_MAX));
+    }
+    let found = format!(
+        "clocks of {} routers are more than {bound} ahead, at least: {}",
+        ahead.len(),
+        named.join(", ")
+    );
+    let mut finding = finding("router-clocks", Judgement::Note, found);
+    finding.wanted = format!("at most {bound} ahead of this host's clock");
+    finding.consequence =
+        "their times are not believed: changes count from when they were read".to_owned();
+    let words = "set these clocks (NTP), or this host's if many are named; see time-keeper";
+    finding.remedy = Some(Remedy::Words(words.to_owned()));
+    Some(finding)
+}
+
+/// So many clocks are named.
+const CLOCKS_NAMED_MAX: usize = 8;
 
 /// Counters of loss that moved while no burst ran.
 fn of_losses(losses: &[Loss]) -> Option<Finding> {
@@ -163,6 +210,7 @@ mod tests {
     use storage::row::KernelRow;
 
     use super::*;
+    use crate::query::sample;
 
     const SECOND_US: i64 = 1_000_000;
     const NOW: Micros = Micros(1_750_000_000 * SECOND_US);
@@ -180,6 +228,27 @@ mod tests {
             std::fs::write(path, bytes).unwrap();
         }
         of_week(data.path(), NOW)
+    }
+
+    #[test]
+    fn routers_whose_clocks_are_ahead_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = sample::write_model(folder.path());
+        let of = |now| {
+            let found = of_week(folder.path(), now);
+            found.into_iter().find(|finding| finding.name == "router-clocks")
+        };
+        let ahead = of(sample::NOW).unwrap();
+        let found = "clocks of 2 routers are more than 60 s ahead, at least: pe5 +30m, p6 +10m";
+        assert_eq!((ahead.judgement, ahead.found.as_str()), (Judgement::Note, found));
+        // Who was not heard in a week is not looked at.
+        assert_eq!(of(sample::NOW.offset(2 * WEEK_US)), None);
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = sample::write(folder.path());
+        let found = of_week(folder.path(), sample::NOW);
+        let clocks = found.iter().find(|finding| finding.name == "router-clocks").unwrap();
+        assert_eq!(clocks.judgement, Judgement::Good);
+        assert!(clocks.found.contains("of 4 routers"), "{}", clocks.found);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use super::{ApiError, Fault};
 use crate::drawing;
 use crate::http::App;
 use crate::query::{
-    self, FecRow, Format, HistoryLine, QueryError, Range, Selector, TraceAnswer,
-    find_router_within, instant, parse_when, render_trace,
+    self, FecRow, Format, HistoryLine, Instant, QueryError, Range, Selector, TraceAnswer,
+    find_router_within, parse_when, render_trace,
 };
 
 /// How far back a question goes that does not say it.
@@ -45,7 +45,7 @@ const DENSITY_MAX_US: i64 = 31 * 24 * MICROS_PER_HOUR;
 pub(super) struct TraceQuestion {
     /// Id or name of the router where the path begins.
     router: String,
-    /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
+    /// FEC that the packet is for, or label:24[,table] for a packet that comes in with that label.
     fec: String,
     /// The instant; now if it is left out.
     at: Option<String>,
@@ -74,10 +74,12 @@ pub struct TracePage {
 pub(super) struct ChangesQuestion {
     /// Id or name of the router where the path begins.
     router: String,
-    /// FEC that the packet is for, or label:24 for a packet that comes in with that label.
+    /// FEC that the packet is for, or label:24[,table] for a packet that comes in with that label.
     fec: String,
     /// The instant; now if it is left out.
     at: Option<String>,
+    /// Whether backup branches are followed too: then their changes count.
+    with_backups: Option<bool>,
 }
 
 /// The changes of an LSP next to an instant.
@@ -165,10 +167,10 @@ pub struct DensityAnswer {
 pub(super) struct HistoryQuestion {
     /// Id or name of the router.
     router: String,
-    /// Only entries for this FEC (or label:24).
+    /// Only entries for this FEC (or label:24[,table]).
     fec: Option<String>,
-    /// Only entries with this ingress label.
-    label: Option<u32>,
+    /// Only entries with this ingress label; 24,7 = in label table 7.
+    label: Option<String>,
     /// From when on; a day ago if it is left out.
     since: Option<String>,
     /// Until when; now if it is left out.
@@ -210,14 +212,11 @@ pub(super) async fn trace(
     question: Result<Query<TraceQuestion>, QueryRejection>,
 ) -> Result<Json<TracePage>, ApiError> {
     let Query(question) = question?;
-    let at = instant(question.at.as_deref().unwrap_or("now"), app.sources.wall())?;
+    let at = instant(&question.at, app.sources.wall())?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
-        let follow = match question.with_backups {
-            Some(true) => Follow::WithBackups,
-            _ => Follow::Primaries,
-        };
+        let follow = follow(question.with_backups);
         let traced = query::trace(&data, &question.router, selector, follow, at, Some(allowance))?;
         let tree = render_trace(&traced.value, Format::Table);
         let trace = traced.value.answer(traced.warnings);
@@ -244,12 +243,14 @@ pub(super) async fn changes(
 ) -> Result<Json<ChangesAnswer>, ApiError> {
     let Query(question) = question?;
     let now = app.sources.wall();
-    let at = instant(question.at.as_deref().unwrap_or("now"), now)?;
+    let at = instant(&question.at, now)?;
     let selector = selector(&question.fec)?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
         let router = &question.router;
-        let changes = query::lsp_changes(&data, router, selector, at, now, Some(allowance))?;
+        let follow = follow(question.with_backups);
+        let changes =
+            query::lsp_changes(&data, router, selector, follow, at, now, Some(allowance))?;
         Ok(Json(ChangesAnswer {
             at: at.to_string(),
             previous: changes.value.previous.map(|time| time.to_string()),
@@ -277,7 +278,7 @@ pub(super) async fn fecs(
     question: Result<Query<FecsQuestion>, QueryRejection>,
 ) -> Result<Json<FecsAnswer>, ApiError> {
     let Query(question) = question?;
-    let at = instant(question.at.as_deref().unwrap_or("now"), app.sources.wall())?;
+    let at = instant(&question.at, app.sources.wall())?;
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| {
         let router = find_router_within(&data, &question.router, Some(allowance))?;
@@ -362,8 +363,12 @@ pub(super) async fn history(
     question: Result<Query<HistoryQuestion>, QueryRejection>,
 ) -> Result<Json<HistoryAnswer>, ApiError> {
     let Query(question) = question?;
-    let range = range(&question.since, &question.until, app.sources.wall())?;
-    let selector = match (&question.fec, question.label) {
+    let now = app.sources.wall();
+    let shown = range(&question.since, &question.until, now)?;
+    // Up to now means whatever has been read.
+    let is_now = question.until.as_deref().is_none_or(|until| until == "now");
+    let range = if is_now { Range { until: Micros::MAX, ..shown } } else { shown };
+    let selector = match (&question.fec, &question.label) {
         (Some(_), Some(_)) => return Err(ApiError::wrong("write fec or label, not both")),
         (Some(fec), None) => Some(selector(fec)?),
         (None, Some(label)) => Some(self::selector(&format!("label:{label}"))?),
@@ -380,14 +385,26 @@ pub(super) async fn history(
         let left_out = rows.value.len().saturating_sub(limit);
         Ok(Json(HistoryAnswer {
             router: router.to_string(),
-            since: range.since.to_string(),
-            until: range.until.to_string(),
+            since: shown.since.to_string(),
+            until: shown.until.to_string(),
             rows: query::history_lines(&rows.value[left_out..]).map_err(unwritten)?,
             cut: left_out > 0,
             warnings: rows.warnings,
         }))
     };
     app.questions.ask(ask).await
+}
+
+fn follow(with_backups: Option<bool>) -> Follow {
+    match with_backups {
+        Some(true) => Follow::WithBackups,
+        Some(false) | None => Follow::Primaries,
+    }
+}
+
+/// The instant of a question; now if it says none.
+fn instant(text: &Option<String>, now: Micros) -> Result<Instant, QueryError> {
+    Instant::read(text.as_deref().unwrap_or("now"), now)
 }
 
 fn unwritten(error: serde_json::Error) -> ApiError {

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, Fault};
 use crate::http::App;
-use crate::query::{self, Answer, RouterRow, instant};
+use crate::query::{self, Instant, RouterRow};
 use crate::roster::{LiveSession, RosterLine};
 use crate::watch::{Connection, Copied};
 
@@ -57,17 +57,24 @@ pub struct RouterEntry {
     pub generation: u32,
     /// Entries of its table.
     pub entries: u64,
-    /// Of these, how many nobody can vouch for.
+    /// Keys that nobody can vouch for, one by one: unconfirmed entries, and keys of which a mapping
+    /// was rejected, with an entry or without. Of an unknown router, all its entries.
     pub entries_unknown: u64,
     /// When its full table was known last.
     pub complete: Option<String>,
     /// Latest sign of life.
     pub last_evidence: Option<String>,
-    /// Whether the collector vouches for it: known, or unknown because it is in a gap.
+    /// How far its clock is ahead of the collector's, at least, microseconds; negative = behind, by
+    /// so much at most. None where its session has said no time.
+    pub clock_skew_us: Option<i64>,
+    /// Whether that is more than 60 s: its times are not believed.
+    pub clock_ahead: bool,
+    /// Whether the collector vouches for it: known; in-part, where some entries, or those that are
+    /// not listed, cannot be vouched for; or unknown, because it is in a gap.
     pub answer: String,
-    /// Since when it is in a gap.
+    /// Since when it is not known, or not all of it.
     pub unknown_since: Option<String>,
-    /// Why it is in a gap.
+    /// Why.
     pub cause: Option<String>,
     /// The shard that its table lives on.
     pub shard: Option<u64>,
@@ -126,7 +133,7 @@ pub(super) async fn routers(
             RoutersAnswer { at: now.to_string(), routers, warnings: Vec::new() }
         }
         Some(at) => {
-            let at = instant(at, now)?;
+            let at = Instant::read(at, now)?;
             let data = app.sources.data.clone();
             let ask = move |allowance: &Allowance| {
                 let network = query::network_within(&data, at, None, Some(allowance))?;
@@ -142,10 +149,7 @@ pub(super) async fn routers(
 
 impl RouterEntry {
     fn of(row: &RouterRow) -> RouterEntry {
-        let (unknown_since, cause) = match &row.answer {
-            Answer::Known => (None, None),
-            Answer::Unknown { cause, since } => (*since, Some((*cause).to_owned())),
-        };
+        let (cause, unknown_since) = row.answer.doubt().unzip();
         RouterEntry {
             router: row.router.to_string(),
             name: row.name.clone(),
@@ -158,9 +162,11 @@ impl RouterEntry {
             entries_unknown: row.entries_unknown as u64,
             complete: row.complete.map(|time| time.to_string()),
             last_evidence: row.last_evidence.map(|time| time.to_string()),
-            answer: if row.answer.is_known() { "known" } else { "unknown" }.to_owned(),
-            unknown_since: unknown_since.map(|time| time.to_string()),
-            cause,
+            clock_skew_us: row.clock_skew_us,
+            clock_ahead: row.is_clock_ahead(),
+            answer: row.answer.name().to_owned(),
+            unknown_since: unknown_since.flatten().map(|time| time.to_string()),
+            cause: cause.map(str::to_owned),
             shard: None,
             live: None,
             tcp: None,

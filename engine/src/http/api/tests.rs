@@ -376,3 +376,41 @@ fn a_wrong_question_is_told_what_would_be_right() {
     assert_eq!(status, 500);
     assert!(answer["error"].as_str().unwrap().contains("is no data folder"), "{answer}");
 }
+
+/// What has been read counts now, whatever its time; rare entries are picked as they are asked.
+#[test]
+fn now_and_rare_entries_are_answered_as_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write_model(folder.path());
+    let server = serve(folder.path());
+    let ask = |path: &str| {
+        let (status, answer) = json(&server, path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    };
+    for at in ["", "&at=now"] {
+        let trace = ask(&format!("/api/v1/trace?router=p6&fec=label:40{at}"));
+        assert_eq!(trace["verdict"], "discarded", "{trace}");
+        assert_eq!(trace["at"], sample::NOW.to_string());
+        let changes = ask(&format!("/api/v1/trace/changes?router=p6&fec=label:40{at}"));
+        assert_eq!((&changes["next"], &changes["at"]), (&Value::Null, &trace["at"]));
+    }
+    for until in ["", "&until=now"] {
+        let history = ask(&format!("/api/v1/history?router=p6&label=40,0{until}"));
+        assert_eq!(history["rows"].as_array().unwrap().len(), 2, "{history}");
+    }
+    let fecs = ask("/api/v1/fecs?router=pe5");
+    let fecs: Vec<&str> =
+        fecs["fecs"].as_array().unwrap().iter().map(|fec| fec["fec"].as_str().unwrap()).collect();
+    assert!(fecs.contains(&"label:24,7") && fecs.contains(&"name:rsvp,to-p6"), "{fecs:?}");
+    for fec in fecs {
+        let fec = fec.replace(',', "%2C");
+        let trace = ask(&format!("/api/v1/trace?router=pe5&fec={fec}&with_backups=true"));
+        assert!(trace["steps"][0]["entry"].is_string(), "{trace}");
+    }
+    let routers = ask("/api/v1/routers?at=-1s");
+    let p6 = &routers["routers"][1];
+    assert_eq!((&p6["answer"], &p6["cause"]), (&"in-part".into(), &"fec-invalid".into()));
+    assert_eq!(routers["routers"][0]["clock_skew_us"], sample::SKEW_US);
+    assert_eq!(routers["routers"][0]["clock_ahead"], true);
+}

@@ -13,7 +13,7 @@ const FRESH_MS = 60e3;
 const TOLD_MAX = 5;
 
 const machine = {
-  router: '', fec: '', at: 'now', steps: null,
+  router: '', fec: '', at: 'now', with_backups: '', steps: null,
   /** What the sliders span: until when, and from when on; milliseconds. */
   day_until: 0, near_since: 0,
   /** What is drawn above them, and whose FECs are listed. */
@@ -27,7 +27,14 @@ const time = () => (Number.isNaN(Date.parse(machine.at)) ? Date.now() : Date.par
 const text = (ms) => new Date(ms).toISOString().replace('.000Z', 'Z');
 
 function query() {
-  return new URLSearchParams(Object.entries({ router: machine.router, fec: machine.fec, at: machine.at }).filter(([, value]) => value));
+  const { router, fec, at, with_backups } = machine;
+  return new URLSearchParams(Object.entries({ router, fec, at, with_backups }).filter(([, value]) => value));
+}
+
+/** What stands in the form. */
+function readForm(names) {
+  for (const name of names) machine[name] = byId(`machine-${name}`).value.trim();
+  machine.with_backups = byId('machine-backups').checked ? 'true' : '';
 }
 
 const hash = () => `#time-machine${query().size ? `?${query()}` : ''}`;
@@ -41,6 +48,8 @@ function link() {
 export async function openMachine(asked) {
   for (const name of ['router', 'fec', 'at']) machine[name] = asked.get(name) ?? '';
   machine.at ||= 'now';
+  machine.with_backups = asked.get('with_backups') === 'true' ? 'true' : '';
+  byId('machine-backups').checked = machine.with_backups !== '';
   clearTimeout(machine.rest);
   placeSliders();
   for (const name of ['router', 'fec', 'at']) byId(`machine-${name}`).value = machine[name];
@@ -85,10 +94,10 @@ function drawDensity(kept, id, since, until) {
   draw(id, asked).then((isDrawn) => isDrawn || byId(id).replaceChildren());
 }
 
-/** To another instant of the same LSP: shown at once, asked about when the hand rests. */
-function move(ms) {
-  machine.at = ms >= Date.now() - 500 ? 'now' : text(ms);
-  for (const name of ['router', 'fec']) machine[name] = byId(`machine-${name}`).value.trim();
+/** To another instant of the same LSP: shown at once, asked about when the hand rests. A step back leaves now. */
+function move(ms, isBack) {
+  machine.at = !isBack && ms >= Date.now() - 500 ? 'now' : text(ms);
+  readForm(['router', 'fec']);
   showInstant();
   clearTimeout(machine.rest);
   machine.rest = setTimeout(() => {
@@ -102,7 +111,7 @@ function move(ms) {
 /** Whole seconds from the instant: half a second before a change is still before it. */
 function step(seconds) {
   const now = time() / 1e3;
-  move((seconds < 0 ? Math.ceil(now) : Math.floor(now)) * 1e3 + seconds * 1e3);
+  move((seconds < 0 ? Math.ceil(now) : Math.floor(now)) * 1e3 + seconds * 1e3, seconds < 0);
 }
 
 function press(event) {
@@ -148,6 +157,13 @@ function showNone() {
   byId('machine-error').textContent = '';
 }
 
+/** Another table of the head that has what was asked for: a way to it. */
+function hint(one) {
+  const asked = query();
+  asked.set('fec', one.fec);
+  return element('li', {}, one.fec ? element('a', { href: `#time-machine?${asked}` }, one.words) : one.words);
+}
+
 /** What of the ways is not as it should be, one line each. */
 function troubles(trace) {
   const bad = trace.paths.filter((path) => path.verdict !== 'delivered');
@@ -165,11 +181,12 @@ function ways(trace) {
 }
 
 function showTrace(trace) {
-  const kinds = { delivered: 'good', unknown: 'warn', unlabelled: 'warn' };
+  const kinds = { delivered: 'good', unknown: 'warn', unlabelled: 'warn', discarded: 'drop' };
   byId('machine-answer').hidden = false;
   say('machine-verdict', `${trace.start} from ${trace.steps[0]?.name ?? trace.head} as of ${trace.at}: ${trace.verdict}`, kinds[trace.verdict] ?? 'bad');
   byId('machine-ways').textContent = trace.paths.length ? ways(trace) : '';
   byId('machine-troubles').replaceChildren(...troubles(trace).map((one) => element('li', {}, one)));
+  byId('machine-hints').replaceChildren(...trace.hints.map(hint));
   byId('machine-warnings').replaceChildren(...(trace.warnings ?? []).map((one) => element('li', {}, one)));
   byId('machine-drawing').replaceChildren(...fragment(trace.drawing));
   byId('machine-tree').textContent = trace.tree;
@@ -209,7 +226,11 @@ function stepToChange(name) {
 
 byId('machine').addEventListener('submit', (event) => {
   event.preventDefault();
-  for (const name of ['router', 'fec', 'at']) machine[name] = byId(`machine-${name}`).value.trim();
+  readForm(['router', 'fec', 'at']);
+  link();
+});
+byId('machine-backups').addEventListener('change', () => {
+  readForm(['router', 'fec', 'at']);
   link();
 });
 byId('machine-router').addEventListener('change', () => {

@@ -6,7 +6,7 @@
 //! Not:  the tree for people (`paths`), the drawing (`drawing`).
 
 use serde::{Deserialize, Serialize};
-use storage::history::walk::{Branch, Onward, Step, Verdict};
+use storage::history::walk::{Branch, Follow, Onward, Step, Verdict};
 use storage::mapping::{Label, RouterId};
 use utoipa::ToSchema;
 
@@ -17,7 +17,7 @@ use super::{TraceHop, TracePath, TraceReport, TraceVerdict};
 pub struct TraceAnswer {
     /// Id of the router where it begins.
     pub head: String,
-    /// What was asked for: a FEC, or label:24.
+    /// What was asked for: a FEC, label:24, or label:24,7 for a label table.
     pub start: String,
     /// The instant.
     pub at: String,
@@ -25,15 +25,28 @@ pub struct TraceAnswer {
     pub entered: Option<String>,
     /// delivered, unknown, unlabelled, misdelivered, discarded or broken: the worst of all paths.
     pub verdict: String,
+    /// Whether backup branches were followed too, as if their primaries had failed.
+    pub with_backups: bool,
     /// Whether `paths` are all that there are.
     pub paths_complete: bool,
     /// Every path from the head to an end.
     pub paths: Vec<PathAnswer>,
     /// What the packet meets; several branches may lead to one step. The first is the head.
     pub steps: Vec<StepAnswer>,
+    /// Where the head has an entry, if it has none where it was asked for.
+    pub hints: Vec<HintAnswer>,
     /// What stands in the way of a whole answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// Another table of the head that has what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HintAnswer {
+    /// In words.
+    pub words: String,
+    /// What to ask instead, as the question takes it; none where there are more than are listed.
+    pub fec: Option<String>,
 }
 
 /// One way from the head to an end.
@@ -82,8 +95,15 @@ pub struct StepAnswer {
 /// One branch of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BranchAnswer {
-    /// The branch as the router says it: labels, @ next hop, * weight.
+    /// The branch as the router says it: labels, @ next hop, % interface, * weight, to neighbour,
+    /// in encapsulation, (backup).
     pub branch: String,
+    /// When it carries traffic: primary, or backup: only when the primaries have failed.
+    pub role: String,
+    /// The interface that the packet leaves by, where the router says it.
+    pub interface: Option<String>,
+    /// The encapsulation other than MPLS that it leaves with: srv6, vxlan, gre, ip or other.
+    pub encapsulation: Option<String>,
     /// Labels behind it, outermost first.
     pub labels: Vec<u32>,
     /// Id of the router that it leads to.
@@ -131,9 +151,11 @@ impl TraceReport {
             at: self.at.to_string(),
             entered: walk.entered.map(|fec| fec.to_string()),
             verdict: self.verdict.name().to_owned(),
+            with_backups: self.follow == Follow::WithBackups,
             paths_complete: self.paths_complete,
             paths: self.paths.iter().map(|path| self.path_answer(path)).collect(),
             steps: walk.steps.iter().map(|step| self.step_answer(step)).collect(),
+            hints: self.hints.clone(),
             warnings,
         }
     }
@@ -170,6 +192,9 @@ impl BranchAnswer {
     fn of(branch: &Branch) -> BranchAnswer {
         BranchAnswer {
             branch: branch.nhlfe.to_string(),
+            role: branch.nhlfe.role.name().to_owned(),
+            interface: branch.nhlfe.interface().map(|name| name.to_string()),
+            encapsulation: branch.nhlfe.encapsulation().map(|outer| outer.name().to_owned()),
             labels: numbers(&branch.stack),
             router: branch.router.as_ref().map(RouterId::to_string),
             onward: match &branch.onward {

@@ -14,6 +14,7 @@ use ratatui::widgets::{Block, Paragraph, Row};
 use super::Theme;
 use super::list::{List, page_rows};
 use crate::http::api::RouterEntry;
+use crate::query::span_words;
 use crate::top::picture::Picture;
 use crate::top::units::{bytes, count, span_ms};
 use crate::top::view::{Column, Part, View, is_blocked, shown_name};
@@ -67,19 +68,27 @@ pub(super) fn draw(
 
 fn title(picture: &Picture, view: &View) -> String {
     let Some(routers) = &picture.routers else { return " routers ".to_owned() };
-    let unknown = routers.iter().filter(|entry| entry.answer != "known").count();
+    let number = |answer: &str| routers.iter().filter(|entry| entry.answer == answer).count();
+    let in_part = match number("in-part") {
+        0 => String::new(),
+        in_part => format!(", {} in part", count(in_part as u64)),
+    };
     format!(
-        " {} routers, {} unknown, by {} ",
+        " {} routers, {} unknown{in_part}, by {} ",
         count(routers.len() as u64),
-        count(unknown as u64),
+        count(number("unknown") as u64),
         view.column.title()
     )
 }
 
 fn style(entry: &RouterEntry, theme: Theme) -> Style {
-    if entry.answer != "known" {
+    if entry.answer == "unknown" {
         theme.bad()
-    } else if is_blocked(entry) || entry.status != "connected" {
+    } else if entry.answer != "known"
+        || is_blocked(entry)
+        || entry.status != "connected"
+        || entry.clock_ahead
+    {
         theme.notable()
     } else {
         Style::new()
@@ -89,8 +98,12 @@ fn style(entry: &RouterEntry, theme: Theme) -> Style {
 /// What is known of a router, and what is not.
 pub(in crate::top) fn answer(entry: &RouterEntry) -> String {
     match (&entry.cause, entry.status.as_str()) {
+        (Some(cause), _) if entry.answer == "in-part" => format!("in part: {cause}"),
         (Some(cause), _) => format!("gap: {cause}"),
         (None, _) if is_blocked(entry) => format!("{}, blocked", entry.answer),
+        (None, _) if entry.clock_ahead => {
+            format!("{}, clock {}", entry.answer, span_words(entry.clock_skew_us.unwrap_or(0)))
+        }
         (None, "connected") => entry.answer.clone(),
         (None, status) => format!("{}, {status}", entry.answer),
     }

@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 
 use super::bursts::squeezed as squeezed_bins;
 use super::*;
+use crate::http::api::RouterEntry;
 use crate::top::picture::News;
 use crate::top::sample;
 
@@ -143,4 +144,22 @@ fn every_size_gets_a_frame() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_known_in_part_and_clocks_that_are_ahead_are_said() {
+    let entry = |answer: &str, cause: Option<&str>| RouterEntry {
+        status: "connected".to_owned(),
+        answer: answer.to_owned(),
+        cause: cause.map(str::to_owned),
+        ..RouterEntry::default()
+    };
+    let told = routers::answer(&entry("in-part", Some("fec-invalid")));
+    assert_eq!(told, "in part: fec-invalid");
+    let ahead = RouterEntry {
+        clock_skew_us: Some(1_800_000_000),
+        clock_ahead: true,
+        ..entry("known", None)
+    };
+    assert_eq!(routers::answer(&ahead), "known, clock +30m");
 }

@@ -48,6 +48,19 @@ fn press(view: &mut View, picture: &Picture, codes: &[KeyCode]) -> Reaction {
     last
 }
 
+/// A part that nobody vouches for stands behind all of a router, and before what is known.
+#[test]
+fn what_is_known_in_part_comes_behind_what_is_unknown() {
+    let mut picture = fleet();
+    let part = RouterEntry {
+        answer: "in-part".to_owned(),
+        ..entry("10.0.0.6", "connected", Some("fec-invalid"))
+    };
+    let ahead = RouterEntry { clock_ahead: true, ..entry("10.0.0.7", "connected", None) };
+    picture.routers.as_mut().unwrap().extend([part, ahead]);
+    assert_eq!(order(&View::new(), &picture), ['2', '3', '6', '4', '7', '1', '5']);
+}
+
 #[test]
 fn the_worst_router_comes_first_whatever_is_asked() {
     let picture = fleet();
