@@ -159,7 +159,7 @@ fn yield_to_shards() {
 
 async fn metrics_page(State(App { sources, .. }): State<App>) -> impl IntoResponse {
     let mut text = sources.publication.text();
-    let (roster, now) = (sources.roster.clone(), (sources.wall)());
+    let (roster, now) = (sources.roster.clone(), sources.wall());
     match tokio::task::spawn_blocking(move || roster.lines(now)).await {
         Ok(Ok(lines)) => fleet::families(&mut text, &lines),
         // A shard that does not answer is told of by /healthz: what all counted stands here.
