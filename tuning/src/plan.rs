@@ -15,6 +15,7 @@ use crate::doctor::network::{
     KEY_BYTES, UNEVEN_TENTHS,
 };
 use crate::limits::Limits;
+use text::short;
 
 /// What the network does. Every field has a default that a large site would call usual.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -295,8 +296,8 @@ fn collector_memory(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
             "{shards} x {:.0} MiB + ({} x {} B + max({:.0} MiB / 0.75, {:.0} MiB + {:.0} MiB)) x \
              8 / 7",
             costs.shard_bytes / MIB,
-            demand.routers,
-            costs.session_bytes,
+            short(demand.routers),
+            short(costs.session_bytes),
             table_bytes / MIB,
             table_bytes / MIB,
             surge_bytes / MIB,
@@ -345,7 +346,11 @@ fn disk_per_day(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
                   commit_bytes) + routers x mappings x state_bytes",
         numbers: format!(
             "86,400 x ({changes:.1} x {} B + {commits:.1} x {} B) + {} x {} x {} B",
-            costs.row_bytes, costs.commit_bytes, demand.routers, demand.mappings, costs.state_bytes
+            short(costs.row_bytes),
+            short(costs.commit_bytes),
+            short(demand.routers),
+            short(demand.mappings),
+            short(costs.state_bytes)
         ),
         source: "row_bytes and commit_bytes: bench log-size/burst and /trickle; a shard commits \
                  every 20 ms at most; one state a day",
@@ -365,7 +370,7 @@ fn disk(demand: &Demand, costs: &Costs, sizes: &Sizes) -> Need {
         numbers: format!(
             "{:.0} MiB x {} / 24 + {:.0} MiB",
             sizes.day_bytes / MIB,
-            demand.retain_hours,
+            short(demand.retain_hours),
             first / MIB
         ),
         source: "the first tables are changes too; docs/STORAGE-FORMAT.md",
@@ -400,8 +405,8 @@ fn line(demand: &Demand, costs: &Costs) -> Need {
         numbers: format!(
             "{:.0} x {} B x {LINE_OVERHEAD} x 8 / {} s",
             burst_mappings(demand),
-            costs.wire_bytes,
-            demand.burst_seconds
+            short(costs.wire_bytes),
+            short(demand.burst_seconds)
         ),
         source: "wire_bytes: bench end-to-end/100; 1.054: Ethernet, IPv4 and TCP around 1,448 bytes",
         has: None,
@@ -419,7 +424,8 @@ fn listen_queue(demand: &Demand, sizes: &Sizes) -> Need {
         formula: "routers / shards x 1.3 / 4, as a power of two, 128 to 65,535",
         numbers: format!(
             "{} / {} x {UNEVEN} / {AT_ONCE} = {share:.0}",
-            demand.routers, sizes.shards
+            short(demand.routers),
+            sizes.shards
         ),
         source: "of a fleet that comes back at once a quarter waits at most: bench restart-storm; \
                  Documentation/networking/ip-sysctl.rst, somaxconn and tcp_max_syn_backlog",
@@ -442,7 +448,12 @@ fn receive_buffer(demand: &Demand, costs: &Costs) -> Need {
         value,
         unit: "bytes",
         formula: "2 x mappings x burst_share x wire_bytes, as a power of two, at least 131,072",
-        numbers: format!("2 x {} x {} x {}", demand.mappings, demand.burst_share, costs.wire_bytes),
+        numbers: format!(
+            "2 x {} x {} x {}",
+            short(demand.mappings),
+            short(demand.burst_share),
+            short(costs.wire_bytes)
+        ),
         source: "what a router says in a burst fits into its window, half of the buffer being \
                  overhead; Documentation/networking/ip-sysctl.rst, tcp_rmem",
         has: None,
@@ -464,7 +475,7 @@ fn tcp_memory(demand: &Demand, costs: &Costs) -> Need {
         formula: "routers x mappings x burst_share x wire_bytes x 5 below tcp_mem's pressure",
         numbers: format!(
             "{} x {:.0} B x {HELD_PER_BYTE} = {pages:.0} pages",
-            demand.routers,
+            short(demand.routers),
             router_burst_bytes(demand, costs)
         ),
         source: "all queues full at once, nothing read; beyond it the kernel prunes and collapses; \
@@ -481,7 +492,7 @@ fn descriptors(demand: &Demand) -> Need {
         value,
         unit: "descriptors",
         formula: "routers x 1.1 + 512",
-        numbers: format!("{} x 1.1 + 512", demand.routers),
+        numbers: format!("{} x 1.1 + 512", short(demand.routers)),
         source: "a router that reconnects holds two for a moment; log files and listeners. With \
                  io_uring the limit holds per shard: docs/decisions/0009-room-for-connections.md",
         has: None,
@@ -496,7 +507,7 @@ fn option_memory(demand: &Demand) -> Need {
         value,
         unit: "bytes",
         formula: "md5_keys x 136 + 1,024",
-        numbers: format!("{} x {KEY_BYTES} + 1,024", demand.md5_keys),
+        numbers: format!("{} x {KEY_BYTES} + 1,024", short(demand.md5_keys)),
         source: "struct tcp_md5sig_key is charged to the listener; \
                  Documentation/admin-guide/sysctl/net.rst, optmem_max",
         has: None,

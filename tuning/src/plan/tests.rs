@@ -200,3 +200,22 @@ fn every_need_says_formula_numbers_and_source() {
         }
     }
 }
+
+#[test]
+fn numbers_are_written_as_people_write_them() {
+    for (value, written) in [
+        (26.962962962962962, "26.96"),
+        (2_000.0, "2000"),
+        (0.1, "0.1"),
+        (0.0123456, "0.0123"),
+        (0.0, "0"),
+        (99.999, "100"),
+        (1e9, "1000000000"),
+    ] {
+        assert_eq!(short(value), written);
+    }
+    let demand = Demand { mappings: 26.962962962962962, burst_share: 1.0 / 3.0, ..demand() };
+    let text = Plan::new(&demand, &COSTS, None).to_string();
+    assert!(text.contains("x 26.96 mappings") && text.contains("changes 33.33 % within"), "{text}");
+    assert!(!text.contains("26.962") && !text.contains("0.33333"), "{text}");
+}

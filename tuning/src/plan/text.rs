@@ -14,14 +14,14 @@ impl fmt::Display for Plan {
         let demand = &self.demand;
         writeln!(
             f,
-            "{} routers x {} mappings, {} changes/s each; a failure changes {:.0} % within {} s; \
+            "{} routers x {} mappings, {} changes/s each; a failure changes {} % within {} s; \
              kept for {} h\n",
-            demand.routers,
-            demand.mappings,
-            demand.churn,
-            demand.burst_share * 100.0,
-            demand.burst_seconds,
-            demand.retain_hours
+            short(demand.routers),
+            short(demand.mappings),
+            short(demand.churn),
+            short(demand.burst_share * 100.0),
+            short(demand.burst_seconds),
+            short(demand.retain_hours)
         )?;
         for need in &self.needs {
             let has = match need.has {
@@ -56,6 +56,13 @@ fn explained(f: &mut fmt::Formatter<'_>, need: &Need) -> fmt::Result {
     writeln!(f, "    = {} = {} {}", need.numbers, number(need.value), need.unit)?;
     writeln!(f, "    from: {}", need.source)?;
     if need.set.is_empty() { Ok(()) } else { writeln!(f, "    set:  {}", need.set) }
+}
+
+/// A number as people write it: two decimals, of what is below 1 four, and no zeros behind them.
+pub(super) fn short(value: f64) -> String {
+    let decimals = if value.abs() < 1.0 { 4 } else { 2 };
+    let text = format!("{value:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Without decimals that say nothing.
