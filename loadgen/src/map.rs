@@ -2,11 +2,13 @@
 //!
 //! In:   a file as people publish them: with doubled labels, parallel lines, loops, islands.
 //! Out:  `Map`, and what was set right in it, in words.
-//! Law:  what is ambiguous is refused with its line; what is merely untidy is set right and said.
+//! Law:  what is ambiguous is refused with its line; what is merely untidy is set right and said,
+//!       and so is whatever is left out.
 //! Not:  routers and costs (`topology/mapped`), or the two spellings (`map/gml`, `map/graphml`).
 
 mod gml;
 mod graphml;
+mod kind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -99,6 +101,8 @@ struct Raw {
     directed: bool,
     nodes: Vec<RawNode>,
     edges: Vec<RawEdge>,
+    /// What was left out, in words.
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +112,8 @@ struct RawNode {
     label: Option<String>,
     latitude: Option<f64>,
     longitude: Option<f64>,
+    /// It stands for the nodes inside it.
+    is_group: bool,
 }
 
 #[derive(Debug, Default)]
@@ -129,13 +135,19 @@ impl Map {
             return Err(MapError::Fault { path: path.to_owned(), fault });
         }
         let bytes = std::fs::read(path).map_err(io)?;
-        Map::parse(&text_of(&bytes))
-            .map_err(|fault| MapError::Fault { path: path.to_owned(), fault })
+        let map = match kind::foreign(&bytes) {
+            Some(found) => Err(kind::refused(found)),
+            None => Map::parse(&text_of(&bytes)),
+        };
+        map.map_err(|fault| MapError::Fault { path: path.to_owned(), fault })
     }
 
     /// Reads a text. Errors: the first fault.
     pub fn parse(text: &str) -> Result<Map, Fault> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some(found) = kind::foreign(text.as_bytes()) {
+            return Err(kind::refused(found));
+        }
         let raw = match text.trim_start().starts_with('<') {
             true => graphml::read(text)?,
             false => gml::read(text)?,
@@ -162,7 +174,33 @@ impl Map {
 }
 
 impl Raw {
-    fn check(self) -> Result<Map, Fault> {
+    /// Says that so many of something are left out, if there are any.
+    fn leave_out(&mut self, count: usize, one: &str, more: &str) {
+        self.notes.extend(counted(
+            count,
+            &format!("{one} is left out"),
+            &format!("{more} are left out"),
+        ));
+    }
+
+    /// Groups that nobody has drawn a line to are no places.
+    fn leave_out_groups(&mut self) {
+        let ends: BTreeSet<&str> =
+            self.edges.iter().flat_map(|edge| [&*edge.source, &*edge.target]).collect();
+        let is_place = |node: &RawNode| !node.is_group || ends.contains(&*node.id);
+        let places: Vec<bool> = self.nodes.iter().map(is_place).collect();
+        let groups = places.iter().filter(|is_place| !**is_place).count();
+        let mut places = places.into_iter();
+        self.nodes.retain(|_| places.next().unwrap_or(true));
+        self.leave_out(
+            groups,
+            "group of places that no line ends at",
+            "groups of places that no line ends at",
+        );
+    }
+
+    fn check(mut self) -> Result<Map, Fault> {
+        self.leave_out_groups();
         if self.nodes.is_empty() {
             return Err(Fault { line: 1, what: "expected a node, found none".to_owned() });
         }
@@ -174,15 +212,15 @@ impl Raw {
                 return Err(Fault { line: node.line, what });
             }
         }
-        let mut notes = Vec::new();
+        let mut notes = std::mem::take(&mut self.notes);
         let lines = self.lines(&by_id, &mut notes)?;
         let places = self.places(&mut notes);
         let map = Map { places, lines, notes };
         let parts = map.parts();
         let mut map = map;
         if parts > 1 {
-            map.notes
-                .push(format!("the map is in {parts} parts: no LSP leads from one to another"));
+            let what = "no LSP leads from one to another";
+            map.notes.push(format!("the map is in {parts} unconnected parts: {what}"));
         }
         Ok(map)
     }
@@ -212,16 +250,26 @@ impl Raw {
                 lines.push(line);
             }
         }
-        let mut say = |count: usize, what: &str| {
-            if count > 0 {
-                notes.push(format!("{count} {what}"));
-            }
-        };
         let apart: BTreeSet<[usize; 2]> =
             lines.iter().map(|[one, other]| [*one.min(other), *one.max(other)]).collect();
-        say(loops, "lines from a place to itself are left out");
-        say(both_ways, "lines are given once for each direction, and counted once");
-        say(lines.len() - apart.len(), "lines run beside others and are kept");
+        let said = [
+            counted(
+                loops,
+                "line from a place to itself is left out",
+                "lines from a place to itself are left out",
+            ),
+            counted(
+                both_ways,
+                "line is given once for each direction, and counted once",
+                "lines are given once for each direction, and counted once",
+            ),
+            counted(
+                lines.len() - apart.len(),
+                "line runs beside another between the same places, and is kept",
+                "lines run beside others between the same places, and are kept",
+            ),
+        ];
+        notes.extend(said.into_iter().flatten());
         Ok(lines)
     }
 
@@ -250,14 +298,34 @@ impl Raw {
             places.push(Place { name, position });
         }
         let placeless = places.iter().filter(|place| place.position.is_none()).count();
-        let counts = [
-            (nameless, "places have no label and are called after their id"),
-            (alike, "places are called as another one is, and got a number"),
-            (placeless, "places have no position: their lines cost as much as one of 990 km"),
+        let said = [
+            counted(
+                nameless,
+                "place has no label and is called after its id",
+                "places have no label and are called after their id",
+            ),
+            counted(
+                alike,
+                "place is called as another one is, and got a number",
+                "places are called as another one is, and got a number",
+            ),
+            counted(
+                placeless,
+                "place has no position: its lines cost as much as one of 990 km",
+                "places have no position: their lines cost as much as one of 990 km",
+            ),
         ];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-        notes.extend(counts.map(|(count, what)| format!("{count} {what}")));
+        notes.extend(said.into_iter().flatten());
         places
+    }
+}
+
+/// What there is to say of so many, if there are any.
+fn counted(count: usize, one: &str, more: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        _ => Some(format!("{count} {more}")),
     }
 }
 

@@ -37,6 +37,7 @@ fn node(pair: &Pair<'_>) -> Result<RawNode, Fault> {
             "label" => node.label = Some(unescaped(part.scalar()?)),
             "latitude" => node.latitude = Some(part.number()?),
             "longitude" => node.longitude = Some(part.number()?),
+            "isgroup" => node.is_group = part.scalar()? != "0",
             _ => {}
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! In:   text.
 //! Out:  nodes and edges as written, each with its line.
-//! Law:  no document type declaration is read; an unknown key is no fault.
+//! Law:  no document type declaration is read; an unknown key is no fault; what stands inside a
+//!       group is read as if it stood beside it.
 //! Not:  what ids and labels mean together (`map`).
 
 use std::collections::BTreeMap;
@@ -19,16 +20,20 @@ pub(super) fn read(text: &str) -> Result<Raw, Fault> {
     let options = ParsingOptions { nodes_limit: XML_NODES_MAX, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options)
         .map_err(|error| Fault { line: error.pos().row, what: error.to_string() })?;
-    let element = |name: &'static str| {
-        document.root().descendants().filter(move |node| node.tag_name().name() == name)
-    };
-    let keys: BTreeMap<&str, String> = element("key")
+    let root = document.root_element();
+    if !is(root, "graphml") {
+        let what = format!("expected an element `graphml`, found `{}`", root.tag_name().name());
+        return Err(Fault { line: document.text_pos_at(root.range().start).row, what });
+    }
+    let keys: BTreeMap<&str, String> = root
+        .children()
+        .filter(|child| is(*child, "key"))
         .filter_map(|key| Some((key.attribute("id")?, key.attribute("attr.name")?)))
         .map(|(id, name)| (id, name.to_ascii_lowercase()))
         .collect();
-    let graph = element("graph").next();
+    let mut graphs = root.children().filter(|child| is(*child, "graph"));
     let what = "expected an element `graph`, found none".to_owned();
-    let graph = graph.ok_or(Fault { line: 1, what })?;
+    let graph = graphs.next().ok_or(Fault { line: 1, what })?;
     let line = |node: Node<'_, '_>| document.text_pos_at(node.range().start).row;
     let needed = |node: Node<'_, '_>, name: &str| {
         let what = || format!("{}: expected an attribute `{name}`", node.tag_name().name());
@@ -37,11 +42,16 @@ pub(super) fn read(text: &str) -> Result<Raw, Fault> {
     };
     let mut raw =
         Raw { directed: graph.attribute("edgedefault") == Some("directed"), ..Raw::default() };
-    for part in graph.children() {
+    // Groups hold graphs of their own, and links between any two nodes may stand in any of them.
+    let in_graphs = |part: &Node<'_, '_>| part.parent().is_some_and(|parent| is(parent, "graph"));
+    let mut hyperedges = 0;
+    for part in graph.descendants().filter(in_graphs) {
         match part.tag_name().name() {
             "node" => {
                 let mut node = RawNode { line: line(part), ..RawNode::default() };
                 node.id = needed(part, "id")?;
+                node.is_group = part.children().any(|child| is(child, "graph"))
+                    || part.attribute("yfiles.foldertype").is_some();
                 read_data(part, &keys, &mut node)
                     .map_err(|what| Fault { line: line(part), what })?;
                 raw.nodes.push(node);
@@ -51,10 +61,21 @@ pub(super) fn read(text: &str) -> Result<Raw, Fault> {
                 source: needed(part, "source")?,
                 target: needed(part, "target")?,
             }),
+            "hyperedge" => hyperedges += 1,
             _ => {}
         }
     }
+    raw.leave_out(
+        hyperedges,
+        "line that joins more than two places",
+        "lines that join more than two places",
+    );
+    raw.leave_out(graphs.count(), "graph behind the first one", "graphs behind the first one");
     Ok(raw)
+}
+
+fn is(node: Node<'_, '_>, name: &str) -> bool {
+    node.tag_name().name() == name
 }
 
 fn read_data(
@@ -62,7 +83,8 @@ fn read_data(
     keys: &BTreeMap<&str, String>,
     node: &mut RawNode,
 ) -> Result<(), String> {
-    for data in part.children().filter(|child| child.tag_name().name() == "data") {
+    let own = || part.children().filter(|child| is(*child, "data"));
+    for data in own() {
         let key = data.attribute("key").and_then(|id| keys.get(id)).map_or("", String::as_str);
         let text = data.text().unwrap_or("").trim();
         let number = || {
@@ -77,10 +99,10 @@ fn read_data(
         }
     }
     // A drawing program keeps the label in an element of its own.
-    let drawn = part.descendants().find(|inner| inner.tag_name().name() == "NodeLabel");
-    let drawn = drawn.and_then(|label| label.text()).map(str::trim);
+    let drawn = own().flat_map(|data| data.descendants()).filter(|it| is(*it, "NodeLabel"));
+    let mut drawn = drawn.filter_map(|label| label.text()).map(str::trim);
     if node.label.is_none() {
-        node.label = drawn.filter(|text| !text.is_empty()).map(str::to_owned);
+        node.label = drawn.find(|text| !text.is_empty()).map(str::to_owned);
     }
     Ok(())
 }

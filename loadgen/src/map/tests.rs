@@ -31,10 +31,10 @@ fn an_untidy_map_is_set_right_and_says_so() {
     assert_eq!(map.lines, [[0, 1], [1, 0], [2, 0], [2, 3]]);
     assert_eq!(map.parts(), 2);
     let notes = map.notes.join("\n");
-    for word in ["1 lines from a place to itself", "1 lines run beside", "1 places have no label"] {
+    for word in ["1 line from a place to itself", "1 line runs beside", "1 place has no label"] {
         assert!(notes.contains(word), "{word}: {notes}");
     }
-    for word in ["1 places are called as another", "in 2 parts", "4 places have no position"] {
+    for word in ["1 place is called as another", "in 2 unconnected", "4 places have no position"] {
         assert!(notes.contains(word), "{word}: {notes}");
     }
     let cologne = map.places[0].position.unwrap();
@@ -66,6 +66,7 @@ fn a_fault_is_told_with_its_line() {
         ("<graphml>\n<graph>\n<node/>\n</graph></graphml>", 3, "attribute `id`"),
         ("<graphml>\n<graph>\n<node id='1'>\n</graph></graphml>", 4, "expected"),
         ("<graphml/>", 1, "`graph`"),
+        ("\n<gexf><graph/></gexf>", 2, "`graphml`, found `gexf`"),
         ("<!DOCTYPE x [<!ENTITY a 'b'>]>\n<graphml/>", 1, "DTD"),
     ];
     for (text, line, word) in cases {
@@ -98,6 +99,86 @@ fn graphml_says_the_same_as_gml() {
     assert_eq!(map.lines, [[0, 1], [1, 2]]);
     assert_eq!(map.places[0].position, Some(Position { latitude: 50.9, longitude: 6.9 }));
     assert!(map.notes[0].contains("once for each direction"), "{:?}", map.notes);
+}
+
+/// As yEd writes it: groups that are open, closed, empty, one inside the other; links anywhere.
+const GROUPED: &str = r#"<graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:y="urn:y">
+  <key for="node" id="d6" yfiles.type="nodegraphics"/>
+  <graph edgedefault="directed" id="G">
+    <node id="n0" yfiles.foldertype="group">
+      <data key="d6"><y:NodeLabel hasText="false"/><y:NodeLabel>North</y:NodeLabel></data>
+      <graph edgedefault="directed" id="n0:">
+        <node id="n0::n0"><data key="d6"><y:NodeLabel>Oslo</y:NodeLabel></data></node>
+        <node id="n0::n1" yfiles.foldertype="folder">
+          <graph edgedefault="directed" id="n0::n1:">
+            <node id="n0::n1::n0"/>
+            <edge source="n0::n1::n0" target="n0::n0"/>
+          </graph>
+        </node>
+        <edge source="n0::n0" target="n1"/>
+      </graph>
+    </node>
+    <node id="n1"/>
+    <node id="n2" yfiles.foldertype="group"/>
+    <node id="n3" yfiles.foldertype="group"><data key="d6"><y:NodeLabel>South</y:NodeLabel></data>
+      <graph id="n3:"><node id="n3::n0"/></graph>
+    </node>
+    <edge source="n1" target="n0::n1::n0"/>
+    <edge source="n3::n0" target="n3"/>
+    <hyperedge/>
+  </graph>
+  <graph/>
+</graphml>"#;
+
+#[test]
+fn what_groups_hold_are_places_and_groups_are_none_unless_a_line_ends_there() {
+    let map = Map::parse(GROUPED).unwrap();
+    assert_eq!(names(&map), ["Oslo", "node n0::n1::n0", "node n1", "South", "node n3::n0"]);
+    assert_eq!(map.lines, [[1, 0], [0, 2], [2, 1], [4, 3]]);
+    let notes = map.notes.join("\n");
+    for word in [
+        "3 groups of places that no line ends at are left out",
+        "1 line that joins more than two places is left out",
+        "1 graph behind the first one is left out",
+        "2 unconnected parts",
+    ] {
+        assert!(notes.contains(word), "{word}: {notes}");
+    }
+    // The same program's GML.
+    let map = Map::parse(
+        "graph [ node [ id 0 isGroup 1 label \"g\" ] node [ id 1 gid 0 label \"a\" ]
+         node [ id 2 label \"b\" ] edge [ source 1 target 2 ] ]",
+    );
+    let map = map.unwrap();
+    assert_eq!(names(&map), ["a", "b"]);
+    assert!(map.notes.concat().contains("1 group of places that no line ends at"), "{map:?}");
+    let alone = Map::parse("graph [ node [ id 0 isGroup 1 ] ]").unwrap_err();
+    assert_eq!(alone.what, "expected a node, found none");
+}
+
+#[test]
+fn a_file_of_another_kind_is_called_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("map");
+    let kinds: [(&[u8], &str); 9] = [
+        (b"\xef\xbb\xbf \n{\"nodes\": []}", "found JSON; GML and GraphML are read"),
+        (b"[{\"id\": 1}]", "found JSON"),
+        (b"\x1f\x8b\x08\x00", "found gzip: unpack it first"),
+        (b"PK\x03\x04\x14", "found a zip archive"),
+        (b"\xff\xfeg\x00r\x00", "found UTF-16: write it as UTF-8"),
+        (b"g\x00r\x00a\x00", "found bytes that are no text"),
+        (b"digraph net {\n a -> b;\n}", "found the language of Graphviz"),
+        (b"graph\n{ a -- b }", "found the language of Graphviz"),
+        (b"*Vertices 3\n", "found Pajek's format"),
+    ];
+    for (bytes, told) in kinds {
+        std::fs::write(&path, bytes).unwrap();
+        let fault = Map::read(&path).unwrap_err().to_string();
+        assert!(fault.contains(told), "{told}: {fault}");
+    }
+    // Braces in a comment or a label are no other kind.
+    let text = "# {\ngraph\n[ node [ id 1 label \"{*}\" ] ]";
+    assert_eq!(names(&Map::parse(text).unwrap()), ["{*}"]);
 }
 
 #[test]
