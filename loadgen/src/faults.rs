@@ -17,6 +17,8 @@ use serde::{Deserialize, Deserializer};
 
 /// One router in this many has each of the session faults that are asked for.
 const ROUTERS_PER_FAULT: usize = 8;
+/// Stands for every fault.
+const ALL: &str = "all";
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,39 @@ pub struct Asked {
     pub at: Option<Moment>,
 }
 
+/// What one word asks for: `torn@changes` for one fault, `all` for every one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(Vec<Asked>);
+
+impl Word {
+    /// What all of these words ask for.
+    pub fn all(words: &[Word]) -> Vec<Asked> {
+        words.iter().flat_map(|word| word.0.iter().copied()).collect()
+    }
+}
+
+impl From<Asked> for Word {
+    fn from(asked: Asked) -> Word {
+        Word(vec![asked])
+    }
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Word, String> {
+        match text.trim() {
+            ALL => Ok(Word(Fault::ALL.map(Asked::from).to_vec())),
+            word => word.parse().map(|asked: Asked| asked.into()),
+        }
+    }
+}
+
+/// A list of words, of a script.
+pub fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Asked>, D::Error> {
+    Vec::<Word>::deserialize(from).map(|words| Word::all(&words))
+}
+
 impl From<Fault> for Asked {
     fn from(fault: Fault) -> Asked {
         Asked { fault, at: None }
@@ -154,7 +189,7 @@ impl FromStr for Fault {
         let named = Fault::ALL.into_iter().find(|fault| fault.name() == text);
         named.ok_or_else(|| {
             let names = Fault::ALL.map(Fault::name);
-            format!("expected one of {}, found {text}", names.join(", "))
+            format!("expected one of {} or {ALL}, found {text}", names.join(", "))
         })
     }
 }
@@ -181,14 +216,14 @@ impl<'de> Deserialize<'de> for Fault {
     }
 }
 
-impl<'de> Deserialize<'de> for Asked {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Asked, D::Error> {
-        from.deserialize_any(AskedVisitor)
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Word, D::Error> {
+        from.deserialize_any(WordVisitor)
     }
 }
 
 /// A word as on the command line, or `{ fault = "torn", at = "changes" }`.
-struct AskedVisitor;
+struct WordVisitor;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,20 +232,20 @@ struct AskedTable {
     at: Option<Moment>,
 }
 
-impl<'de> Visitor<'de> for AskedVisitor {
-    type Value = Asked;
+impl<'de> Visitor<'de> for WordVisitor {
+    type Value = Word;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a fault, or { fault = \"torn\", at = \"changes\" }")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Asked, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Word, E> {
         text.parse().map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Asked, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Word, A::Error> {
         let AskedTable { fault, at } = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-        Asked::new(fault, at).map_err(serde::de::Error::custom)
+        Asked::new(fault, at).map(Word::from).map_err(serde::de::Error::custom)
     }
 }
 
@@ -248,7 +283,10 @@ mod tests {
         }
         let late = Asked { fault: Fault::Torn, at: Some(Moment::Changes) };
         assert_eq!("torn@changes".parse(), Ok(late));
+        let every = "all".parse::<Word>().map(|word| Word::all(&[word]));
+        assert_eq!(every, Ok(Fault::ALL.map(Asked::from).to_vec()));
         for (text, word) in [
+            ("all@changes", "found all"),
             ("flood", "found flood"),
             ("torn@noon", "expected snapshot or changes"),
             ("slow@changes", "strikes at none"),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::faults::{Asked, Fault};
+use crate::faults::{self, Asked, Fault};
 use pace::Pace;
 use step::MILLIS_MAX;
 pub use step::{
@@ -182,6 +182,7 @@ pub struct Script {
     pub seed: Option<u64>,
     /// What goes wrong on purpose.
     #[serde(default)]
+    #[serde(deserialize_with = "faults::list")]
     pub faults: Vec<Asked>,
     /// At which pace routers speak.
     #[serde(default)]

@@ -66,13 +66,16 @@ impl Services {
 impl FromStr for Services {
     type Err = String;
 
-    /// `ldp,sr,l3vpn`.
+    /// `ldp,sr,l3vpn`, or `all`.
     fn from_str(text: &str) -> Result<Services, String> {
         let found = |word: &str| Services::NAMES.iter().position(|name| *name == word);
         let mut has = [false; Services::NAMES.len()];
         for word in text.split(',').map(str::trim) {
+            if word == "all" {
+                return Ok(Services::ALL);
+            }
             let place = found(word).ok_or_else(|| {
-                format!("expected some of {}, found {word}", Services::NAMES.join(","))
+                format!("expected all, or some of {}, found {word}", Services::NAMES.join(","))
             })?;
             has[place] = true;
         }

@@ -7,7 +7,6 @@
 //! Not:  the formulas (`tuning::plan`), the measurement (`calibrate`).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,11 +16,11 @@ use tuning::limits::Limits;
 use tuning::plan::{Costs, Demand, Plan};
 
 use super::error::{CommandError, host};
+use super::shape::read_map;
 use super::told::{Format, print};
 use crate::calibrate::{STEPS, calibrate};
 use crate::demand;
 use crate::honesty::Honesty;
-use crate::map::Map;
 use crate::model::{Graph, Model};
 use crate::scenario::Scenario;
 use crate::services::Services;
@@ -48,7 +47,8 @@ pub(super) struct PlanArguments {
     #[arg(long, value_parser = Scenario::read,
           conflicts_with_all = ["burst_share", "burst_seconds"])]
     scenario: Option<Scenario>,
-    /// What routers of the map or of the scenario have labels for.
+    /// What routers of the map or of the scenario have labels for, of ldp, rsvp, sr, l3vpn, vpws
+    /// and p2mp; or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// Changes per second of one router on a usual day.
@@ -216,7 +216,7 @@ fn model(arguments: &PlanArguments, demand: &Demand) -> Result<Option<Model>, Co
             Graph::Generated { routers: demand.routers as usize, edges }
         }
         Some(path) => {
-            let map = Arc::new(Map::read(path)?);
+            let map = read_map(path)?;
             Graph::Mapped { map, edges_per_place: arguments.pe_per_pop }
         }
     };

@@ -6,14 +6,14 @@
 //! Not:  what follows from a model (`world`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::error::CommandError;
 use crate::demo::IPV6_SOURCE_BASE;
-use crate::faults::Asked;
+use crate::faults::Word;
 use crate::map::Map;
 use crate::model::{Graph, Model};
 use crate::scenario::Scenario;
@@ -46,7 +46,7 @@ pub(super) struct ShapeArguments {
     /// fd53:7264::1 and up, which need a route (said where it is missing).
     #[arg(long)]
     ipv6: bool,
-    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp.
+    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp; or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,
@@ -55,10 +55,10 @@ pub(super) struct ShapeArguments {
     #[arg(long, default_value = "link-down", value_parser = Scenario::read)]
     scenario: Scenario,
     /// What goes wrong on purpose. With one router in eight each: reset, torn, half-open, slow,
-    /// bomb; `torn@changes` or `torn@snapshot` says when. With all: clock-skew, clock-step,
-    /// label-reuse, duplicate.
+    /// bomb; `torn@changes` or `torn@snapshot` says when. With every router: clock-skew,
+    /// clock-step, label-reuse, duplicate. `all` stands for every one of these.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    faults: Vec<Asked>,
+    faults: Vec<Word>,
     /// Routers that connect per second in the cold start; 0 = all at once.
     #[arg(long, default_value_t = 500, value_name = "ROUTERS_PER_SECOND",
           value_parser = whole::<u32>)]
@@ -88,7 +88,7 @@ impl ShapeArguments {
 
     /// 2,000 routers with 260 provider edges hold a million mappings: two per router and FEC.
     pub(super) fn model(&self) -> Result<Model, CommandError> {
-        let faults = self.faults.clone();
+        let faults = Word::all(&self.faults);
         let scenario = match self.speed {
             None => self.scenario.clone(),
             Some(speed) if speed.is_finite() && speed > 0.0 => self.scenario.at_speed(speed),
@@ -98,11 +98,7 @@ impl ShapeArguments {
             }
         };
         if let Some(path) = &self.topology {
-            let map = Map::read(path)?;
-            for note in &map.notes {
-                eprintln!("map {}: {note}", path.display());
-            }
-            let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: self.pe_per_pop };
+            let graph = Graph::Mapped { map: read_map(path)?, edges_per_place: self.pe_per_pop };
             let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
             return Ok(Model { graph, services, scenario, faults, ipv6, seed });
         }
@@ -112,6 +108,15 @@ impl ShapeArguments {
         let (services, ipv6, seed) = (self.services, self.ipv6, self.seed);
         Ok(Model { graph, services, scenario, faults, ipv6, seed })
     }
+}
+
+/// Reads a map, and says on standard error what was set right in it.
+pub(super) fn read_map(path: &Path) -> Result<Arc<Map>, CommandError> {
+    let map = Map::read(path)?;
+    for note in &map.notes {
+        eprintln!("map {}: {note}", path.display());
+    }
+    Ok(Arc::new(map))
 }
 
 /// How many routers a model has.
