@@ -19,8 +19,6 @@ use crate::services::p2mp;
 use crate::state::State;
 use crate::world::World;
 
-pub use ways::PATHS_MAX;
-
 /// The answers of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerKey<'a> {
@@ -305,7 +303,7 @@ impl AnswerKey<'_> {
     }
 
     /// Where the LSP leads: every path, head first; the last hop is the provider edge, which the
-    /// packet leaves without label. `None` where there are more than `PATHS_MAX`.
+    /// packet leaves without label. `None` where there are more than a report lists.
     pub fn walk(&self, state: &State, question: &Question) -> Option<Way> {
         ways::walk(self.network, state, question)
     }

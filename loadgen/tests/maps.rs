@@ -45,6 +45,14 @@ fn made_up(places: usize) -> String {
     format!("graph [\n{nodes}{ring}{chords}{island}]")
 }
 
+/// A chain in which every place has three lines to the next: 3 to the 8th ways from end to end.
+fn parallel() -> Map {
+    let nodes: String = (0..9).map(|id| format!("node [ id {id} ]\n")).collect();
+    let edge = |id: usize| format!("edge [ source {id} target {} ]\n", id + 1);
+    let edges: String = (0..8).map(|id| edge(id).repeat(3)).collect();
+    Map::parse(&format!("graph [\n{nodes}{edges}]")).unwrap()
+}
+
 #[test]
 fn every_map_becomes_a_network_with_all_its_places() {
     for (name, map) in maps() {
@@ -67,6 +75,16 @@ fn a_storm_over_a_map_is_answered_exactly() {
     let maps = maps();
     let (name, map) =
         maps.into_iter().min_by_key(|(_, map)| map.places.len().abs_diff(40)).unwrap();
+    exact(&name, map);
+}
+
+/// Neither side lists every way; both say so of the same LSPs.
+#[test]
+fn a_storm_over_many_parallel_lines_is_answered_exactly() {
+    exact("parallel lines", parallel());
+}
+
+fn exact(name: &str, map: Map) {
     let graph = Graph::Mapped { map: Arc::new(map), edges_per_place: 1 };
     let (services, scenario) = (Services::default(), Scenario::LinkDown);
     let data = tempfile::tempdir().unwrap();

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use storage::allowance::Allowance;
 use storage::history::explore::Explorer;
 use storage::history::network::Network;
+pub use storage::history::walk::PATHS_MAX;
 use storage::history::walk::{self, Branch, Follow, Onward, Step, Verdict, Walk};
 use storage::mapping::{Fec, Label, NextHop, Role, RouterId};
 use storage::time::Micros;
@@ -120,9 +121,6 @@ pub struct TraceReport {
 
 /// What a hop of a listed path takes in the answer: its names and labels, as values and as text.
 const HOP_BYTES: u64 = 256;
-
-/// Paths that a report lists at most.
-pub const PATHS_MAX: usize = 1_024;
 
 /// The network as of an instant, to be asked about many paths.
 #[derive(Debug)]

@@ -246,3 +246,31 @@ fn a_session_that_breaks_late_is_vouched_for_until_the_break_is_noticed() {
     assert_eq!(presence(3, BEGAN.offset(1)), Presence::Gone);
     assert_eq!(presence(1, back.offset(1_001)), Presence::Here);
 }
+
+/// Four places in a row, with so many lines beside each other from each to the next.
+fn parallel(lines: [usize; 3]) -> World {
+    let nodes: String = (0..4).map(|id| format!("node [ id {id} ]\n")).collect();
+    let edge = |place: usize| format!("edge [ source {place} target {} ]\n", place + 1);
+    let edges: String = (0..3).map(|place| edge(place).repeat(lines[place])).collect();
+    let map = crate::map::Map::parse(&format!("graph [\n{nodes}{edges}]")).unwrap();
+    let graph = crate::model::Graph::Mapped { map: map.into(), edges_per_place: 1 };
+    let shape = Shape { routers: 24, edges: 4, seed: 1 };
+    let scenario = Scenario::ColdStart;
+    let model = Model { graph, scenario, ..Model::from(shape) };
+    World::generate(&model, Micros(1_000)).unwrap()
+}
+
+/// A report lists a path for every branch that is taken, and so many at most: beyond that neither
+/// side has them all.
+#[test]
+fn paths_over_parallel_lines_are_counted_one_by_one_and_are_one_way() {
+    let ways = |lines: [usize; 3]| {
+        let world = parallel(lines);
+        let question = Question { head: 0, fec_index: 3, target: Target::Loopback };
+        world.key().walk(&world.first, &question)
+    };
+    assert_eq!(engine::query::PATHS_MAX, 8 * 8 * 16);
+    let Some(Way::Delivered(found)) = ways([8, 8, 16]) else { panic!("as many as are listed") };
+    assert_eq!(found.len(), 1);
+    assert_eq!(ways([8, 8, 17]), None);
+}

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::query::PATHS_MAX;
 use storage::mapping::{Label, RouterId};
 
 use super::{Hop, Question, Target, Way};
@@ -16,10 +17,7 @@ use crate::services::rsvp::{Around, Route};
 use crate::services::transport::Kind;
 use crate::state::State;
 
-/// Most paths that are enumerated of one LSP; ECMP multiplies, and no report needs more.
-pub const PATHS_MAX: usize = 4_096;
-
-/// Where the LSP leads; `None` where there are more paths than `PATHS_MAX`.
+/// Where the LSP leads; `None` where there are more paths than a report lists.
 pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Option<Way> {
     if let Target::Tree(tree_index) = question.target {
         return Some(tree(network, state, tree_index));
@@ -60,7 +58,8 @@ fn inner_label(network: &Network, state: &State, question: &Question) -> Option<
     }
 }
 
-/// Every equal-cost path along the IGP.
+/// Every equal-cost path along the IGP. Paths over parallel links are counted one by one, as a
+/// report lists them, though routers and labels are the same.
 fn along(
     network: &Network,
     state: &State,
@@ -69,7 +68,7 @@ fn along(
     inner: Option<Label>,
 ) -> Option<Way> {
     let (topology, paths) = (&network.topology, &state.paths);
-    let mut found = BTreeSet::new();
+    let (mut found, mut count) = (BTreeSet::new(), 0);
     let mut open = vec![(question.head, Vec::new())];
     while let Some((router_index, mut hops)) = open.pop() {
         let links: Vec<usize> =
@@ -77,6 +76,7 @@ fn along(
         if links.is_empty() {
             hops.push(hop(network, router_index, []));
             found.insert(hops);
+            count += 1;
             continue;
         }
         for link_index in links {
@@ -86,7 +86,7 @@ fn along(
             longer.push(hop(network, router_index, [Some(outer), inner]));
             open.push((next, longer));
         }
-        if found.len() + open.len() > PATHS_MAX {
+        if count + open.len() > PATHS_MAX {
             return None;
         }
     }

@@ -32,7 +32,7 @@ mod tests;
 use lookup::{Fit, Found, Missing};
 use sight::Sight;
 
-pub use paths::{Hop, Path};
+pub use paths::{Hop, PATHS_MAX, Path};
 
 /// Steps of one walk: a network of 17,000 routers needs one or two each; hostile tables more.
 pub const STEPS_MAX: usize = 65_536;

@@ -26,6 +26,9 @@ pub struct Path {
     pub verdict: Verdict,
 }
 
+/// Paths that are listed of one walk: parallel lines multiply from router to router, and nobody
+/// reads more. Whoever judges a list has to count the same way, one path for every branch taken.
+pub const PATHS_MAX: usize = 1_024;
 /// Hops of all paths that are listed: a thousand paths of 128 routers each. Tables that push and
 /// swap for ever make paths as long as a walk.
 const HOPS_MAX: usize = 131_072;
