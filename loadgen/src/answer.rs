@@ -5,6 +5,7 @@
 //! Law:  nothing here is read from what was sent or from what the collector stored.
 //! Not:  asking the collector and comparing (`verdict`).
 
+pub mod filing;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use crate::services::l3vpn::{self, SitePrefix};
 use crate::services::p2mp;
 use crate::state::State;
 use crate::world::World;
+
+use filing::Span;
 
 /// The answers of a world.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +40,18 @@ pub struct Filed {
     pub mapping: Mapping,
     /// When it happened.
     pub happened: Micros,
-    /// What history is ordered by. Of a clock that is far off: `happened`, and the collector files
-    /// by when it read the change, which is later.
-    pub effective: Micros,
-    /// The clock had been set back behind the key's previous change.
-    pub is_backwards: bool,
+    /// What history is ordered by.
+    pub span: Span,
+}
+
+/// A table that a collector has to show as of an instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AsOf {
+    /// What stands for certain, sorted by key: each entry, and when it was filed.
+    pub entries: Vec<(Mapping, Span)>,
+    /// Keys of which either of two values may be shown, or that it is not known: the moment at
+    /// which the collector read the change decides.
+    pub open: BTreeSet<Key>,
 }
 
 /// Whether the collector can know a router's table at an instant.
@@ -102,34 +112,43 @@ pub enum Target {
 }
 
 impl AnswerKey<'_> {
-    /// The table that a collector has to show as of this instant, sorted by key; event times are
-    /// effective times.
-    pub fn table(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
-        // Nothing that has not happened by then can have a time before: but for clocks set back.
-        if at < self.began(router_index) {
-            return Vec::new();
-        }
+    /// The table that a collector has to show as of this instant.
+    pub fn as_of(&self, router_index: usize, at: Micros) -> AsOf {
+        // Where clocks are right nothing is filed before it happened.
         let until = if self.world.clocks.are_right() { at } else { Micros::MAX };
-        let filed = self.filed(router_index, until).into_iter();
-        self.with_changes(router_index, filed.filter(|filed| filed.effective <= at))
+        let mut shown = AsOf::default();
+        let mut entries: BTreeMap<Key, (Mapping, Span)> = BTreeMap::new();
+        let filed = self.first(router_index).chain(self.filed(router_index, until));
+        for Filed { mapping, span, .. } in filed.filter(|filed| filed.span.earliest <= at) {
+            let key = mapping.key();
+            // A later change of the key that is filed under the same instant settles nothing.
+            if span.is_open_at(at) {
+                shown.open.insert(key);
+            }
+            match mapping.operation {
+                Operation::None => entries.remove(&key),
+                _ => entries.insert(key, (mapping, span)),
+            };
+        }
+        entries.retain(|key, _| !shown.open.contains(key));
+        shown.entries = entries.into_values().collect();
+        shown
     }
 
-    /// The table that the router has at this moment, whatever its clock says.
+    /// The same, where all clocks are right; event times are those of filing.
+    pub fn table(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
+        let entries = self.as_of(router_index, at).entries.into_iter();
+        entries.map(|(mapping, span)| Mapping { event_time: span.earliest, ..mapping }).collect()
+    }
+
+    /// The table that the router has at this moment, with the times that its clock said.
     pub fn held(&self, router_index: usize, at: Micros) -> Vec<Mapping> {
-        self.with_changes(router_index, self.filed(router_index, at).into_iter())
-    }
-
-    fn with_changes(
-        &self,
-        router_index: usize,
-        filed: impl Iterator<Item = Filed>,
-    ) -> Vec<Mapping> {
-        let World { first, .. } = self.world;
-        let mut table = self.network.table(first, router_index, self.began(router_index));
-        let changed = filed.map(|Filed { mapping, effective, .. }| {
-            (mapping.key(), Mapping { event_time: effective, ..mapping })
-        });
-        let changed: BTreeMap<Key, Mapping> = changed.collect();
+        let World { first, start, .. } = self.world;
+        let said = self.world.said(router_index, *start);
+        let mut table = self.network.table(first, router_index, said);
+        let changed = self.filed(router_index, at).into_iter();
+        let changed: BTreeMap<Key, Mapping> =
+            changed.map(|filed| (filed.mapping.key(), filed.mapping)).collect();
         if !changed.is_empty() {
             table.retain(|entry| !changed.contains_key(&entry.key()));
             let there = |entry: &Mapping| entry.operation != Operation::None;
@@ -139,33 +158,25 @@ impl AnswerKey<'_> {
         table
     }
 
-    /// Effective time of the router's first entries.
-    fn began(&self, router_index: usize) -> Micros {
-        let World { start, clocks, .. } = self.world;
-        if clocks.of(router_index).is_far { *start } else { self.world.said(router_index, *start) }
-    }
-
     /// Every first entry of a router's table, as a collector has to file it.
     pub fn first(&self, router_index: usize) -> impl Iterator<Item = Filed> {
         let World { first, start, .. } = self.world;
-        let effective = self.began(router_index);
-        let table = self.network.table(first, router_index, self.world.said(router_index, *start));
-        let filed = move |mapping| {
-            let (happened, is_backwards) = (*start, false);
-            Filed { mapping, happened, effective, is_backwards }
-        };
-        table.into_iter().map(filed)
+        let said = self.world.said(router_index, *start);
+        let span = Span::of(said, [*start, self.world.settled()], None, None);
+        let table = self.network.table(first, router_index, said);
+        let happened = *start;
+        table.into_iter().map(move |mapping| Filed { mapping, happened, span })
     }
 
     /// Every change since the start until this moment, in order, as a collector has to file it.
     pub fn filed(&self, router_index: usize, until: Micros) -> Vec<Filed> {
-        let World { first, plan, clocks, .. } = self.world;
-        let is_far = clocks.of(router_index).is_far;
-        // Of each key when it was last filed; where clocks are right nobody has to know.
-        let mut filed_last: BTreeMap<Key, Micros> = BTreeMap::new();
-        if !clocks.are_right() {
+        let World { first, plan, .. } = self.world;
+        // Of each key when it was last filed; where nothing is filed late nobody has to know.
+        let mut filed_last: BTreeMap<Key, Span> = BTreeMap::new();
+        let is_filed_late = self.may_be_filed_late(router_index);
+        if is_filed_late {
             let first = self.first(router_index);
-            filed_last.extend(first.map(|filed| (filed.mapping.key(), filed.effective)));
+            filed_last.extend(first.map(|filed| (filed.mapping.key(), filed.span)));
         }
         let (mut filed, mut changes) = (Vec::new(), Vec::new());
         for (index, epoch) in plan.epochs.iter().enumerate() {
@@ -180,26 +191,39 @@ impl AnswerKey<'_> {
                     break;
                 }
                 let said = self.world.said(router_index, happened);
-                let own = if is_far { happened } else { said };
+                let read = [happened, self.world.ended(epoch.act).unwrap_or(happened)];
+                let proven = is_filed_late.then(|| self.proven(router_index, read));
                 self.network.changes(states, router_index, *unit, said, &mut changes);
                 for mapping in changes.drain(..) {
-                    let mut effective = own;
-                    if !clocks.are_right() {
-                        let last = filed_last.entry(mapping.key()).or_insert(own);
-                        effective = own.max(*last);
-                        *last = effective;
+                    let mut span = Span::of(said, read, None, None);
+                    if is_filed_late {
+                        let key = mapping.key();
+                        span = Span::of(said, read, filed_last.get(&key).copied(), proven);
+                        filed_last.insert(key, span);
                     }
-                    let is_backwards = effective > own;
-                    filed.push(Filed { mapping, happened, effective, is_backwards });
+                    filed.push(Filed { mapping, happened, span });
                 }
             }
         }
         filed
     }
 
-    /// Whether the collector files what this router says by its own clock.
-    pub fn is_far(&self, router_index: usize) -> bool {
-        self.world.clocks.of(router_index).is_far
+    /// Whether changes of this router may be filed later than they happened.
+    fn may_be_filed_late(&self, router_index: usize) -> bool {
+        !self.world.clocks.are_right() || self.outages(router_index).next().is_some()
+    }
+
+    /// Between which instants the latest snapshot began that was complete before a change was read.
+    fn proven(&self, router_index: usize, read: [Micros; 2]) -> [Micros; 2] {
+        let mut begun = [self.world.start, self.world.settled()];
+        for outage in self.outages(router_index).filter(|outage| outage.proved < read[1]) {
+            let whole = outage.whole.unwrap_or(Micros::MAX);
+            if whole <= read[0] {
+                begun[0] = begun[0].max(outage.proved);
+            }
+            begun[1] = begun[1].max(whole.min(read[1]));
+        }
+        begun
     }
 
     /// The state that holds at this instant: `None` while some routers have changed, others not.
@@ -211,9 +235,9 @@ impl AnswerKey<'_> {
             let time = |micros: i64| began.offset(micros - epoch.offset_us);
             let (mut first, mut last) = (time(first), time(last));
             if !self.world.clocks.are_right() {
-                // A clock set back tells of it before it happened; one that is far off, when read.
+                // A clock set back tells of it before it happened; one that is ahead, when read.
                 let ended = self.world.ended(epoch.act).unwrap_or(Micros::MAX);
-                last = last.offset(self.world.ahead_us_max()).max(ended);
+                last = last.max(ended);
                 first = *start;
             }
             Some((first, last, &*epoch.state))
@@ -244,12 +268,7 @@ impl AnswerKey<'_> {
             if began > at {
                 break;
             }
-            let ended = self.world.ended(index).unwrap_or(Micros::MAX);
-            heard = ended;
-            // Filed by when it was read, which nobody else knows.
-            if self.is_far(router_index) && at < ended {
-                return Presence::Unsure;
-            }
+            heard = self.world.ended(index).unwrap_or(Micros::MAX);
             for cut in act.cuts.iter().filter(|cut| cut.routers.contains(&router_index)) {
                 let over = self.world.ended(index).is_some_and(|ended| ended <= at);
                 let back = cut.back_us.is_some_and(|back| at >= began.offset(back));
@@ -271,6 +290,15 @@ impl AnswerKey<'_> {
                 .any(|outage| holds(outage) && outage.noticed.is_none_or(|noticed| at < noticed)),
         };
         if is_unsure { Presence::Unsure } else { presence }
+    }
+
+    /// The same of all of its entries together: while some are open, either answer may be right.
+    pub fn presence_of_all(&self, router_index: usize, at: Micros) -> Presence {
+        let presence = self.presence(router_index, at);
+        let is_open = || {
+            self.may_be_filed_late(router_index) && !self.as_of(router_index, at).open.is_empty()
+        };
+        if presence == Presence::Here && is_open() { Presence::Unsure } else { presence }
     }
 
     /// The outages of the router's session, as whoever sent it says.

@@ -207,8 +207,7 @@ pub fn perform_part(
     }
     let mut act = Act::plan(&frames, began);
     let (fleet, second) = fleets(settings, &world, clock, &share, frames, connect_at)?;
-    let ahead_us = world.ahead_us_max();
-    let stage = Stage { settings, clock, encode_us, ahead_us, share };
+    let stage = Stage { settings, clock, encode_us, share };
     let cold_start = act.clone();
     let (storm, later, elsewhere) = (None, Vec::new(), None);
     let mut performance =

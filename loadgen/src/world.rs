@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use storage::time::Micros;
 
 use crate::answer::AnswerKey;
-use crate::faults::clocks::{AHEAD_US_MAX, Clocks};
+use crate::faults::clocks::Clocks;
 use crate::faults::{Asked, Fault, Moment, Strike};
 use crate::model::Model;
 use crate::network::{Network, Unit};
@@ -131,11 +131,6 @@ impl World {
             began.is_some_and(|began| began.offset(step.offset_us) <= at)
         });
         at.offset(clock.skew_us + step.map_or(0, |step| step.by_us))
-    }
-
-    /// How long after a change nobody takes it for one of the future any more.
-    pub fn ahead_us_max(&self) -> i64 {
-        if self.clocks.are_right() { 0 } else { AHEAD_US_MAX }
     }
 
     /// When the act was over, if it is.

@@ -274,3 +274,48 @@ fn paths_over_parallel_lines_are_counted_one_by_one_and_are_one_way() {
     assert_eq!(found.len(), 1);
     assert_eq!(ways([8, 8, 17]), None);
 }
+
+/// Says again what the router's own clock said, however wrong that is.
+#[test]
+fn a_table_that_is_told_again_has_the_times_that_it_had() {
+    let shape = Shape { routers: 60, edges: 12, seed: 4 };
+    let faults = vec![crate::faults::Fault::ClockSkew.into()];
+    let world = World::generate(&Model { faults, ..Model::from(shape) }, Micros(1_000)).unwrap();
+    let far = (0..60).filter(|router| world.clocks.of(*router).is_far);
+    for router_index in far.clone() {
+        let said = world.said(router_index, Micros(1_000));
+        let held = world.key().held(router_index, Micros(2_000));
+        assert!(held.len() > 10 && held.iter().all(|entry| entry.event_time == said));
+    }
+    assert!(far.count() > 2);
+}
+
+/// What the collector read late is filed late: until it has certainly been read, either value may
+/// be shown.
+#[test]
+fn a_clock_that_is_wrong_leaves_open_when_its_changes_were_filed() {
+    use crate::faults::Fault;
+
+    let shape = Shape { routers: 60, edges: 12, seed: 4 };
+    let faults = vec![Fault::ClockSkew.into(), Fault::ClockStep.into()];
+    let world = World::generate(&Model { faults, ..Model::from(shape) }, Micros(1_000)).unwrap();
+    let ended = BEGAN.offset(90_000_000);
+    world.settle(Micros(500_000));
+    world.stage(0, BEGAN);
+    world.close(0, ended);
+    let key = world.key();
+    let (mut ahead, mut disputed) = (0, 0);
+    for router_index in 0..60 {
+        assert_eq!(key.as_of(router_index, ended).open, BTreeSet::new());
+        for Filed { mapping, happened, span } in key.filed(router_index, Micros::MAX) {
+            if mapping.event_time > ended {
+                ahead += 1;
+                assert_eq!(span, Span { earliest: happened, latest: ended, certain: ended });
+            } else if mapping.event_time < Micros(1_000) && span.latest == Micros(500_000) {
+                disputed += 1;
+                assert_eq!((span.earliest >= Micros(1_000), span.certain), (true, ended));
+            }
+        }
+    }
+    assert!(ahead > 10 && disputed > 10, "{ahead} {disputed}");
+}

@@ -427,8 +427,13 @@ impl Session {
         };
     }
 
-    fn acked(&self, sequence: u64, now: Micros, thread: &ThreadState) {
+    /// What comes over an earlier connection counts until the hello of the next one has said from
+    /// where on frames are sent again: behind that it is too late to leave them out.
+    fn acked(&self, connection: u64, sequence: u64, now: Micros, thread: &ThreadState) {
         let mut state = self.state.borrow_mut();
+        if state.connections != connection {
+            return;
+        }
         let mut latencies = thread.latencies.borrow_mut();
         while let Some((frame, begun)) =
             state.unacked.pop_front_if(|(frame, _)| frame.sequence <= sequence)

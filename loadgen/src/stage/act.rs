@@ -73,8 +73,6 @@ pub(super) struct Stage<'a> {
     pub(super) clock: Clock,
     /// How long it took to encode all tables.
     pub(super) encode_us: i64,
-    /// How far clocks are ahead: what was said is in the past for everybody when it is over.
-    pub(super) ahead_us: i64,
     /// The routers of this process.
     pub(super) share: Range<usize>,
 }
@@ -166,7 +164,7 @@ impl Stage<'_> {
         let fleet = &performance.fleet;
         let progress = fleet.progress();
         let value = Progress::value;
-        let over = act.due.offset(self.ahead_us);
+        let over = act.due;
         let span_us = u64::try_from(over.since(self.clock.now())).unwrap_or(0);
         let time = Duration::from_micros(span_us) + self.settings.act_timeout;
         let deadline = crate::clock::instant() + time;

@@ -20,9 +20,9 @@ pub(super) type Pair = (usize, Micros);
 
 /// Every instant of this router that can be told from the one before: its table changes there.
 pub(super) fn instants(key: &AnswerKey<'_>, router_index: usize) -> BTreeSet<Micros> {
-    let filed = key.filed(router_index, Micros::MAX).into_iter();
-    let first = key.first(router_index).next().map(|filed| filed.effective);
-    filed.map(|filed| filed.effective).chain(first).collect()
+    let first = key.first(router_index).next();
+    let filed = key.filed(router_index, Micros::MAX).into_iter().chain(first);
+    filed.flat_map(|filed| [filed.span.earliest, filed.span.certain]).collect()
 }
 
 /// Draws pairs in the order of routers: a third anywhere in the run, a third at a change or right

@@ -42,7 +42,7 @@ pub(super) fn paths(
 ) -> Result<Option<Findings>, QueryError> {
     let Some(state) = key.state_at(at) else { return Ok(None) };
     let routers = key.network.topology.routers.iter().enumerate();
-    let presences = routers.map(|(index, router)| (router.id, key.presence(index, at)));
+    let presences = routers.map(|(index, router)| (router.id, key.presence_of_all(index, at)));
     let doubtful: BTreeMap<RouterId, Presence> =
         presences.filter(|(_, presence)| *presence != Presence::Here).collect();
     let traces = Traces::open(data, at)?.value;
@@ -53,7 +53,7 @@ pub(super) fn paths(
             question.target != Target::Loopback || place % stride.max(1) == 0
         })
         .map(|(_, question)| question)
-        .filter(|question| key.presence(question.head, at) == Presence::Here)
+        .filter(|question| !doubtful.contains_key(&key.network.topology.routers[question.head].id))
         .collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = questions.len().div_ceil(threads).max(1);

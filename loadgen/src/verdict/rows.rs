@@ -11,12 +11,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use engine::query::{self, HistoryRow, LedgerBy, LedgerLine, QueryError, Range};
-use storage::mapping::{Key, RouterId};
+use storage::mapping::Key;
 use storage::row::{Cause, Change, Flags, Reason, Scope};
 use storage::time::Micros;
 
 use super::tables::{same_value, shown};
 use super::{Findings, Verdict};
+use crate::answer::filing::{Span, file};
 use crate::answer::{AnswerKey, Filed, Presence};
 use crate::clock::instant;
 use crate::faults::Fault;
@@ -115,13 +116,18 @@ fn compare_changes(
     found.values_mut().for_each(|rows| rows.sort_by_key(|row| row.stamp.position));
     let mut found: BTreeMap<Key, std::collections::VecDeque<&Change>> =
         found.into_iter().map(|(key, rows)| (key, rows.into())).collect();
-    let is_far = key.is_far(router_index);
+    let mut filed_last: BTreeMap<Key, Micros> = BTreeMap::new();
     for filed in key.first(router_index).chain(key.filed(router_index, Micros::MAX)) {
         findings.answers += 1;
         let of_key = filed.mapping.key();
-        match found.get_mut(&of_key).and_then(std::collections::VecDeque::pop_front) {
-            None => findings.differ(format_args!("{router} {of_key}: a row is missing")),
-            Some(row) => compare_change(router, &filed, row, is_far, findings),
+        let Some(row) = found.get_mut(&of_key).and_then(std::collections::VecDeque::pop_front)
+        else {
+            findings.differ(format_args!("{router} {of_key}: a row is missing"));
+            continue;
+        };
+        let previous = filed_last.insert(of_key, row.stamp.effective_time);
+        if let Err(told) = compare_change(&filed, row, previous) {
+            findings.differ(format_args!("{router} {of_key}: {told}"));
         }
     }
     for (of_key, rows) in found.iter().filter(|(_, rows)| !rows.is_empty()) {
@@ -129,34 +135,40 @@ fn compare_changes(
     }
 }
 
-fn compare_change(
-    router: RouterId,
-    filed: &Filed,
-    row: &Change,
-    is_far: bool,
-    findings: &mut Findings,
-) {
-    let Filed { mapping, happened, effective, is_backwards } = filed;
-    let of_key = mapping.key();
-    let said = row.mapping.event_time;
+/// `previous`: when the key's previous row is filed.
+fn compare_change(filed: &Filed, row: &Change, previous: Option<Micros>) -> Result<(), String> {
+    let Filed { mapping, happened, span } = filed;
     let (time, collected) = (row.stamp.effective_time, row.stamp.collection_time);
-    let backwards = row.stamp.flags.contains(Flags::CLOCK_BACKWARDS);
-    let far = row.stamp.flags.contains(Flags::CLOCK_FAR);
     if !same_value(&row.mapping, mapping) {
         let (row, expected) = (shown(&row.mapping), shown(mapping));
-        findings.differ(format_args!("{router} {of_key}: expected row {expected}, found {row}"));
-    } else if said != mapping.event_time {
-        let expected = mapping.event_time;
-        findings.differ(format_args!("{router} {of_key}: said {said}, expected {expected}"));
-    } else if (backwards, far) != (*is_backwards, is_far) {
-        findings.differ(format_args!(
-            "{router} {of_key}: flags backwards {backwards}, far {far}, expected {is_backwards}, \
-             {is_far}"
-        ));
-    } else if if is_far { time != collected } else { time != *effective } {
-        findings.differ(format_args!("{router} {of_key}: filed at {time}, expected {effective}"));
-    } else if collected < *happened {
-        findings.differ(format_args!("{router} {of_key}: read {collected}, before {happened}"));
+        return Err(format!("expected row {expected}, found {row}"));
+    }
+    let (said, expected) = (row.mapping.event_time, mapping.event_time);
+    if said != expected {
+        return Err(format!("said {said}, expected {expected}"));
+    }
+    if collected < *happened {
+        return Err(format!("read {collected}, before {happened}"));
+    }
+    if !span.holds(time) {
+        let Span { earliest, latest, .. } = span;
+        return Err(format!("filed at {time}, expected {earliest} to {latest}"));
+    }
+    // The moment of reading is the row's own. What is filed later than it asks for, a snapshot has
+    // forbidden: when that began is known within the bounds of the span alone.
+    let expected = file(said, collected, previous, Some(time));
+    if time != expected.time {
+        return Err(format!("filed at {time}, expected {} at least", expected.time));
+    }
+    let has = |flag| row.stamp.flags.contains(flag);
+    let flags = [
+        ("clock-far", has(Flags::CLOCK_FAR), expected.is_far),
+        ("clock-backwards", has(Flags::CLOCK_BACKWARDS), expected.is_backwards),
+        ("before-snapshot", has(Flags::BEFORE_SNAPSHOT), expected.is_before_snapshot),
+    ];
+    match flags.into_iter().find(|(_, found, expected)| found != expected) {
+        Some((flag, found, expected)) => Err(format!("{flag} {found}, expected {expected}")),
+        None => Ok(()),
     }
 }
 

@@ -203,7 +203,7 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
             match decode_ack(&pending[taken..]) {
                 Ok(Some(sequence)) => {
                     taken += HEADER_BYTES;
-                    session.acked(sequence, now, &thread);
+                    session.acked(connection, sequence, now, &thread);
                 }
                 Ok(None) => break false,
                 Err(_) => break true,

@@ -1,6 +1,9 @@
-//! What the generator is late by, and what it is not.
+//! What the generator is late by, and what it is not; what a session says again.
 
 use super::*;
+use crate::clock::Clock;
+use crate::topology::Shape;
+use crate::world::World;
 
 fn frame(intended: i64) -> Frame {
     let mut bytes = Vec::new();
@@ -36,6 +39,48 @@ fn late(late_connect_us: i64, sends: &[(i64, i64, i64)]) -> Vec<u64> {
         }
     });
     late.collect()
+}
+
+fn thread() -> ThreadState {
+    let clock = Clock::start();
+    let shape = Shape { routers: 24, edges: 4, seed: 1 };
+    let world = Arc::new(World::generate(&shape.into(), clock.now()).unwrap());
+    let target = "127.0.0.1:1".parse().unwrap();
+    ThreadState::new(Shared { target, world, clock, progress: Arc::default() })
+}
+
+/// A router whose connection has fallen silent opens another; what it sent over the first is read
+/// all the same, and acknowledged late.
+#[test]
+fn frames_that_hello_has_promised_again_are_sent_whatever_an_earlier_connection_still_says() {
+    let thread = thread();
+    // Whatever is planned meanwhile is due.
+    let now = thread.shared.clock.now().offset(60_000_000);
+    let plan = SessionPlan {
+        router_index: 0,
+        router: thread.shared.world.network.topology.routers[0].id,
+        source: None,
+        strike: None,
+        connect_at: Micros(0),
+        frames: vec![frame(1), frame(2)],
+    };
+    let session = Session::new(plan);
+    let sent = || match session.next(now) {
+        Next::Counted { bytes, sent } => {
+            session.keep(sent.sequence, bytes);
+            sent.sequence
+        }
+        _ => panic!("every frame is due"),
+    };
+    session.open(&thread);
+    assert_eq!([sent(), sent()], [1, 2]);
+    // Before the next hello an ack counts, over whichever connection.
+    session.acked(1, 1, now, &thread);
+    session.open(&thread);
+    session.acked(1, 2, now, &thread);
+    assert_eq!(sent(), 2);
+    session.acked(2, 2, now, &thread);
+    assert_eq!(sent(), 3);
 }
 
 #[test]
