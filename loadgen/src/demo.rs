@@ -102,7 +102,9 @@ pub struct Demonstration {
 
 impl fmt::Display for Demonstration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "one LSP that the failure moved, before and after")?;
+        if !self.traces.is_empty() {
+            writeln!(f, "one LSP that the failure moved, before and after")?;
+        }
         self.traces.iter().try_for_each(|trace| writeln!(f, "{trace}"))?;
         self.report.fmt(f)
     }

@@ -33,6 +33,8 @@ const COMPLETION_ENTRIES: u32 = 65_536;
 const LATENCY_US_MAX: u64 = 600_000_000;
 /// Between two looks at how late a sender thread comes round.
 const TURN_EVERY: Duration = Duration::from_millis(10);
+/// Connections of every router that speaks: so many that are closed again are no accident.
+const CONNECTIONS_IN_VAIN: u64 = 5;
 /// Digits of the histogram: 0.1 %.
 const LATENCY_DIGITS: u8 = 3;
 
@@ -119,6 +121,8 @@ pub struct Progress {
     /// Strangers that the collector has sent away.
     pub strangers: AtomicU64,
     outages: Mutex<Vec<Outage>>,
+    /// Why the latest attempt to connect failed.
+    connect_failure: Mutex<Option<String>>,
 }
 
 /// A connection that broke, however: what the collector cannot know of its router, and until when.
@@ -133,6 +137,37 @@ pub struct Outage {
     pub noticed: Option<Micros>,
     /// When the next snapshot was durable in full; `None` = none has been yet.
     pub whole: Option<Micros>,
+}
+
+/// Why nobody has taken anything of what was to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unheard {
+    /// No connection was opened.
+    #[error(
+        "expected a collector that listens there, found none in {attempts} attempts to connect: \
+         {told}; start one (`stormdrain run --listen ADDR`), or give its address"
+    )]
+    Unreached {
+        /// How many were tried.
+        attempts: u64,
+        /// What the system said to the latest.
+        told: String,
+    },
+    /// Somebody answers, and not with acknowledgements.
+    #[error(
+        "expected acknowledgements of a collector, found something else: another program listens \
+         there, or it is the port of the collector's pages"
+    )]
+    Misunderstood,
+    /// Every connection is closed again.
+    #[error(
+        "expected acknowledgements, found {connections} connections closed without one: if a \
+         collector listens there, its log says why it sends these sources and routers away (`allow`, `[[router]]`)"
+    )]
+    SentAway {
+        /// How many were opened.
+        connections: u64,
+    },
 }
 
 impl Progress {
@@ -159,6 +194,35 @@ impl Progress {
     pub fn outages(&self) -> MutexGuard<'_, Vec<Outage>> {
         // A list of values is whole whoever panicked.
         self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt to connect has failed.
+    fn note_connect_failure(&self, failure: &std::io::Error) {
+        Progress::add(&self.connect_failures, 1);
+        let mut latest = self.connect_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some(failure.to_string());
+    }
+
+    /// Why nothing is to be hoped for, where that can be said: nobody has taken anything yet.
+    /// `None` while it may only be slow.
+    pub fn unheard(&self) -> Option<Unheard> {
+        let value = Progress::value;
+        let [failures, connections] =
+            [&self.connect_failures, &self.reconnects].map(Progress::value);
+        let spoke = value(&self.routers_spoke);
+        if value(&self.frames_acked) > 0 {
+            None
+        } else if spoke == 0 && failures > 0 {
+            let failure = self.connect_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = failure.clone().unwrap_or_default();
+            Some(Unheard::Unreached { attempts: failures, told })
+        } else if value(&self.ack_faults) > 0 {
+            Some(Unheard::Misunderstood)
+        } else if spoke > 0 && connections >= CONNECTIONS_IN_VAIN * spoke {
+            Some(Unheard::SentAway { connections: connections + spoke })
+        } else {
+            None
+        }
     }
 
     /// Whether every planned frame is durable or replaced.

@@ -20,7 +20,7 @@ use crate::crew::CrewError;
 use crate::crew::troupe::Troupe;
 use crate::model::Model;
 use crate::sender::connect::{address_after, try_source};
-use crate::sender::{Fleet, Progress, SendError, SessionPlan};
+use crate::sender::{Fleet, Progress, SendError, SessionPlan, Unheard};
 use crate::workload::{Frame, encode_all};
 use crate::world::{World, WorldError};
 pub use act::Act;
@@ -101,6 +101,14 @@ pub enum StageError {
         network: ipnet::IpNet,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Nobody takes anything.
+    #[error("collector {target}: {reason}")]
+    Unheard {
+        /// Who was to take it.
+        target: SocketAddr,
+        /// Why it does not.
+        reason: Unheard,
     },
     /// Time was up before everything was durable.
     #[error(

@@ -1,8 +1,10 @@
 //! The program as a user meets it: exit codes, reports, words about wrong words.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use engine::collector::Collector;
 use engine::settings::Settings;
@@ -117,6 +119,45 @@ fn wrong_words_are_2_and_a_collector_that_is_not_there_is_3() {
     assert!(text.contains("0 of"), "{text}");
     let output = stormgen(&["replay", "no-such-file", "--target", &free]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+/// Answers every connection with these bytes; without any, it closes them. Returns its address.
+fn listener(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4_096]);
+                let _ = stream.write_all(answer);
+                // Bytes that nobody has read would take the answer away with the connection.
+                if !answer.is_empty() {
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Minutes before its time is up.
+#[test]
+fn a_run_ends_as_soon_as_it_is_clear_that_nobody_takes_anything() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let cases = [
+        (&free, "expected a collector that listens there, found none in "),
+        (&listener(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "found something else: another program"),
+        (&listener(b""), "connections closed without one: if a collector listens there"),
+    ];
+    for (target, word) in cases {
+        let began = Instant::now();
+        let run = ["run", "--target", target, "--routers", "24", "--pe", "4", "--rate", "0"];
+        let output = stormgen(&run);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains(&format!("collector {target}: ")) && text.contains(word), "{text}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{target}: {text}");
+    }
 }
 
 /// What cannot be written, or would be judged wrongly, is said before any load.
@@ -253,6 +294,20 @@ fn a_plan_says_yes_or_no_of_this_host_and_refuses_what_makes_no_sense() {
     let share = report["demand"]["burst_share"].as_f64().unwrap();
     assert!(share > 0.0 && share < 1.0 && share != 0.3, "{report}");
     assert_eq!(report["demand"]["routers"], 100.0);
+    // What was set right in a map is said, and numbers are those of people.
+    let map = folder.path().join("map.gml");
+    let text = "graph [ node [ id 1 ] node [ id 2 ] node [ id 3 ] node [ id 4 isGroup 1 ]
+                edge [ source 1 target 2 ] edge [ source 2 target 1 ] ]";
+    std::fs::write(&map, text).unwrap();
+    let counted = plan(&["--topology", map.to_str().unwrap(), "--pe-per-pop", "3", "--elsewhere"]);
+    let told = String::from_utf8(counted.stderr).unwrap();
+    for word in ["1 group of places", "1 line runs beside another", "in 2 unconnected parts"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let text = String::from_utf8(counted.stdout).unwrap();
+    let decimals = |word: &str| word.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let longest = text.split_ascii_whitespace().filter(|word| word.parse::<f64>().is_ok());
+    assert!(longest.clone().count() > 20 && longest.map(decimals).max() <= Some(4), "{text}");
     let both = plan(&["--scenario", "node-down", "--burst-share", "0.2"]);
     assert_eq!(both.status.code(), Some(2));
     std::fs::write(&costs, "entry_bite = 1.0\n").unwrap();

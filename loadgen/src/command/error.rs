@@ -104,7 +104,8 @@ impl CommandError {
             StageError::World(_) => 2,
             StageError::Sources { .. } | StageError::NoSource { .. } => 2,
             StageError::Send(SendError::Ring(_)) => 2,
-            StageError::Send(_) | StageError::Crew(_) | StageError::TimeUp { .. } => 3,
+            StageError::Send(_) | StageError::Crew(_) => 3,
+            StageError::Unheard { .. } | StageError::TimeUp { .. } => 3,
         };
         match self {
             CommandError::Stage(error) | CommandError::Demo(DemoError::Stage(error)) => {

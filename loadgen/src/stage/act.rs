@@ -17,6 +17,8 @@ use crate::workload::{Frame, encode_all};
 
 /// Least time to stage a failure: its frames carry their times and are encoded before it.
 const STAGING_US_MIN: i64 = 500_000;
+/// Within this time a collector that is there takes the first bytes, or refuses them.
+const HEARD_WITHIN_US: i64 = 1_500_000;
 /// How often the acts look whether they are over, and show how far they are.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -151,6 +153,17 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// Whether a collector takes nothing at all, and waiting would not help.
+    fn expect_heard(&self, performance: &Performance) -> Result<(), StageError> {
+        let targets = [Some(self.settings.target), self.settings.second_target];
+        for (fleet, target) in performance.fleets().zip(targets.into_iter().flatten()) {
+            if let Some(reason) = fleet.progress().unheard() {
+                return Err(StageError::Unheard { target, reason });
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until everything planned is durable and every session that comes back is back, and
     /// takes the figures.
     pub(super) fn finish(
@@ -174,6 +187,9 @@ impl Stage<'_> {
             let slowest = waits_for();
             let is_over = slowest.is_none() && self.clock.now() >= over;
             let slowest = slowest.unwrap_or(fleet);
+            if self.clock.now().since(act.began) > HEARD_WITHIN_US {
+                self.expect_heard(performance)?;
+            }
             if crate::clock::instant() > deadline || !slowest.is_alive() {
                 return Err(StageError::time_up(name, slowest.progress()));
             }

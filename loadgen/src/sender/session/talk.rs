@@ -44,7 +44,7 @@ pub(in crate::sender) async fn run(session: Rc<Session>, thread: Rc<ThreadState>
                 thread.progress().connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
                 session.broke(&thread);
             }
-            Err(_) => Progress::add(&thread.progress().connect_failures, 1),
+            Err(failure) => thread.progress().note_connect_failure(&failure),
         }
         if session.is_finished() || session.state.borrow().finishing {
             return;
