@@ -144,8 +144,8 @@ pub struct Outage {
 pub enum Unheard {
     /// No connection was opened.
     #[error(
-        "expected a collector that listens there, found none in {attempts} attempts to connect: \
-         {told}; start one (`stormdrain run --listen ADDR`), or give its address"
+        "expected a collector that listens there, found none ({told}; attempts to \
+         connect: {attempts}): start one (`stormdrain run --listen ADDR`), or give its address"
     )]
     Unreached {
         /// How many were tried.

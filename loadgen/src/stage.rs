@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::crew::CrewError;
 use crate::crew::troupe::Troupe;
 use crate::model::Model;
-use crate::sender::connect::{address_after, try_source};
+use crate::sender::connect::{address_after, connect, try_source};
 use crate::sender::{Fleet, Progress, SendError, SessionPlan, Unheard};
 use crate::workload::{Frame, encode_all};
 use crate::world::{World, WorldError};
@@ -58,6 +58,20 @@ impl StageSettings {
             return Ok(());
         }
         try_source(address).map_err(|source| StageError::no_source(address, source))
+    }
+
+    /// Whether somebody listens where the collectors are to be: asked before the network is made,
+    /// which takes longer. What may only be slow is no error.
+    pub fn try_targets(&self) -> Result<(), StageError> {
+        for target in [Some(self.target), self.second_target].into_iter().flatten() {
+            let told = match connect(target, self.source_base) {
+                Err(error) if error.kind() != std::io::ErrorKind::TimedOut => error.to_string(),
+                _ => continue,
+            };
+            let reason = Unheard::Unreached { attempts: 1, told };
+            return Err(StageError::Unheard { target, reason });
+        }
+        Ok(())
     }
 
     /// How many routers there are. Errors: the network cannot be generated.

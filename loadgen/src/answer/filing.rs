@@ -3,7 +3,8 @@
 //! In:   what the router's clock said, when the collector read it, what was filed of the key
 //!       before, and since when a snapshot proves what the key was.
 //! Out:  `Filing`; a `Span` where the moment of reading is known within bounds alone.
-//! Law:  what was read has happened by then; no change is believed against a snapshot.
+//! Law:  docs/decisions/0021-known-answers.md, written anew: what was read has happened by then,
+//!       and no change is believed against a snapshot.
 //! Not:  when things happened (`world`), whether a collector did so (`verdict`).
 
 use storage::time::Micros;

@@ -113,6 +113,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::Start(error)) if error.is_setting() => 2,
             CommandError::Number { .. } | CommandError::Costs { .. } => 2,
+            CommandError::Map(MapError::Fault { .. }) => 2,
             CommandError::SecondTarget | CommandError::NotEmpty { .. } => 2,
             CommandError::Crew(CrewError::Role(_)) => 2,
             CommandError::Query(error) if error.is_usage() => 2,

@@ -94,6 +94,7 @@ pub(super) fn perform_elsewhere(arguments: &RunArguments) -> Result<bool, Comman
         // Before minutes of load, not behind them.
         folder(data)?;
     }
+    settings.try_targets()?;
     arguments.told.make_folder()?;
     let counters = Counters::read();
     let mut show = Show::new(arguments.told.quiet);

@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::Duration;
 
-use engine::wire::frame::{FrameType, HEADER_BYTES, decode_ack, encode_empty};
+use engine::wire::frame::{FrameType, HEADER_BYTES, MAGIC, decode_ack, encode_empty};
 use storage::time::Micros;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_uring::net::TcpStream;
@@ -205,7 +205,8 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
                     taken += HEADER_BYTES;
                     session.acked(connection, sequence, now, &thread);
                 }
-                Ok(None) => break false,
+                // Who speaks otherwise may never say as much as an ack is long.
+                Ok(None) => break !may_be_a_frame(&pending[taken..]),
                 Err(_) => break true,
             }
         };
@@ -221,6 +222,11 @@ async fn read_acks(session: Rc<Session>, thread: Rc<ThreadState>, stream: Rc<Tcp
         state.broken = true;
         session.bell.notify_one();
     }
+}
+
+/// Whether these bytes, few as they may be, can begin a frame.
+fn may_be_a_frame(bytes: &[u8]) -> bool {
+    bytes.iter().zip(&MAGIC).all(|(found, expected)| found == expected)
 }
 
 /// Looks for ever how late this thread comes round to what is due, through its ring. Turns count
