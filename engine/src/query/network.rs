@@ -5,7 +5,7 @@
 //! Law:  unknown is an answer: every row says whether it is vouched for, and why not.
 //! Not:  folding rows into tables (`storage::history`), paths (`paths`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -454,7 +454,8 @@ fn doubts(network: &Network, id: RouterId) -> Vec<(Option<Key>, Answer)> {
     let mut doubts = Vec::new();
     if router.standing() == Standing::Vouched {
         let absent = |key: &&Key| router.state.table.get(key).is_none();
-        let keys = router.state.gaps.keys.keys().filter(absent);
+        let keys = router.doubted_keys().filter(absent).collect::<BTreeSet<_>>();
+        let keys = keys.into_iter();
         doubts.extend(keys.map(|key| (Some(*key), Answer::of(router.standing_of(key)))));
     }
     let rest = Answer::of(router.standing_of_the_rest());

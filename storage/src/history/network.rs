@@ -201,6 +201,11 @@ impl RouterAsOf {
         }
     }
 
+    /// Keys of which something could not be read, or whose last change is disputed.
+    pub fn doubted_keys(&self) -> impl Iterator<Item = &Key> {
+        self.state.gaps.keys.keys().chain(self.disputed.keys())
+    }
+
     /// Why this very key cannot be vouched for, if that is so, entry or not.
     pub(super) fn doubt_of(&self, key: &Key) -> Option<Unknown> {
         let gap = self.state.gaps.keys.get(key).map(|gap| {
