@@ -141,7 +141,7 @@ impl Answer {
     /// Rows are the elements of a list; of a trace its steps, its paths and its verdict.
     fn of_json(place: &'static str, value: Value, text: String) -> Answer {
         let mut rows = Vec::new();
-        let lists = [&value, &value["paths"], &value["steps"]];
+        let lists = [&value, &value["paths"], &value["steps"], &value["hints"]];
         for item in lists.into_iter().filter_map(Value::as_array).flatten() {
             let mut words = Vec::new();
             flatten(item, &mut words);

@@ -52,7 +52,7 @@ pub struct Span {
     /// No later.
     pub latest: Micros,
     /// Whoever asks about this instant or a later one is told the new value for certain. A change
-    /// that a snapshot contradicts is disputed until it was read.
+    /// that a snapshot contradicts, or the change before, is disputed until it was read.
     pub certain: Micros,
 }
 
@@ -72,7 +72,11 @@ impl Span {
         let latest_proof = proven.map(|at| at[1]);
         let may_be_disputed = file(said, read[0], previous.map(|span| span.earliest), latest_proof)
             .is_before_snapshot;
-        let certain = if may_be_disputed { latest.max(read[1]) } else { latest };
+        // A clock set back says nothing of when it was, but that it was behind the change before.
+        let latest_previous = previous.map(|span| span.latest);
+        let may_be_backwards = file(said, read[0], latest_previous, None).is_backwards;
+        let is_open = may_be_disputed || may_be_backwards;
+        let certain = if is_open { latest.max(read[1]) } else { latest };
         Span { earliest, latest, certain }
     }
 

@@ -35,8 +35,9 @@ pub struct RouterAsOf {
     /// Whether its session was open when the collector was lost: nobody watches it any more.
     pub unwatched: bool,
     end: RouterEnd,
-    /// Entries whose last change is of a time that a snapshot contradicts, and since when: what has
-    /// been read of them only behind the instant may have happened before it or after.
+    /// Entries whose last change is of a time that a snapshot contradicts, or the change before, and
+    /// since when: what has been read of them only behind the instant may have happened before it
+    /// or after.
     disputed: BTreeMap<Key, Micros>,
 }
 
@@ -147,7 +148,8 @@ impl RouterAsOf {
 
     fn note_dispute(&mut self, change: &Change) {
         let stamp = &change.stamp;
-        let is_disputed = stamp.flags.contains(Flags::BEFORE_SNAPSHOT);
+        let is_disputed = stamp.flags.contains(Flags::BEFORE_SNAPSHOT)
+            || stamp.flags.contains(Flags::CLOCK_BACKWARDS);
         if is_disputed && stamp.collection_time > self.at {
             self.disputed.entry(change.mapping.key()).or_insert(stamp.effective_time);
         }
