@@ -85,6 +85,10 @@ impl Model {
             }
             Graph::Mapped { map, edges_per_place } => Topology::over(map, *edges_per_place),
         }?;
-        Ok(if self.ipv6 { topology.with_ipv6() } else { topology })
+        let topology = if self.ipv6 { topology.with_ipv6() } else { topology };
+        Ok(match self.services.unnumbered {
+            true => topology.with_unnumbered(self.seed),
+            false => topology,
+        })
     }
 }

@@ -39,23 +39,28 @@ pub struct Services {
     pub vpws: bool,
     /// Point-to-multipoint trees.
     pub p2mp: bool,
+    /// A share of the links has no addresses: branches name the interface (RFC 5309).
+    pub unnumbered: bool,
 }
 
 impl Default for Services {
     /// What most networks have.
     fn default() -> Services {
-        let none =
-            Services { ldp: false, rsvp: false, sr: false, l3vpn: false, vpws: false, p2mp: false };
-        Services { ldp: true, l3vpn: true, ..none }
+        Services { ldp: true, l3vpn: true, ..Services::of([false; Services::NAMES.len()]) }
     }
 }
 
 impl Services {
     /// Every service by its word.
-    const NAMES: [&'static str; 6] = ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp"];
+    const NAMES: [&'static str; 7] = ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered"];
     /// All of them.
-    pub const ALL: Services =
-        Services { ldp: true, rsvp: true, sr: true, l3vpn: true, vpws: true, p2mp: true };
+    pub const ALL: Services = Services::of([true; Services::NAMES.len()]);
+
+    /// Those at whose place in `NAMES` there is `true`.
+    const fn of(has: [bool; Services::NAMES.len()]) -> Services {
+        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered] = has;
+        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered }
+    }
 
     /// Whether labels beyond those of LDP and of VPNs are needed.
     pub fn need_ranges(self) -> bool {
@@ -79,11 +84,11 @@ impl FromStr for Services {
             })?;
             has[place] = true;
         }
-        let [ldp, rsvp, sr, l3vpn, vpws, p2mp] = has;
-        if !(ldp || sr || rsvp) {
+        let services = Services::of(has);
+        if !(services.ldp || services.sr || services.rsvp) {
             return Err("expected at least one of ldp, sr and rsvp to carry the others".to_owned());
         }
-        Ok(Services { ldp, rsvp, sr, l3vpn, vpws, p2mp })
+        Ok(services)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Law:  the same shape and seed give the same topology; it is connected.
 //! Not:  which way packets go (`paths`), which labels they carry (`network`).
 
+mod interfaces;
 mod mapped;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use storage::interface::Interface;
 use storage::mapping::RouterId;
 
 /// Fewest routers that the generated shape needs: three regions of a core pair, a metro pair and
@@ -84,8 +84,9 @@ pub struct Router {
 pub struct Link {
     /// Indices of the two routers.
     pub ends: [usize; 2],
-    /// Interface addresses, in the order of the ends: a /31 of 10.0.0.0/8, or a /127.
-    pub addresses: [IpAddr; 2],
+    /// Interface addresses, in the order of the ends: a /31 of 10.0.0.0/8, or a /127. `None` = the
+    /// link is unnumbered.
+    pub addresses: Option<[IpAddr; 2]>,
     /// IGP metric.
     pub cost: u32,
     /// Whether it joins two regions.
@@ -93,15 +94,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// Index of the router at the other end, and its interface address.
-    pub fn far_end(&self, router_index: usize) -> (usize, IpAddr) {
+    /// Index of the router at the other end, and its interface address, if the link is numbered.
+    pub fn far_end(&self, router_index: usize) -> (usize, Option<IpAddr>) {
         let far = usize::from(self.ends[0] == router_index);
-        (self.ends[far], self.addresses[far])
+        (self.ends[far], self.addresses.map(|addresses| addresses[far]))
     }
 
-    /// The interface address at this end.
-    pub fn near_address(&self, router_index: usize) -> IpAddr {
-        self.addresses[usize::from(self.ends[0] != router_index)]
+    /// The interface address at this end, if the link is numbered.
+    pub fn near_address(&self, router_index: usize) -> Option<IpAddr> {
+        let near = usize::from(self.ends[0] != router_index);
+        self.addresses.map(|addresses| addresses[near])
     }
 }
 
@@ -143,21 +145,10 @@ impl Topology {
             router.id = RouterId(address(1, index + 1));
         }
         for (index, link) in self.links.iter_mut().enumerate() {
-            link.addresses = [2 * index, 2 * index + 1].map(|number| address(2, number));
+            let pair = [2 * index, 2 * index + 1];
+            link.addresses = Some(pair.map(|number| address(2, number)));
         }
         self
-    }
-
-    /// Addresses of the router's interfaces, in the order of its links.
-    pub fn interface_addresses(&self, router_index: usize) -> Vec<IpAddr> {
-        let links = &self.routers[router_index].links;
-        links.iter().map(|link| self.links[*link].near_address(router_index)).collect()
-    }
-
-    /// The interfaces that the router's hello names.
-    pub fn interfaces(&self, router_index: usize) -> Vec<Interface> {
-        let addresses = self.interface_addresses(router_index).into_iter();
-        addresses.map(Interface::of_address).collect()
     }
 
     /// Hops from `start` to every router over the usable links; `None` = cut off.
@@ -241,7 +232,7 @@ impl Builder {
         let index = self.links.len();
         let number = u32::try_from(index).expect("a router has few links: far below 2^23");
         let first = 0x0a00_0000 + 2 * number;
-        let addresses = [first, first + 1].map(|number| Ipv4Addr::from(number).into());
+        let addresses = Some([first, first + 1].map(|number| Ipv4Addr::from(number).into()));
         self.links.push(Link { ends, addresses, cost, trunk });
         ends.iter().for_each(|end| self.routers[*end].links.push(index));
     }
@@ -335,7 +326,7 @@ mod tests {
         let topology = topology.with_ipv6();
         each_address_once(&topology);
         assert_eq!(topology.routers[9].id.to_string(), "fd53:7264:1::a");
-        assert_eq!(topology.links[8].addresses[1].to_string(), "fd53:7264:2::11");
+        assert_eq!(topology.links[8].addresses.unwrap()[1].to_string(), "fd53:7264:2::11");
     }
 
     fn each_address_once(topology: &Topology) {

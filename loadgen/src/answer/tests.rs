@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use storage::mapping::{Ingress, NextHop, Origin};
+use storage::interface::Interface;
+use storage::mapping::{Ingress, NextHop, Nhlfe, Origin};
 
 use super::*;
 use crate::model::Model;
 use crate::scenario::Scenario;
-use crate::topology::Shape;
+use crate::topology::{Shape, Topology};
 
 const BEGAN: Micros = Micros(1_000_000);
 
@@ -89,7 +90,7 @@ fn follow(
                     continue;
                 }
                 NextHop::Address(address) => owners[&address],
-                NextHop::Interface => panic!("this network names every next hop by its address"),
+                NextHop::Interface => behind(topology, router, branch),
             };
             match stack.pop() {
                 Some(top) => {
@@ -107,6 +108,14 @@ fn follow(
         }
     }
     Some(found)
+}
+
+/// The router behind the interface that the branch names, by what the router's hello says.
+fn behind(topology: &Topology, router: usize, branch: &Nhlfe) -> usize {
+    let interfaces = topology.interfaces(router);
+    let named = |it: &&Interface| branch.interface().is_some_and(|n| *it.name == *n.as_str());
+    let neighbour = interfaces.iter().find(named).and_then(|interface| interface.neighbour);
+    topology.routers.iter().position(|router| Some(router.id) == neighbour).unwrap()
 }
 
 fn owners(world: &World) -> BTreeMap<IpAddr, usize> {
@@ -163,7 +172,7 @@ fn every_service_leads_where_the_topology_says_before_during_and_after_a_repair(
     let script = "[[step]]\nlink-down = {}\n[[step]]\nnode-down = {}";
     let script = crate::scenario::Script::parse(script).unwrap();
     let scenario = crate::scenario::Scenario::Script(script.into());
-    for services in ["ldp,rsvp,sr,l3vpn,vpws,p2mp", "sr,vpws", "rsvp,l3vpn", "ldp,p2mp"] {
+    for services in ["all", "ldp,rsvp,sr,l3vpn,vpws,p2mp", "sr,vpws", "rsvp,l3vpn", "ldp,p2mp"] {
         let services = services.parse().unwrap();
         let scenario = scenario.clone();
         let model = crate::model::Model { services, scenario, ..shape.into() };

@@ -46,7 +46,8 @@ pub(super) struct ShapeArguments {
     /// fd53:7264::1 and up, which need a route (said where it is missing).
     #[arg(long)]
     ipv6: bool,
-    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp; or all.
+    /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp, and how they say it:
+    /// unnumbered (one link in four has no addresses); or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,

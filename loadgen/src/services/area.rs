@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use smallvec::smallvec;
-use storage::mapping::{Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation};
+use storage::mapping::{Fec, Ingress, Label, Mapping, Operation};
 
 use super::labels::Labels;
 use super::{entry, leaving};
@@ -174,11 +174,10 @@ pub(crate) fn entries(
         }
         let link = area.next(binding.around, owner, place);
         let Some(link) = link.filter(|link| state.paths.carries(*link)) else { continue };
-        let (far, address) = network.topology.links[link].far_end(router_index);
+        let (far, _) = network.topology.links[link].far_end(router_index);
         let Some(next) = area.place(far) else { continue };
         let stack = smallvec![binding.labels[next]];
-        let branch = Nhlfe::new(stack, NextHop::Address(address));
-        let branches = smallvec![branch];
+        let branches = smallvec![network.topology.branch(router_index, link, stack)];
         entries.push(entry(fec, Ingress::UNTAGGED, Operation::Push, branches));
         let branches = entries.last().map(|last| last.branches.clone()).unwrap_or_default();
         entries.push(entry(fec, ingress, Operation::Swap, branches));

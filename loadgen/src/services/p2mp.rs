@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use smallvec::smallvec;
-use storage::mapping::{Branches, Fec, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin};
+use storage::mapping::{Branches, Fec, Ingress, Label, Mapping, Operation, Origin};
 
 use super::labels::Labels;
 use super::{entry, leaving, others};
@@ -152,10 +152,8 @@ pub(crate) fn entries(
     let plan = &network.trees[tree_index];
     let mut branches = Branches::new();
     for (child, link) in tree.below(network, router_index) {
-        let (_, address) = network.topology.links[link].far_end(router_index);
         let stack = smallvec![tree.parents[&child].1];
-        let next_hop = NextHop::Address(address);
-        branches.push(Nhlfe::new(stack, next_hop));
+        branches.push(network.topology.branch(router_index, link, stack));
     }
     let own = network.fec_of_router(router_index);
     let is_leaf = own.is_some_and(|own| plan.leaves.binary_search(&own).is_ok());

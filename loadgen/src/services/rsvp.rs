@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rand_chacha::ChaCha8Rng;
-use storage::mapping::{Fec, Ingress, Label, LabelStack, Mapping, NextHop, Nhlfe, Operation};
+use storage::mapping::{Fec, Ingress, Label, LabelStack, Mapping, Nhlfe, Operation};
 
 use super::labels::Labels;
 use super::{entry, others};
@@ -282,8 +282,7 @@ pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> 
     if stack.is_empty() {
         stack.push(Label::IMPLICIT_NULL);
     }
-    let (_, address) = network.topology.links[link].far_end(route.hops[place].0);
-    Some(Nhlfe::new(stack, NextHop::Address(address)))
+    Some(network.topology.branch(route.hops[place].0, link, stack))
 }
 
 /// The bypass that a router takes, and the label that the tunnel has where it ends. A router
@@ -336,9 +335,8 @@ pub(crate) fn bypass_entries(
     let Some(bypass) = state.tunnels.bypasses.get(&key) else { return };
     let Some(place) = bypass.place(router_index).filter(|place| *place > 0) else { return };
     let (_, link) = bypass.hops[place];
-    let (_, address) = network.topology.links[link].far_end(router_index);
     let stack = std::iter::once(bypass.labels[place]).collect();
-    let branch = Nhlfe::new(stack, NextHop::Address(address));
+    let branch = network.topology.branch(router_index, link, stack);
     let ingress = Ingress::platform(bypass.labels[place - 1]);
     entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
 }

@@ -104,8 +104,8 @@ fn a_failed_router_is_gone_around_and_the_tunnel_goes_on_behind_it() {
     for route in state.tunnels.routes.iter().flatten() {
         for (place, &(router, link)) in route.hops.iter().enumerate() {
             let plain = rsvp::branch(network, state, route, place).unwrap();
-            let (next, address) = topology.links[link].far_end(router);
-            assert_eq!((plain.stack[..].len(), plain.next_hop), (1, NextHop::Address(address)));
+            let (next, _) = topology.links[link].far_end(router);
+            assert_eq!(plain, topology.branch(router, link, plain.stack[..1].into()));
             // Whether the link has failed or the router behind it, nobody knows: it is the same.
             let router_down = Down { routers: BTreeSet::from([next]), ..Down::default() };
             let repaired = [Down::link(link), router_down].map(|down| {
@@ -192,7 +192,7 @@ fn one_service_more_changes_no_entry_of_the_others() {
 #[test]
 fn services_are_read_by_their_words() {
     assert_eq!("ldp,l3vpn".parse(), Ok(Services::default()));
-    assert_eq!("p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
+    assert_eq!("unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
     let unknown = "ldp,atm".parse::<Services>().unwrap_err();
     assert!(unknown.contains("found atm"), "{unknown}");
     assert!("l3vpn".parse::<Services>().unwrap_err().contains("at least one of ldp, sr and rsvp"));

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use smallvec::smallvec;
-use storage::mapping::{Branches, Ingress, Label, Mapping, NextHop, Nhlfe, Operation, Origin};
+use storage::mapping::{Branches, Ingress, Label, Mapping, Nhlfe, Operation, Origin};
 
 use super::{entry, rsvp};
 use crate::network::Network;
@@ -51,10 +51,9 @@ pub fn branches(
     fec_index: usize,
 ) -> Branches {
     let branch = |link_index: usize| {
-        let link = &network.topology.links[link_index];
-        let (far, address) = link.far_end(router_index);
+        let (far, _) = network.topology.links[link_index].far_end(router_index);
         let stack = smallvec![kind.label(network, far, fec_index)];
-        Nhlfe::new(stack, NextHop::Address(address))
+        network.topology.branch(router_index, link_index, stack)
     };
     let links = state.paths.next_links(&network.topology, fec_index, router_index);
     let mut branches: Branches = links.map(branch).collect();
