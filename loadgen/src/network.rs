@@ -323,8 +323,9 @@ impl Network {
     pub fn differing(&self, old: &State, new: &State, router_index: usize) -> Vec<Unit> {
         let passing: BTreeSet<Unit> =
             old.passing(router_index).chain(new.passing(router_index)).collect();
-        // What tunnels and announced prefixes do to a FEC is not seen in its paths.
-        let by_paths = self.tunnels.is_empty() && Arc::ptr_eq(&old.announced, &new.announced);
+        // What tunnels, alternates and announced prefixes do to a FEC is not seen in its paths.
+        let is_plain = self.tunnels.is_empty() && !self.services.backup;
+        let by_paths = is_plain && Arc::ptr_eq(&old.announced, &new.announced);
         let moved = by_paths.then(|| old.paths.moved(&new.paths, &self.topology, router_index));
         let may_differ = |unit: &Unit| match (unit, &moved) {
             (Unit::Fec(fec), Some(moved)) => moved.may_differ(*fec),

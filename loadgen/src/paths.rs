@@ -78,6 +78,11 @@ impl Paths {
         }
     }
 
+    /// Distance from one router to another, both of which work, or `UNREACHABLE`.
+    pub fn between(&self, router_index: usize, other: usize) -> u32 {
+        self.skeleton.distance(router_index, other)
+    }
+
     /// Links that lead from the router to the FEC's edge on a shortest path, ascending.
     /// Empty at the edge itself and where it cannot be reached.
     pub fn next_links<'a>(

@@ -41,6 +41,8 @@ pub struct Services {
     pub p2mp: bool,
     /// A share of the links has no addresses: branches name the interface (RFC 5309).
     pub unnumbered: bool,
+    /// Entries also say the branches that take over when the primary one fails (RFC 4090, RFC 5286).
+    pub backup: bool,
 }
 
 impl Default for Services {
@@ -52,14 +54,15 @@ impl Default for Services {
 
 impl Services {
     /// Every service by its word.
-    const NAMES: [&'static str; 7] = ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered"];
+    const NAMES: [&'static str; 8] =
+        ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered", "backup"];
     /// All of them.
     pub const ALL: Services = Services::of([true; Services::NAMES.len()]);
 
     /// Those at whose place in `NAMES` there is `true`.
     const fn of(has: [bool; Services::NAMES.len()]) -> Services {
-        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered] = has;
-        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered }
+        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup] = has;
+        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup }
     }
 
     /// Whether labels beyond those of LDP and of VPNs are needed.

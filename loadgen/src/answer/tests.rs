@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use storage::interface::Interface;
-use storage::mapping::{Ingress, NextHop, Nhlfe, Origin};
+use storage::mapping::{Ingress, NextHop, Nhlfe, Origin, Role};
 
 use super::*;
 use crate::model::Model;
@@ -75,7 +75,8 @@ fn follow(
     while let Some((router, wanted, below, route)) = open.pop() {
         let here = topology.routers[router].id;
         let through: Vec<RouterId> = [route.clone(), vec![here]].concat();
-        for branch in &tables[router].get(&wanted)?.branches {
+        let branches = tables[router].get(&wanted)?.branches.iter();
+        for branch in branches.filter(|branch| branch.role == Role::Primary) {
             let mut stack: Vec<Label> = below.clone();
             stack.extend(branch.stack.iter().rev().filter(|l| **l != Label::IMPLICIT_NULL));
             let next = match branch.next_hop {

@@ -11,7 +11,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rand_chacha::ChaCha8Rng;
-use storage::mapping::{Fec, Ingress, Label, LabelStack, Mapping, Nhlfe, Operation};
+use storage::mapping::{
+    Branches, Fec, Ingress, Label, LabelStack, Mapping, Nhlfe, Operation, Role,
+};
 
 use super::labels::Labels;
 use super::{entry, others};
@@ -269,20 +271,40 @@ impl Detour {
 /// What a router at this place of a tunnel's route puts on, and over which link: along the route,
 /// or, when the link or the router behind it is down, into a bypass. `None` when there is neither.
 pub fn branch(network: &Network, state: &State, route: &Route, place: usize) -> Option<Nhlfe> {
-    let (_, link) = route.hops[place];
-    let (outer, inner, link) = match state.paths.carries(link) {
-        true => (None, route.labels[place], link),
-        false => {
-            let (bypass, inner) = repair(network, state, route, place)?;
-            (Some(bypass.labels[0]), inner, bypass.hops[0].1)
-        }
-    };
-    let labels = outer.into_iter().chain([inner]);
-    let mut stack: LabelStack = labels.filter(|label| *label != Label::IMPLICIT_NULL).collect();
+    let (router, link) = route.hops[place];
+    if !state.paths.carries(link) {
+        return repair_branch(network, state, route, place);
+    }
+    let stack = stack_of([route.labels[place]]);
+    Some(network.topology.branch(router, link, stack))
+}
+
+/// The branch of `branch`, and, while that goes along the route and routers say such, the bypass
+/// that stands ready. Sorted.
+pub fn branches(network: &Network, state: &State, route: &Route, place: usize) -> Branches {
+    let mut branches: Branches = branch(network, state, route, place).into_iter().collect();
+    if network.services.backup && state.paths.carries(route.hops[place].1) {
+        let spare = repair_branch(network, state, route, place);
+        branches.extend(spare.map(|spare| Nhlfe { role: Role::Backup, ..spare }));
+        branches.sort_unstable();
+    }
+    branches
+}
+
+fn repair_branch(network: &Network, state: &State, route: &Route, place: usize) -> Option<Nhlfe> {
+    let (bypass, inner) = repair(network, state, route, place)?;
+    let stack = stack_of([bypass.labels[0], inner]);
+    Some(network.topology.branch(route.hops[place].0, bypass.hops[0].1, stack))
+}
+
+/// Implicit null is said alone or not at all.
+fn stack_of<const COUNT: usize>(labels: [Label; COUNT]) -> LabelStack {
+    let given = labels.into_iter().filter(|label| *label != Label::IMPLICIT_NULL);
+    let mut stack: LabelStack = given.collect();
     if stack.is_empty() {
         stack.push(Label::IMPLICIT_NULL);
     }
-    Some(network.topology.branch(route.hops[place].0, link, stack))
+    stack
 }
 
 /// The bypass that a router takes, and the label that the tunnel has where it ends. A router
@@ -319,9 +341,11 @@ pub(crate) fn entries(
     let Some(route) = route else { return };
     let place = route.place(router_index).filter(|place| *place > 0);
     let Some(place) = place else { return };
-    let Some(branch) = branch(network, state, route, place) else { return };
-    let ingress = Ingress::platform(route.labels[place - 1]);
-    entries.push(entry(Fec::Unknown, ingress, Operation::Swap, std::iter::once(branch).collect()));
+    let branches = branches(network, state, route, place);
+    if !branches.is_empty() {
+        let ingress = Ingress::platform(route.labels[place - 1]);
+        entries.push(entry(Fec::Unknown, ingress, Operation::Swap, branches));
+    }
 }
 
 /// A bypass at a router that it goes through.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use storage::mapping::{Key, Origin};
+use storage::mapping::{Key, Origin, Role};
 
 use super::rsvp::{Around, Route};
 use super::*;
@@ -64,10 +64,18 @@ fn every_service_says_what_it_alone_can_say() {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, state) in states(&world).into_iter().enumerate() {
         for entry in tables(network, state).into_iter().flatten() {
-            let deep = entry.branches.iter().any(|branch| branch.stack.len() == 2);
+            let deep = entry
+                .branches
+                .iter()
+                .any(|branch| branch.stack.len() == 2 && branch.role == Role::Primary);
             // Nothing is repaired before something fails.
             assert!(!deep || index > 0);
             two_labels += usize::from(deep);
+            let spare = entry.branches.iter().find(|branch| branch.role == Role::Backup);
+            seen.extend(spare.map(|spare| match spare.stack.len() {
+                1 => "alternate",
+                _ => "bypass",
+            }));
             seen.extend(match (entry.key(), entry.operation) {
                 (Key::Ilm(label, _), Operation::Swap)
                     if (16_000..24_000).contains(&label.value()) =>
@@ -87,8 +95,17 @@ fn every_service_says_what_it_alone_can_say() {
         }
     }
     assert!(two_labels > 10, "{two_labels}");
-    let all =
-        ["circuit", "copies", "copies at the root", "interface", "segment", "service", "tunnel"];
+    let all = [
+        "alternate",
+        "bypass",
+        "circuit",
+        "copies",
+        "copies at the root",
+        "interface",
+        "segment",
+        "service",
+        "tunnel",
+    ];
     assert_eq!(seen, all.into());
 }
 
@@ -192,8 +209,45 @@ fn one_service_more_changes_no_entry_of_the_others() {
 #[test]
 fn services_are_read_by_their_words() {
     assert_eq!("ldp,l3vpn".parse(), Ok(Services::default()));
-    assert_eq!("unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
+    assert_eq!("backup,unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
     let unknown = "ldp,atm".parse::<Services>().unwrap_err();
     assert!(unknown.contains("found atm"), "{unknown}");
     assert!("l3vpn".parse::<Services>().unwrap_err().contains("at least one of ldp, sr and rsvp"));
+}
+
+/// RFC 5286 section 3.1: whoever gets a packet by a backup branch does not send it back.
+#[test]
+fn an_alternate_leads_on_without_the_router_that_takes_it() {
+    let world = world("ldp,unnumbered,backup".parse().unwrap());
+    let network = &world.network;
+    let topology = &network.topology;
+    let (mut spares, mut farther) = (0, 0);
+    for state in states(&world).into_iter().take(2) {
+        for (router, fec) in (0..120).flat_map(|router| (0..40).map(move |fec| (router, fec))) {
+            let kind = super::transport::Kind::Ldp;
+            let branches = super::transport::branches(network, state, kind, router, fec);
+            let Some(spare) = branches.iter().find(|branch| branch.role == Role::Backup) else {
+                continue;
+            };
+            assert_eq!(branches.len(), 2);
+            let over = |link: &&usize| {
+                let branch = topology.branch(router, **link, spare.stack.clone());
+                Nhlfe { role: Role::Backup, ..branch } == *spare
+            };
+            let link = *topology.routers[router].links.iter().find(over).unwrap();
+            let (far, _) = topology.links[link].far_end(router);
+            let mut open = vec![far];
+            let mut met = BTreeSet::new();
+            while let Some(here) = open.pop() {
+                let links = state.paths.next_links(topology, fec, here);
+                let next = links.map(|link| topology.links[link].far_end(here).0);
+                open.extend(next.filter(|next| met.insert(*next)));
+            }
+            assert!(!met.contains(&router), "{router} to {fec}");
+            spares += 1;
+            let [there, here] = [far, router].map(|at| state.paths.distance(fec, at));
+            farther += usize::from(there > here);
+        }
+    }
+    assert!(spares > 1_000 && farther > 100, "{spares} {farther}");
 }

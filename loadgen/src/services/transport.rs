@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use smallvec::smallvec;
-use storage::mapping::{Branches, Ingress, Label, Mapping, Nhlfe, Operation, Origin};
+use storage::mapping::{Branches, Ingress, Label, Mapping, Nhlfe, Operation, Origin, Role};
 
 use super::{entry, rsvp};
 use crate::network::Network;
@@ -42,7 +42,8 @@ impl Kind {
     }
 }
 
-/// Branches of a router along the IGP's paths: one per equal-cost next hop, sorted.
+/// Branches of a router along the IGP's paths: one per equal-cost next hop, and, where there is but
+/// one and routers say such, its loop-free alternate. Sorted.
 pub fn branches(
     network: &Network,
     state: &State,
@@ -57,29 +58,65 @@ pub fn branches(
     };
     let links = state.paths.next_links(&network.topology, fec_index, router_index);
     let mut branches: Branches = links.map(branch).collect();
+    let spare = alternate(network, state, router_index, fec_index).map(branch);
+    branches.extend(spare.map(|spare| Nhlfe { role: Role::Backup, ..spare }));
     branches.sort_unstable();
     branches
 }
 
-/// What begins here: the tunnel's only branch, as long as it has one, else those of the IGP.
-fn beginning(network: &Network, state: &State, router_index: usize, fec_index: usize) -> Branches {
-    let tunnel = tunnel_branch(network, state, router_index, fec_index);
-    let along = || {
-        let kind = Kind::preferred(network)?;
-        Some(branches(network, state, kind, router_index, fec_index))
-    };
-    tunnel.map(|branch| smallvec![branch]).or_else(along).unwrap_or_default()
-}
-
-fn tunnel_branch(
+/// The link to a router's loop-free alternate, where packets have but one link to take: to the
+/// nearest neighbour that sends them on without this router (RFC 5286 section 3.1, inequality 1).
+fn alternate(
     network: &Network,
     state: &State,
     router_index: usize,
     fec_index: usize,
-) -> Option<Nhlfe> {
-    let own = network.fec_of_router(router_index)?;
-    let (_, route) = state.tunnels.between(network, own, fec_index)?;
-    rsvp::branch(network, state, route, 0)
+) -> Option<usize> {
+    let (topology, paths) = (&network.topology, &state.paths);
+    let mut primaries = paths.next_links(topology, fec_index, router_index);
+    let primary = primaries.next().filter(|_| network.services.backup)?;
+    if primaries.next().is_some() {
+        return None;
+    }
+    let here = paths.distance(fec_index, router_index);
+    let candidate = |link: &usize| {
+        let (far, _) = topology.links[*link].far_end(router_index);
+        if *link == primary || !paths.carries(*link) {
+            return None;
+        }
+        let there = paths.distance(fec_index, far);
+        let back = paths.between(far, router_index);
+        let is_free = there < back.saturating_add(here) && (there == 0 || paths.transits()[far]);
+        is_free.then(|| (topology.links[*link].cost.saturating_add(there), *link))
+    };
+    let links = topology.routers[router_index].links.iter();
+    links.filter_map(candidate).min().map(|(_, link)| link)
+}
+
+/// What begins here: the tunnel's branches, as long as it has any, else those of the IGP.
+pub(super) fn beginning(
+    network: &Network,
+    state: &State,
+    router_index: usize,
+    fec_index: usize,
+) -> Branches {
+    let tunnel = tunnel_branches(network, state, router_index, fec_index);
+    if !tunnel.is_empty() {
+        return tunnel;
+    }
+    let kind = Kind::preferred(network);
+    kind.map(|kind| branches(network, state, kind, router_index, fec_index)).unwrap_or_default()
+}
+
+fn tunnel_branches(
+    network: &Network,
+    state: &State,
+    router_index: usize,
+    fec_index: usize,
+) -> Branches {
+    let own = network.fec_of_router(router_index);
+    let route = own.and_then(|own| state.tunnels.between(network, own, fec_index));
+    route.map(|(_, route)| rsvp::branches(network, state, route, 0)).unwrap_or_default()
 }
 
 pub(crate) fn entries(
@@ -118,10 +155,12 @@ pub(crate) fn differs(
 ) -> bool {
     let topology = &network.topology;
     let links = old.paths.next_links(topology, fec_index, router_index);
-    let along = |state| tunnel_branch(network, state, router_index, fec_index);
+    let tunnel = |state| tunnel_branches(network, state, router_index, fec_index);
+    let spare = |state| alternate(network, state, router_index, fec_index);
     let inner =
         |state| network.inner_labels(state, router_index, fec_index).collect::<Vec<Label>>();
     !links.eq(new.paths.next_links(topology, fec_index, router_index))
-        || along(old) != along(new)
+        || tunnel(old) != tunnel(new)
+        || spare(old) != spare(new)
         || !(Arc::ptr_eq(&old.announced, &new.announced) || inner(old) == inner(new))
 }
