@@ -10,13 +10,14 @@ mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::query::Selector;
 use storage::mapping::{Fec, Key, Label, Mapping, Operation, RouterId};
 use storage::time::Micros;
 
 use crate::network::Network;
 use crate::sender::Outage;
 use crate::services::l3vpn::{self, SitePrefix};
-use crate::services::p2mp;
+use crate::services::{p2mp, tables};
 use crate::state::State;
 use crate::world::World;
 
@@ -105,6 +106,8 @@ pub enum Target {
     Prefix(SitePrefix),
     /// Its end of a circuit, by the circuit's index.
     Circuit(usize),
+    /// An entry of its label table, by its number; it is asked itself.
+    Table(u8),
     /// All leaves of a tree, by its index; the edge is the root.
     Tree(usize),
     /// A prefix of the area, by the member that it belongs to and its number there; no edge's.
@@ -323,11 +326,21 @@ impl AnswerKey<'_> {
                 self.network.ac(circuit_index, end.unwrap_or(0))
             }
             Target::Tree(tree_index) => p2mp::fec(tree_index),
+            Target::Table(number) => tables::fec(question.fec_index, number),
             Target::Area(owner, number) => {
                 let area = self.network.area.as_ref();
                 area.map_or(Fec::Unknown, |area| area.fec(owner, number))
             }
         }
+    }
+
+    /// What the collector is asked for.
+    pub fn selector(&self, question: &Question) -> Selector {
+        let Target::Table(number) = question.target else {
+            return Selector::Fec(self.fec(question));
+        };
+        let table = Some(tables::table(question.fec_index));
+        Selector::Label { label: tables::label(number), table }
     }
 
     /// Where the LSP leads: every path, head first; the last hop is the provider edge, which the
@@ -337,7 +350,8 @@ impl AnswerKey<'_> {
     }
 
     /// Every question that can be asked: each router and FEC, each pair of sites of each VPN, each
-    /// circuit both ways, each tree, each prefix of the area from each other member.
+    /// circuit both ways, each tree, each prefix of the area from each other member, each entry of
+    /// each label table.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
         let Network { topology, vpns, circuits, trees, .. } = self.network;
         let fecs = self.network.fec_count();
@@ -377,7 +391,12 @@ impl AnswerKey<'_> {
                 others.map(move |head| Question { head: *head, fec_index: 0, target })
             })
         });
-        plain.chain(of_vpns).chain(of_prefixes).chain(of_circuits).chain(of_trees).chain(of_area)
+        let edges = 0..if self.network.services.vrf_names { fecs } else { 0 };
+        let of_tables = edges.flat_map(move |edge| {
+            (0..tables::ENTRIES).map(move |number| ask(edge, edge, Target::Table(number)))
+        });
+        let of_services = of_vpns.chain(of_prefixes).chain(of_circuits).chain(of_trees);
+        plain.chain(of_services).chain(of_area).chain(of_tables)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::services::l3vpn::{self, Vpn};
 use crate::services::p2mp::{self, TreePlan};
 use crate::services::rsvp::{self, Around, TunnelPlan};
 use crate::services::vpws::{self, Circuit};
-use crate::services::{Services, labels, transport};
+use crate::services::{Services, labels, tables, transport};
 use crate::state::State;
 use crate::topology::{ShapeError, Topology};
 use space::{LabelSpace, prime_from};
@@ -93,6 +93,8 @@ pub enum Unit {
     Tree(usize),
     /// Prefixes of an area, by the member that they belong to.
     Area(usize),
+    /// The label table of a provider edge.
+    Table,
 }
 
 impl Network {
@@ -131,6 +133,9 @@ impl Network {
         let tunnels = rsvp::draw(edges, &mut chance);
         let trees = p2mp::draw(edges, &mut chance);
         let mut vpns = if services.l3vpn { vpns } else { Vec::new() };
+        if services.vrf_names {
+            l3vpn::name(&mut vpns);
+        }
         let of_trace = script.trace_routers(Speakers::L3vpn);
         if let (Some(routers), Some(vpn)) = (of_trace, vpns.first_mut()) {
             vpn.sites.truncate(routers);
@@ -190,17 +195,22 @@ impl Network {
         Fec::Ip { prefix: self.loopback(fec_index).into(), table: 0 }
     }
 
-    /// The FEC of a VRF: what the other sites push the VRF's label for.
+    /// The FEC of a site: what the other sites push the VRF's label for. A name does not say at
+    /// which edge: there the site's prefix does.
     pub fn vrf(&self, vpn_index: usize, fec_index: usize) -> Fec {
+        let Vpn { rd, name, .. } = self.vpns[vpn_index];
         let loopback = self.loopback(fec_index);
-        Fec::Vrf { loopback, rd: self.vpns[vpn_index].rd, prefix: None }
+        name.map_or(Fec::Vrf { loopback, rd, prefix: None }, |name| Fec::VrfName {
+            name,
+            prefix: Some(l3vpn::prefix_of_site(fec_index)),
+        })
     }
 
     /// The FEC of a customer's prefix.
     pub fn vrf_prefix(&self, route: l3vpn::SitePrefix) -> Fec {
-        let loopback = self.loopback(route.site);
-        let rd = self.vpns[route.vpn_index].rd;
-        Fec::Vrf { loopback, rd, prefix: Some(route.prefix()) }
+        let Vpn { rd, name, .. } = self.vpns[route.vpn_index];
+        let (loopback, prefix) = (self.loopback(route.site), Some(route.prefix()));
+        name.map_or(Fec::Vrf { loopback, rd, prefix }, |name| Fec::VrfName { name, prefix })
     }
 
     /// The FEC of one end of a circuit.
@@ -224,22 +234,31 @@ impl Network {
         label.expect("the number of FECs is checked when the network is made")
     }
 
-    /// Labels that the edge of a FEC gave this router for services that both have.
+    /// Labels that the edge of a FEC gave this router for services that both have, each with the
+    /// FEC by which the outer push is found: the loopback, or, where a VRF's name says none, the
+    /// service itself.
     pub fn inner_labels(
         &self,
         state: &State,
         router_index: usize,
         fec_index: usize,
-    ) -> impl Iterator<Item = Label> {
+    ) -> impl Iterator<Item = (Label, Fec)> {
+        let outer = self.fec(fec_index);
         let vpns = self.shared_vpns(router_index, fec_index);
-        let of_vpns = vpns.map(move |(vpn_index, _)| self.vpn_label(vpn_index, fec_index));
+        let of_vpns = vpns.map(move |(vpn_index, vpn)| {
+            let fec = vpn.name.map_or(outer, |_| self.vrf(vpn_index, fec_index));
+            (self.vpn_label(vpn_index, fec_index), fec)
+        });
         let circuits = self.circuits_at(router_index).filter_map(move |(_, circuit, own)| {
             let far = 1 - own;
-            (circuit.ends[far] == fec_index).then_some(circuit.labels[far])
+            (circuit.ends[far] == fec_index).then_some((circuit.labels[far], outer))
         });
         let vpns = self.shared_vpns(router_index, fec_index);
-        let of_prefixes = vpns.flat_map(move |(vpn_index, _)| {
-            l3vpn::announced(&state.announced, vpn_index, fec_index).map(|(_, label)| label)
+        let of_prefixes = vpns.flat_map(move |(vpn_index, vpn)| {
+            let announced = l3vpn::announced(&state.announced, vpn_index, fec_index);
+            announced.map(move |(route, label)| {
+                (label, vpn.name.map_or(outer, |_| self.vrf_prefix(route)))
+            })
         });
         of_vpns.chain(circuits).chain(of_prefixes)
     }
@@ -282,7 +301,9 @@ impl Network {
         let circuits = self.circuits_at(router_index).map(|(index, ..)| Unit::Circuit(index));
         let area = self.area.as_ref().filter(|area| area.place(router_index).is_some());
         let owners = area.map_or(0, |area| area.routers.len());
-        fecs.chain(vpns).chain(circuits).chain((0..owners).map(Unit::Area))
+        let table = own.filter(|_| self.services.vrf_names).map(|_| Unit::Table);
+        let areas = (0..owners).map(Unit::Area);
+        fecs.chain(vpns).chain(circuits).chain(areas).chain(table)
     }
 
     /// Appends the router's entries of this unit, as the state has them.
@@ -305,6 +326,7 @@ impl Network {
             }
             Unit::Tree(tree) => p2mp::entries(self, state, router_index, tree, entries),
             Unit::Area(owner) => area::entries(self, state, router_index, owner, entries),
+            Unit::Table => tables::entries(self, router_index, entries),
         }
         entries[first..].iter_mut().for_each(|entry| entry.event_time = event_time);
     }
@@ -347,6 +369,7 @@ impl Network {
             }
             Unit::Tree(tree) => p2mp::differs(old, new, router_index, tree),
             Unit::Area(owner) => area::differs(self, old, new, router_index, owner),
+            Unit::Table => false,
         }
     }
 

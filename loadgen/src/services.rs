@@ -10,6 +10,7 @@ pub mod l3vpn;
 pub mod labels;
 pub mod p2mp;
 pub mod rsvp;
+pub mod tables;
 pub mod transport;
 pub mod vpws;
 
@@ -43,6 +44,8 @@ pub struct Services {
     pub unnumbered: bool,
     /// Entries also say the branches that take over when the primary one fails (RFC 4090, RFC 5286).
     pub backup: bool,
+    /// Every second VPN by the name of its VRF, and label tables of their own at provider edges.
+    pub vrf_names: bool,
 }
 
 impl Default for Services {
@@ -54,15 +57,15 @@ impl Default for Services {
 
 impl Services {
     /// Every service by its word.
-    const NAMES: [&'static str; 8] =
-        ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered", "backup"];
+    const NAMES: [&'static str; 9] =
+        ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered", "backup", "vrf-names"];
     /// All of them.
     pub const ALL: Services = Services::of([true; Services::NAMES.len()]);
 
     /// Those at whose place in `NAMES` there is `true`.
     const fn of(has: [bool; Services::NAMES.len()]) -> Services {
-        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup] = has;
-        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup }
+        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names] = has;
+        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names }
     }
 
     /// Whether labels beyond those of LDP and of VPNs are needed.

@@ -63,6 +63,10 @@ fn follow(
     let mut found = BTreeSet::new();
     let own = Key::Ftn(key.fec(question));
     let entry = match question.target {
+        Target::Table(number) => {
+            let table = Origin::Table(tables::table(question.fec_index));
+            Key::Ilm(tables::label(number), table)
+        }
         // The longest match: without an entry of its own a prefix is part of its VRF.
         Target::Prefix(SitePrefix { vpn_index, site, .. })
             if !tables[question.head].contains_key(&own) =>
@@ -85,7 +89,10 @@ fn follow(
                     continue;
                 }
                 NextHop::Recursive => {
-                    let fec = key.network.fec(question.fec_index);
+                    let fec = match wanted {
+                        Key::Ftn(fec @ Fec::VrfName { .. }) => fec,
+                        _ => key.network.fec(question.fec_index),
+                    };
                     let inner = Key::Service(*stack.last().unwrap(), fec);
                     open.push((router, inner, stack, route.clone()));
                     continue;
@@ -199,8 +206,10 @@ fn a_customers_prefix_leads_where_it_is_announced_and_else_with_the_rest_of_its_
     let script = "[[step]]\nvpn-churn = { events = 60, over_ms = 30000 }";
     let script = crate::scenario::Script::parse(script).unwrap();
     let scenario = crate::scenario::Scenario::Script(script.into());
-    let model = crate::model::Model { scenario, ..shape.into() };
+    let services = "ldp,l3vpn,vrf-names".parse().unwrap();
+    let model = crate::model::Model { scenario, services, ..shape.into() };
     let world = World::generate(&model, Micros(1_000)).unwrap();
+    assert!(world.network.vpns.iter().any(|vpn| vpn.name.is_some()));
     world.stage(0, BEGAN);
     let ends = world.plan.epochs.iter().filter_map(|epoch| epoch.span_us());
     let ends = ends.map(|(_, last_us)| BEGAN.offset(last_us));

@@ -22,6 +22,10 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     if let Target::Tree(tree_index) = question.target {
         return Some(tree(network, state, tree_index));
     }
+    if let Target::Table(_) = question.target {
+        let hops = vec![hop(network, question.head, [])];
+        return Some(Way::Delivered(BTreeSet::from([hops])));
+    }
     if let Target::Area(owner, number) = question.target {
         return Some(within_area(network, state, question.head, (owner, number)));
     }
@@ -44,7 +48,7 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
 
 fn inner_label(network: &Network, state: &State, question: &Question) -> Option<Label> {
     match question.target {
-        Target::Loopback | Target::Tree(_) | Target::Area(..) => None,
+        Target::Loopback | Target::Tree(_) | Target::Area(..) | Target::Table(_) => None,
         Target::Vpn(vpn_index) => Some(network.vpn_label(vpn_index, question.fec_index)),
         // A prefix that is not announced goes with the rest of its VRF.
         Target::Prefix(route) => {

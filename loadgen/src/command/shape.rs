@@ -48,7 +48,8 @@ pub(super) struct ShapeArguments {
     ipv6: bool,
     /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp, and how they say it:
     /// unnumbered (one link in four has no addresses), backup (branches that take over when the
-    /// primary one fails); or all.
+    /// primary one fails), vrf-names (every second VPN by its name, and label tables of provider
+    /// edges); or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use storage::mapping::{Ingress, Label, Mapping, Operation, RouteDistinguisher};
+use storage::mapping::{Fec, Ingress, Label, Mapping, Name, Operation, RouteDistinguisher};
 
 use super::{entry, leaving, pushed_again};
 use crate::network::Network;
@@ -33,6 +33,8 @@ const RD_ADMINISTRATOR: u16 = 65_000;
 pub struct Vpn {
     /// Its route distinguisher, the same at every site.
     pub rd: RouteDistinguisher,
+    /// What every site calls its VRF, where FECs say that instead of loopback and RD.
+    pub name: Option<Name>,
     /// FEC indices of the provider edges that it is attached to, ascending.
     pub sites: Vec<usize>,
     /// Prefixes that each site announces with labels of their own, where they come and go.
@@ -50,10 +52,19 @@ pub(crate) fn draw(edges: usize, chance: &mut ChaCha8Rng) -> Vec<Vpn> {
         order.shuffle(chance);
         let mut sites = order[..edges.min(VPN_SITES_MAX)].to_vec();
         sites.sort_unstable();
-        Vpn { rd: RouteDistinguisher(rd), sites, prefixes: PREFIXES_PER_SITE }
+        let rd = RouteDistinguisher(rd);
+        Vpn { rd, name: None, sites, prefixes: PREFIXES_PER_SITE }
     };
     let count = (edges / EDGES_PER_VPN).clamp(1, VPNS_MAX);
     (1..=u32::try_from(count).expect("VPNS_MAX is far below 2^32")).map(vpn).collect()
+}
+
+/// Gives every second VPN a name: never the first, which has more prefixes than one covers where a
+/// recorded storm is played.
+pub(crate) fn name(vpns: &mut [Vpn]) {
+    for (index, vpn) in vpns.iter_mut().enumerate().skip(1).step_by(2) {
+        vpn.name = Name::new(&format!("customer-{}", index + 1));
+    }
 }
 
 /// Prefixes that a site announces with a label of their own, in a network where they come and go.
@@ -90,6 +101,12 @@ impl SitePrefix {
     }
 }
 
+/// The /26 of 10.0.0.0/8 that covers a site's prefixes.
+pub(crate) fn prefix_of_site(site: usize) -> IpNet {
+    let first = SitePrefix { vpn_index: 0, site, number: 0 };
+    IpNet::new_assert(first.prefix().addr(), 26)
+}
+
 /// The prefixes that are announced, each with the label that its edge gave it.
 pub type Announced = BTreeMap<SitePrefix, Label>;
 
@@ -121,7 +138,12 @@ pub(crate) fn entries(
 ) {
     let Some(own) = network.fec_of_router(router_index) else { return };
     let ingress = Ingress::platform(network.vpn_label(vpn_index, own));
-    entries.push(entry(network.vrf(vpn_index, own), ingress, Operation::Pop, leaving()));
+    let here = match network.vpns[vpn_index].name {
+        // One label for whatever the VRF has.
+        Some(name) => Fec::VrfName { name, prefix: None },
+        None => network.vrf(vpn_index, own),
+    };
+    entries.push(entry(here, ingress, Operation::Pop, leaving()));
     for (route, label) in announced(&state.announced, vpn_index, own) {
         let ingress = Ingress::platform(label);
         entries.push(entry(network.vrf_prefix(route), ingress, Operation::Pop, leaving()));

@@ -89,6 +89,8 @@ fn every_service_says_what_it_alone_can_say() {
                 (Key::Ilm(..), Operation::Pop) if matches!(entry.fec, Fec::Ac { .. }) => {
                     Some("circuit")
                 }
+                (Key::Service(_, Fec::VrfName { .. }), _) => Some("service by name"),
+                (Key::Ilm(_, Origin::Table(_)), Operation::Pop) => Some("table"),
                 (Key::Service(..), Operation::Push) => Some("service"),
                 _ => None,
             });
@@ -104,6 +106,8 @@ fn every_service_says_what_it_alone_can_say() {
         "interface",
         "segment",
         "service",
+        "service by name",
+        "table",
         "tunnel",
     ];
     assert_eq!(seen, all.into());
@@ -209,7 +213,10 @@ fn one_service_more_changes_no_entry_of_the_others() {
 #[test]
 fn services_are_read_by_their_words() {
     assert_eq!("ldp,l3vpn".parse(), Ok(Services::default()));
-    assert_eq!("backup,unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(), Ok(Services::ALL));
+    assert_eq!(
+        "vrf-names,backup,unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(),
+        Ok(Services::ALL)
+    );
     let unknown = "ldp,atm".parse::<Services>().unwrap_err();
     assert!(unknown.contains("found atm"), "{unknown}");
     assert!("l3vpn".parse::<Services>().unwrap_err().contains("at least one of ldp, sr and rsvp"));

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use smallvec::smallvec;
-use storage::mapping::{Branches, Ingress, Label, Mapping, Nhlfe, Operation, Origin, Role};
+use storage::mapping::{Branches, Fec, Ingress, Label, Mapping, Nhlfe, Operation, Origin, Role};
 
 use super::{entry, rsvp};
 use crate::network::Network;
@@ -127,22 +127,22 @@ pub(crate) fn entries(
     entries: &mut Vec<Mapping>,
 ) {
     let fec = network.fec(fec_index);
-    let mut add = |ingress: Ingress, operation: Operation, branches: &Branches| {
+    let mut add = |fec: Fec, ingress: Ingress, operation: Operation, branches: &Branches| {
         if !branches.is_empty() {
             entries.push(entry(fec, ingress, operation, branches.clone()));
         }
     };
     let beginning = beginning(network, state, router_index, fec_index);
-    add(Ingress::UNTAGGED, Operation::Push, &beginning);
+    add(fec, Ingress::UNTAGGED, Operation::Push, &beginning);
     let kinds = [(network.services.ldp, Kind::Ldp), (network.services.sr, Kind::Segment)];
     for (_, kind) in kinds.into_iter().filter(|(has, _)| *has) {
         let through = branches(network, state, kind, router_index, fec_index);
         let ingress = Ingress::platform(kind.label(network, router_index, fec_index));
-        add(ingress, Operation::Swap, &through);
+        add(fec, ingress, Operation::Swap, &through);
     }
-    for label in network.inner_labels(state, router_index, fec_index) {
+    for (label, fec) in network.inner_labels(state, router_index, fec_index) {
         let ingress = Ingress { label: Some(label), origin: Origin::Service };
-        add(ingress, Operation::Push, &beginning);
+        add(fec, ingress, Operation::Push, &beginning);
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn differs(
     let tunnel = |state| tunnel_branches(network, state, router_index, fec_index);
     let spare = |state| alternate(network, state, router_index, fec_index);
     let inner =
-        |state| network.inner_labels(state, router_index, fec_index).collect::<Vec<Label>>();
+        |state| network.inner_labels(state, router_index, fec_index).collect::<Vec<(Label, Fec)>>();
     !links.eq(new.paths.next_links(topology, fec_index, router_index))
         || tunnel(old) != tunnel(new)
         || spare(old) != spare(new)

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::query::{QueryError, Selector, Traces};
+use engine::query::{QueryError, Traces};
 use storage::mapping::RouterId;
 use storage::time::Micros;
 
@@ -88,7 +88,7 @@ fn compare_paths(
     findings.answers += 1;
     let head = key.network.topology.routers[question.head].id;
     let fec = key.fec(question);
-    let report = traces.trace(head, Selector::Fec(fec));
+    let report = traces.trace(head, key.selector(question));
     if let Way::Delivered(ways) = &expected {
         let met = ways.iter().flatten().filter_map(|hop| doubtful.get(&hop.router));
         match (met.copied().max(), report.verdict.is_delivered()) {
