@@ -17,7 +17,7 @@ use storage::time::Micros;
 use crate::network::Network;
 use crate::sender::Outage;
 use crate::services::l3vpn::{self, SitePrefix};
-use crate::services::{p2mp, tables};
+use crate::services::{discard, p2mp, tables};
 use crate::state::State;
 use crate::world::World;
 
@@ -71,6 +71,8 @@ pub enum Presence {
 pub enum Way {
     /// To its egress, by each of these paths.
     Delivered(BTreeSet<Vec<Hop>>),
+    /// Nowhere, on purpose: its head drops it.
+    Discarded,
     /// Nowhere: there is no way.
     Lost,
 }
@@ -106,6 +108,8 @@ pub enum Target {
     Prefix(SitePrefix),
     /// Its end of a circuit, by the circuit's index.
     Circuit(usize),
+    /// The aggregate that it discards; it is asked itself.
+    Discard,
     /// An entry of its label table, by its number; it is asked itself.
     Table(u8),
     /// All leaves of a tree, by its index; the edge is the root.
@@ -326,6 +330,7 @@ impl AnswerKey<'_> {
                 self.network.ac(circuit_index, end.unwrap_or(0))
             }
             Target::Tree(tree_index) => p2mp::fec(tree_index),
+            Target::Discard => discard::fec(question.fec_index),
             Target::Table(number) => tables::fec(question.fec_index, number),
             Target::Area(owner, number) => {
                 let area = self.network.area.as_ref();
@@ -351,7 +356,7 @@ impl AnswerKey<'_> {
 
     /// Every question that can be asked: each router and FEC, each pair of sites of each VPN, each
     /// circuit both ways, each tree, each prefix of the area from each other member, each entry of
-    /// each label table.
+    /// each label table, each aggregate that is discarded.
     pub fn questions(&self) -> impl Iterator<Item = Question> {
         let Network { topology, vpns, circuits, trees, .. } = self.network;
         let fecs = self.network.fec_count();
@@ -395,8 +400,10 @@ impl AnswerKey<'_> {
         let of_tables = edges.flat_map(move |edge| {
             (0..tables::ENTRIES).map(move |number| ask(edge, edge, Target::Table(number)))
         });
+        let discards = 0..if self.network.services.discard { fecs } else { 0 };
+        let discards = discards.map(move |edge| ask(edge, edge, Target::Discard));
         let of_services = of_vpns.chain(of_prefixes).chain(of_circuits).chain(of_trees);
-        plain.chain(of_services).chain(of_area).chain(of_tables)
+        plain.chain(of_services).chain(of_area).chain(of_tables).chain(discards)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::services::l3vpn::{self, Vpn};
 use crate::services::p2mp::{self, TreePlan};
 use crate::services::rsvp::{self, Around, TunnelPlan};
 use crate::services::vpws::{self, Circuit};
-use crate::services::{Services, labels, tables, transport};
+use crate::services::{Services, discard, labels, tables, transport};
 use crate::state::State;
 use crate::topology::{ShapeError, Topology};
 use space::{LabelSpace, prime_from};
@@ -95,6 +95,8 @@ pub enum Unit {
     Area(usize),
     /// The label table of a provider edge.
     Table,
+    /// What a provider edge discards, and the block around it.
+    Discard,
 }
 
 impl Network {
@@ -302,8 +304,9 @@ impl Network {
         let area = self.area.as_ref().filter(|area| area.place(router_index).is_some());
         let owners = area.map_or(0, |area| area.routers.len());
         let table = own.filter(|_| self.services.vrf_names).map(|_| Unit::Table);
+        let discard = own.filter(|_| self.services.discard).map(|_| Unit::Discard);
         let areas = (0..owners).map(Unit::Area);
-        fecs.chain(vpns).chain(circuits).chain(areas).chain(table)
+        fecs.chain(vpns).chain(circuits).chain(areas).chain(table).chain(discard)
     }
 
     /// Appends the router's entries of this unit, as the state has them.
@@ -327,6 +330,7 @@ impl Network {
             Unit::Tree(tree) => p2mp::entries(self, state, router_index, tree, entries),
             Unit::Area(owner) => area::entries(self, state, router_index, owner, entries),
             Unit::Table => tables::entries(self, router_index, entries),
+            Unit::Discard => discard::entries(self, state, router_index, entries),
         }
         entries[first..].iter_mut().for_each(|entry| entry.event_time = event_time);
     }
@@ -370,6 +374,7 @@ impl Network {
             Unit::Tree(tree) => p2mp::differs(old, new, router_index, tree),
             Unit::Area(owner) => area::differs(self, old, new, router_index, owner),
             Unit::Table => false,
+            Unit::Discard => discard::differs(self, old, new, router_index),
         }
     }
 

@@ -6,6 +6,7 @@
 //! Not:  labels that stay for good (`network`), when entries change (`scenario`).
 
 pub mod area;
+pub mod discard;
 pub mod l3vpn;
 pub mod labels;
 pub mod p2mp;
@@ -46,6 +47,8 @@ pub struct Services {
     pub backup: bool,
     /// Every second VPN by the name of its VRF, and label tables of their own at provider edges.
     pub vrf_names: bool,
+    /// Aggregates that provider edges discard.
+    pub discard: bool,
 }
 
 impl Default for Services {
@@ -57,15 +60,25 @@ impl Default for Services {
 
 impl Services {
     /// Every service by its word.
-    const NAMES: [&'static str; 9] =
-        ["ldp", "rsvp", "sr", "l3vpn", "vpws", "p2mp", "unnumbered", "backup", "vrf-names"];
+    const NAMES: [&'static str; 10] = [
+        "ldp",
+        "rsvp",
+        "sr",
+        "l3vpn",
+        "vpws",
+        "p2mp",
+        "unnumbered",
+        "backup",
+        "vrf-names",
+        "discard",
+    ];
     /// All of them.
     pub const ALL: Services = Services::of([true; Services::NAMES.len()]);
 
     /// Those at whose place in `NAMES` there is `true`.
     const fn of(has: [bool; Services::NAMES.len()]) -> Services {
-        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names] = has;
-        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names }
+        let [ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names, discard] = has;
+        Services { ldp, rsvp, sr, l3vpn, vpws, p2mp, unnumbered, backup, vrf_names, discard }
     }
 
     /// Whether labels beyond those of LDP and of VPNs are needed.

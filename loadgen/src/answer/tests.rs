@@ -139,7 +139,7 @@ fn owners(world: &World) -> BTreeMap<IpAddr, usize> {
 fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
     let (key, owners) = (world.key(), owners(world));
     let routers = 0..world.network.topology.routers.len();
-    let (mut branched, mut lost) = (0, 0);
+    let (mut branched, mut lost, mut discarded) = (0, 0, 0);
     for at in instants {
         let by_key = |table: Vec<Mapping>| table.into_iter().map(|m| (m.key(), m)).collect();
         let tables: Vec<_> = routers.clone().map(|r| by_key(key.table(r, *at))).collect();
@@ -148,6 +148,11 @@ fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
         for question in key.questions().filter(here) {
             let followed = follow(&key, &question, &tables, &owners);
             match key.walk(state, &question).unwrap() {
+                Way::Discarded => {
+                    let entry = &tables[question.head][&Key::Ftn(key.fec(&question))];
+                    assert_eq!(entry.operation, Operation::Discard);
+                    discarded += 1;
+                }
                 Way::Lost => {
                     lost += 1;
                     assert_eq!(followed, None, "{question:?} at {at}");
@@ -161,6 +166,7 @@ fn follow_all(world: &World, instants: &[Micros]) -> (usize, usize) {
             }
         }
     }
+    assert_eq!(discarded > 0, world.network.services.discard);
     (branched, lost)
 }
 

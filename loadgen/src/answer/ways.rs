@@ -22,6 +22,9 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
     if let Target::Tree(tree_index) = question.target {
         return Some(tree(network, state, tree_index));
     }
+    if question.target == Target::Discard {
+        return Some(Way::Discarded);
+    }
     if let Target::Table(_) = question.target {
         let hops = vec![hop(network, question.head, [])];
         return Some(Way::Delivered(BTreeSet::from([hops])));
@@ -48,7 +51,11 @@ pub(super) fn walk(network: &Network, state: &State, question: &Question) -> Opt
 
 fn inner_label(network: &Network, state: &State, question: &Question) -> Option<Label> {
     match question.target {
-        Target::Loopback | Target::Tree(_) | Target::Area(..) | Target::Table(_) => None,
+        Target::Loopback
+        | Target::Tree(_)
+        | Target::Area(..)
+        | Target::Table(_)
+        | Target::Discard => None,
         Target::Vpn(vpn_index) => Some(network.vpn_label(vpn_index, question.fec_index)),
         // A prefix that is not announced goes with the rest of its VRF.
         Target::Prefix(route) => {

@@ -48,8 +48,8 @@ pub(super) struct PlanArguments {
           conflicts_with_all = ["burst_share", "burst_seconds"])]
     scenario: Option<Scenario>,
     /// What routers of the map or of the scenario have labels for, of ldp, rsvp, sr, l3vpn, vpws
-    /// and p2mp, and how they say it: unnumbered, backup and
-    /// vrf-names; or all.
+    /// and p2mp, and how they say it: unnumbered, backup,
+    /// vrf-names and discard; or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// Changes per second of one router on a usual day.

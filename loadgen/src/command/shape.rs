@@ -49,7 +49,7 @@ pub(super) struct ShapeArguments {
     /// What routers have labels for, of ldp, rsvp, sr, l3vpn, vpws and p2mp, and how they say it:
     /// unnumbered (one link in four has no addresses), backup (branches that take over when the
     /// primary one fails), vrf-names (every second VPN by its name, and label tables of provider
-    /// edges); or all.
+    /// edges), discard (aggregates that provider edges drop); or all.
     #[arg(long, default_value = "ldp,l3vpn", value_name = "LIST")]
     services: Services,
     /// What happens: cold-start, link-down, node-down, srlg, flap, maintenance, collector-restart,

@@ -89,6 +89,7 @@ fn every_service_says_what_it_alone_can_say() {
                 (Key::Ilm(..), Operation::Pop) if matches!(entry.fec, Fec::Ac { .. }) => {
                     Some("circuit")
                 }
+                (Key::Ftn(_), Operation::Discard) => Some("discard"),
                 (Key::Service(_, Fec::VrfName { .. }), _) => Some("service by name"),
                 (Key::Ilm(_, Origin::Table(_)), Operation::Pop) => Some("table"),
                 (Key::Service(..), Operation::Push) => Some("service"),
@@ -103,6 +104,7 @@ fn every_service_says_what_it_alone_can_say() {
         "circuit",
         "copies",
         "copies at the root",
+        "discard",
         "interface",
         "segment",
         "service",
@@ -214,7 +216,7 @@ fn one_service_more_changes_no_entry_of_the_others() {
 fn services_are_read_by_their_words() {
     assert_eq!("ldp,l3vpn".parse(), Ok(Services::default()));
     assert_eq!(
-        "vrf-names,backup,unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(),
+        "discard,vrf-names,backup,unnumbered,p2mp, vpws,l3vpn,sr,rsvp,ldp".parse(),
         Ok(Services::ALL)
     );
     let unknown = "ldp,atm".parse::<Services>().unwrap_err();

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engine::query::{QueryError, Traces};
+use engine::query::{QueryError, TraceVerdict, Traces};
 use storage::mapping::RouterId;
 use storage::time::Micros;
 
@@ -99,6 +99,13 @@ fn compare_paths(
             }
             (Some(_), _) => return,
         }
+    }
+    if expected == Way::Discarded {
+        let word = report.verdict.name();
+        if report.verdict != TraceVerdict::Discarded {
+            findings.differ(format_args!("{head} to {fec}: expected discarded, found {word}"));
+        }
+        return;
     }
     let Way::Delivered(expected) = expected else {
         if report.verdict.is_delivered() {
