@@ -43,7 +43,7 @@ pub struct Services {
     pub p2mp: bool,
     /// A share of the links has no addresses: branches name the interface (RFC 5309).
     pub unnumbered: bool,
-    /// Entries also say the branches that take over when the primary one fails (RFC 4090, RFC 5286).
+    /// Entries also say the branch that takes over when the primary one fails (RFC 4090, RFC 5286).
     pub backup: bool,
     /// Every second VPN by the name of its VRF, and label tables of their own at provider edges.
     pub vrf_names: bool,

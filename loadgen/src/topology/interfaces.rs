@@ -65,7 +65,7 @@ impl Topology {
         Nhlfe::new(stack, NextHop::Interface).with_link(link)
     }
 
-    /// `to-17.203`: to the router of this number, by the link of this index, as there may be several.
+    /// `to-17.203`: to the router of this number, by the link of this index: there may be several.
     fn interface_name(&self, router_index: usize, link_index: usize) -> String {
         let (far, _) = self.links[link_index].far_end(router_index);
         format!("to-{}.{link_index}", far + 1)
@@ -98,9 +98,9 @@ mod tests {
             for here in link.ends {
                 let (far, address) = link.far_end(here);
                 let branch = topology.branch(here, link_index, smallvec![]);
-                if address.is_some() {
-                    assert_eq!(branch.next_hop, NextHop::Address(address.unwrap()));
-                    assert!(topology.interface_addresses(far).contains(&address.unwrap()));
+                if let Some(address) = address {
+                    assert_eq!(branch.next_hop, NextHop::Address(address));
+                    assert!(topology.interface_addresses(far).contains(&address));
                     continue;
                 }
                 let name = branch.interface().unwrap();
