@@ -260,3 +260,28 @@ fn an_alternate_leads_on_without_the_router_that_takes_it() {
     }
     assert!(spares > 1_000 && farther > 100, "{spares} {farther}");
 }
+
+/// What a router does not look at again, nobody would hear of.
+#[test]
+fn what_changes_between_two_states_is_among_what_may_differ() {
+    let (mut same, mut changed) = (0, 0);
+    for services in ["all", "ldp,l3vpn,backup,discard"] {
+        let world = world(services.parse().unwrap());
+        let network = &world.network;
+        for pair in states(&world).windows(2) {
+            for router in 0..120 {
+                let differing = network.differing(pair[0], pair[1], router);
+                let passing = pair.iter().flat_map(|state| state.passing(router));
+                for unit in network.units(router).chain(passing) {
+                    let mut said = Vec::new();
+                    let [old, new] = [pair[0], pair[1]];
+                    network.changes([old, new], router, unit, Micros(0), &mut said);
+                    assert!(said.is_empty() || differing.contains(&unit), "{router} {unit:?}");
+                    same += usize::from(said.is_empty());
+                    changed += usize::from(!said.is_empty());
+                }
+            }
+        }
+    }
+    assert!(same > 1_000 && changed > 1_000, "{same} {changed}");
+}
