@@ -35,9 +35,9 @@ pub struct RouterAsOf {
     /// Whether its session was open when the collector was lost: nobody watches it any more.
     pub unwatched: bool,
     end: RouterEnd,
-    /// Entries whose last change is of a time that a snapshot contradicts, or the change before, and
-    /// since when: what has been read of them only behind the instant may have happened before it
-    /// or after.
+    /// Entries whose last change is of a time that a snapshot contradicts, or the change before,
+    /// and since when: what has been read of them only behind the instant may have happened before
+    /// it or after.
     disputed: BTreeMap<Key, Micros>,
 }
 

@@ -68,7 +68,8 @@ pub(super) fn refused_mappings(text: &[u8], router: RouterId, limits: &WireLimit
     refused
 }
 
-/// A detail without the place that the reader puts before it: read alone, each mapping is the first.
+/// A detail without the place that the reader puts before it: read alone, each mapping is the
+/// first.
 fn without_place(detail: &str) -> &str {
     let behind = match detail.strip_prefix("mapping 1 (") {
         Some(named) => named.split_once("): "),

@@ -445,7 +445,8 @@ impl<'t> Scanner<'t, '_> {
     }
 }
 
-/// Whether a mapping with plain branches keeps the rules of `check` in the way that nearly all do: a
+/// Whether a mapping with plain branches keeps the rules of `check` in the way that nearly all do:
+/// a
 /// push of what has no label, or a swap.
 #[inline(always)]
 fn is_common(mapping: &Mapping) -> bool {
