@@ -159,9 +159,9 @@ impl<G: Since> Gaps<G> {
     }
 
     /// The snapshot under way is complete: ends what was open when it began, each to `on_ended`.
-    /// Returns when it began, if it was read in full. A log of an earlier version may lack the
-    /// beginning: then it began at `time`.
-    pub fn end_snapshot(&mut self, time: Micros, on_ended: &mut dyn FnMut(G)) -> Option<Micros> {
+    /// Returns when it began, and whether it was read in full. A log of an earlier version may lack
+    /// the beginning: then it began at `time`.
+    pub fn end_snapshot(&mut self, time: Micros, on_ended: &mut dyn FnMut(G)) -> (Micros, bool) {
         let doubts = self.snapshot.take().unwrap_or_else(|| Doubts::since(time));
         let is_full = !doubts.may_lack_entries();
         let mut replace = |open: &mut Option<G>, left: Option<G>| {
@@ -178,7 +178,7 @@ impl<G: Since> Gaps<G> {
             }
             stays
         });
-        is_full.then_some(doubts.begun)
+        (doubts.begun, is_full)
     }
 
     /// Memory beyond its own size, in bytes, estimated.
@@ -212,10 +212,11 @@ mod tests {
         Key::Ilm(Label::new(label).unwrap(), Origin::Platform)
     }
 
+    /// When the snapshot began, if it was read in full, and the gaps that end with it.
     fn end(gaps: &mut Gaps<Open>) -> (Option<Micros>, Vec<i64>) {
         let mut ended = Vec::new();
-        let begun = gaps.end_snapshot(Micros(99), &mut |gap| ended.push(gap.0));
-        (begun, ended)
+        let (begun, is_full) = gaps.end_snapshot(Micros(99), &mut |gap| ended.push(gap.0));
+        (is_full.then_some(begun), ended)
     }
 
     #[test]

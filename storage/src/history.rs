@@ -57,8 +57,8 @@ pub enum UnknownCause {
     FecIncomparable,
     /// Something of the router's table could not be read: entries that it lacks may be there.
     RestGap(Reason),
-    /// The router changed the entry, at a time that its own snapshot contradicts, or its change
-    /// before: it happened between that and when the change was read.
+    /// The router changed the entry, at a time that its own snapshot, or the entry's change before,
+    /// contradicts: it happened between that and when the change was read.
     TimeDisputed,
     /// The collector stopped looking: the walk had more steps than the limit.
     WalkTooLong,

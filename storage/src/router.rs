@@ -75,6 +75,9 @@ pub struct RouterState {
     pub sequence_last: u64,
     /// Latest sign of life that a row bears witness of, by the collector's clock.
     pub last_evidence: Option<Micros>,
+    /// When the last unit came that has a place in the order of its session, as far as rows bear
+    /// witness of it: of frames that are missing behind it nothing later says anything.
+    pub counted: Option<Micros>,
     /// Since when the collector cannot vouch for it, or for parts of it.
     pub gaps: Gaps<OpenGap>,
     /// The session that is open.
@@ -115,6 +118,7 @@ impl RouterState {
             boot_time: None,
             sequence_last: 0,
             last_evidence: None,
+            counted: None,
             gaps: Gaps::default(),
             session: None,
             ended: None,
@@ -212,7 +216,7 @@ impl RouterState {
 
     /// Folds a ledger row of this router in.
     pub fn replay_ledger(&mut self, row: &LedgerRow) {
-        if row.bytes_read > 0 {
+        if row.bytes_framed > 0 {
             self.note_evidence(row.time);
         }
         if row.sequence_last == 0 || row.generation < self.boot_generation {
@@ -354,10 +358,16 @@ impl RouterState {
         self.last_evidence = self.last_evidence.max(Some(time));
     }
 
+    /// A unit came that has a place in the order of its session.
+    pub fn note_counted(&mut self, time: Micros) {
+        self.counted = self.counted.max(Some(time));
+    }
+
     fn note_change(&mut self, stamp: &Stamp, mapping: &Mapping) {
         self.position = self.position.max(stamp.position);
         if stamp.basis != Basis::Swept {
             self.note_evidence(stamp.collection_time);
+            self.note_counted(stamp.collection_time);
         }
         self.gaps.changed(|| mapping.key());
         note_skew(&mut self.skew_us, stamp, mapping);
@@ -367,11 +377,11 @@ impl RouterState {
     /// what could not be read since cannot.
     fn end_snapshot(&mut self, time: Micros) {
         self.note_evidence(time);
+        self.note_counted(time);
         self.complete = Some(time);
         self.not_before = Some(time);
-        if let Some(begun) = self.gaps.end_snapshot(time, &mut |_| {}) {
-            self.table.set_proven(begun);
-        }
+        let (begun, is_full) = self.gaps.end_snapshot(time, &mut |_| {});
+        self.table.prove(begun, is_full, self.gaps.keys.keys());
         self.table.keep_doubts(|key| self.gaps.keys.contains_key(key));
     }
 

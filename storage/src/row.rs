@@ -91,7 +91,8 @@ impl Basis {
 pub struct Flags(pub u8);
 
 impl Flags {
-    /// The event time is before that of the key's previous change.
+    /// The event time is before that of the key's previous change: the row is filed by that one,
+    /// and nothing is vouched for from there to the collection time.
     pub const CLOCK_BACKWARDS: Flags = Flags(1);
     /// The event time is more than `table::CLOCK_AHEAD_MAX_US` ahead of the collection time, or
     /// more than `table::CLOCK_BEHIND_MAX_US` behind it; behind, the row is filed by the latter.
@@ -141,6 +142,14 @@ pub struct Stamp {
     pub collection_time: Micros,
     /// What is odd.
     pub flags: Flags,
+}
+
+impl Stamp {
+    /// Whether the effective time is not what the router said, because what it has said before
+    /// contradicts it: the change happened somewhere between then and the collection time.
+    pub fn is_disputed(&self) -> bool {
+        self.flags.contains(Flags::BEFORE_SNAPSHOT) || self.flags.contains(Flags::CLOCK_BACKWARDS)
+    }
 }
 
 /// One row of the log: a mapping that was added, altered or withdrawn.
@@ -441,7 +450,8 @@ pub struct LedgerRow {
     pub router: Option<RouterId>,
     /// The session.
     pub generation: u32,
-    /// When the row was closed; its hour is the ledger's collection hour.
+    /// When the last unit of it came (`bytes_framed`), or when the row was closed if there is none;
+    /// its hour is the ledger's collection hour.
     pub time: Micros,
     /// Last sequence whose rows are in this block or before it; 0 = none (restores duplicates).
     pub sequence_last: u64,

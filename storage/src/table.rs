@@ -19,6 +19,7 @@ mod arena;
 mod clock;
 mod index;
 mod pack;
+mod proof;
 mod record;
 mod room;
 mod round;
@@ -33,6 +34,8 @@ use pack::Reader;
 use record::{Glance, Header, Marks, Record};
 use round::Item;
 use special::Special;
+
+pub(crate) use proof::Proofs;
 
 pub use clock::{CLOCK_AHEAD_MAX_US, CLOCK_BEHIND_MAX_US};
 pub use round::Round;
@@ -110,9 +113,8 @@ pub struct RouterTable {
     /// Entries that lookups of others must know of.
     special: Special,
     snapshot: Option<Snapshot>,
-    /// When the latest snapshot began that was read in full: what it showed and what it lacked was
-    /// so then, whatever time a later change claims.
-    proven: Option<Micros>,
+    /// What a later change cannot contradict, whatever time it claims.
+    proofs: Proofs,
     /// Counts snapshots; an entry whose `seen` equals it was met in the one under way.
     epoch: u32,
 }
@@ -198,7 +200,7 @@ impl RouterTable {
             extras_bytes: 0,
             special: Special::default(),
             snapshot: None,
-            proven: None,
+            proofs: Proofs::default(),
             epoch: 0,
         }
     }
@@ -235,6 +237,7 @@ impl RouterTable {
             + self.tombstones.capacity() * (size_of::<Key>() + size_of::<Micros>() + 1)
             + self.unconfirmed.len() * (size_of::<Key>() + size_of::<Unconfirmed>())
             + self.doubted.len() * size_of::<Key>()
+            + self.proofs.memory_bytes()
             + self.extras.len() * size_of::<(Key, Box<str>)>()
             + self.extras_bytes
             + self.special.memory_bytes()
@@ -338,15 +341,16 @@ impl RouterTable {
                 true => None,
                 false => self.tombstones.get(&mapping.key()).copied(),
             };
-            return self.change(ChangeKind::Added, item, mapping, basis, previous, stamp);
+            let before = (previous, false);
+            return self.change(ChangeKind::Added, item, mapping, basis, before, stamp);
         };
         let here = self.entries.bytes(place);
         let Glance { seen, marks, changed } = record::glance(here);
         let same_value = item.is_known_same(&self.entries)
             || record::has_value(here, item.key_end(), item.body());
-        let previous = Some(changed);
+        let before = (Some(changed), true);
         if mapping.operation == Operation::None {
-            return self.change(ChangeKind::Withdrawn, item, mapping, basis, previous, stamp);
+            return self.change(ChangeKind::Withdrawn, item, mapping, basis, before, stamp);
         }
         let first_seen = seen != self.epoch;
         if first_seen {
@@ -360,10 +364,10 @@ impl RouterTable {
                 self.count(basis, |counts| counts.altered += 1);
             }
             if marks != Marks::NONE || mapping.extra.is_some() {
-                return self.change(ChangeKind::Altered, item, mapping, basis, previous, stamp);
+                return self.change(ChangeKind::Altered, item, mapping, basis, before, stamp);
             }
             let kind = ChangeKind::Altered;
-            self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
+            self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, before);
             self.replace(place, item, mapping, stamp.effective_time);
             return Meaning::Change;
         }
@@ -371,7 +375,7 @@ impl RouterTable {
             self.count(basis, |counts| counts.confirmed += 1);
         }
         if marks.has(Marks::DOUBTED.with(Marks::UNCONFIRMED)) {
-            return self.change(ChangeKind::Reconfirmed, item, mapping, basis, previous, stamp);
+            return self.change(ChangeKind::Reconfirmed, item, mapping, basis, before, stamp);
         }
         Meaning::Confirmed
     }
@@ -386,17 +390,16 @@ impl RouterTable {
         }
     }
 
-    /// `previous` is the effective time of the key's previous change.
     fn change(
         &mut self,
         kind: ChangeKind,
         item: &mut Item,
         mapping: &Mapping,
         basis: Basis,
-        previous: Option<Micros>,
+        before: Before,
         stamp: &mut Stamp,
     ) -> Meaning {
-        self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, previous);
+        self.fill_stamp(stamp, kind, item.uses_reserved_label(), mapping, basis, before);
         self.store(stamp, item, mapping);
         Meaning::Change
     }
@@ -428,16 +431,6 @@ impl RouterTable {
         for key in settled {
             self.mark(&key, |marks| marks.without(Marks::DOUBTED));
         }
-    }
-
-    /// Notes when the latest snapshot began that was read in full.
-    pub(crate) fn set_proven(&mut self, begun: Micros) {
-        self.proven = Some(begun);
-    }
-
-    /// When the latest snapshot began that was read in full.
-    pub(crate) fn proven(&self) -> Option<Micros> {
-        self.proven
     }
 
     /// Begins a snapshot; one under way is given up. `not_before` is the last evidence from the
@@ -538,7 +531,8 @@ impl RouterTable {
         let previous = item.place(&self.entries).map(|place| self.entries.glance(place).changed);
         let mut stamp = self.stamp_of(arrival);
         let uses_reserved = item.uses_reserved_label();
-        self.fill_stamp(&mut stamp, kind, uses_reserved, &mapping, Basis::Swept, previous);
+        let before = (previous, false);
+        self.fill_stamp(&mut stamp, kind, uses_reserved, &mapping, Basis::Swept, before);
         stamp.not_before = not_before;
         self.store(&stamp, &mut item, &mapping);
         on_change(&stamp, &mapping);
@@ -567,10 +561,11 @@ impl RouterTable {
         uses_reserved_label: bool,
         mapping: &Mapping,
         basis: Basis,
-        previous: Option<Micros>,
+        (previous, is_entry): Before,
     ) {
+        let proven = self.proofs.of(|| mapping.key(), is_entry);
         let (effective_time, mut flags) =
-            effective_time(mapping.event_time, stamp.collection_time, previous, self.proven);
+            effective_time(mapping.event_time, stamp.collection_time, previous, proven);
         if uses_reserved_label {
             flags = flags.with(Flags::RESERVED_LABEL);
         }
@@ -594,6 +589,9 @@ impl RouterTable {
     fn store(&mut self, stamp: &Stamp, item: &mut Item, mapping: &Mapping) {
         match stamp.kind {
             ChangeKind::Added | ChangeKind::Altered => {
+                if stamp.kind == ChangeKind::Added {
+                    self.proofs.added(|| mapping.key());
+                }
                 self.put(item, mapping, stamp.effective_time);
             }
             ChangeKind::Withdrawn => {
@@ -728,6 +726,10 @@ impl RouterTable {
         self.prune_at = 1024.max(self.tombstones.len() * 2);
     }
 }
+
+/// What is known of an entry before a change: the effective time of the key's previous change, and
+/// whether there is an entry.
+type Before = (Option<Micros>, bool);
 
 /// What a mapping means for its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

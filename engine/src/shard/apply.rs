@@ -75,7 +75,10 @@ impl Shard {
         now: Now,
     ) -> Flow {
         self.commit.touch(now);
+        let evidence = session.counted_at;
         let sequence = self.take_place(connection, session, unit.sequence, time, now);
+        session.counted_at = time;
+        session.state.note_counted(time);
         if session.acks && session.mode == InputMode::Framed {
             self.commit.acknowledge(connection, sequence);
             self.counters.add(Metric::AcksPushed, 1);
@@ -101,7 +104,7 @@ impl Shard {
         if fresh && (session.announced || is_part || whole) {
             self.begin_snapshot(session, false, time);
         }
-        let flow = self.apply_mappings(connection, session, unit, place, time, now);
+        let flow = self.apply_mappings(connection, session, unit, place, (evidence, time), now);
         if fresh && (whole || unit.kind == UnitKind::SnapshotComplete) {
             session.state.position = session.state.position.max(place);
             self.complete_snapshot(connection, session, true, time, now);
@@ -126,7 +129,7 @@ impl Shard {
             let cause = Cause::SequenceBroken;
             let detail = format!("expected sequence {}, found {sequence}", session.due);
             self.reject(connection, &Rejection { cause, detail: detail.into() }, 0, now);
-            self.gap_from_evidence(session, sequence - 1, Reason::Rejected(cause), time);
+            self.frames_lost(session, sequence - 1, Reason::Rejected(cause), time);
         }
         session.due = session.due.max(sequence.saturating_add(1));
         sequence
@@ -134,19 +137,12 @@ impl Shard {
 
     /// Frames are lost, the last of them at `place`: a snapshot that is announced has begun if one
     /// of them is fresh, for it may have been the first part.
-    fn gap_from_evidence(
-        &mut self,
-        session: &mut Session,
-        place: u64,
-        reason: Reason,
-        time: Micros,
-    ) {
+    fn frames_lost(&mut self, session: &mut Session, place: u64, reason: Reason, time: Micros) {
         if session.announced && place >= session.fresh {
             self.begin_snapshot(session, false, time);
         }
         session.lack_frames();
-        let evidence = session.state.last_evidence.unwrap_or(session.begun);
-        self.open_gap(session, Scope::Router, evidence, reason, time);
+        self.open_gap(session, Scope::Router, session.counted_at, reason, time);
     }
 
     /// A document of another router than the session's: none of ours, so no gap.
@@ -175,14 +171,13 @@ impl Shard {
         session: &mut Session,
         unit: &mut Unit,
         place: Position,
-        time: Micros,
+        (evidence, time): (Micros, Micros),
         now: Now,
     ) -> Flow {
         let decoder_bytes = connection.decoder.table_bytes();
         self.refuse_growth(session, unit, decoder_bytes);
         let inferred = matches!(session.snapshot, Snapshot::Open { inferred: true, .. });
         let shown = unit.snapshot != SnapshotMark::None || inferred;
-        let evidence = session.state.last_evidence.unwrap_or(session.begun);
         let basis = if shown { Basis::Snapshot } else { Basis::Live };
         let mut arrival = Arrival { position: place, collection_time: time, basis };
         for mapping in &mut unit.mappings {
@@ -298,8 +293,10 @@ impl Shard {
         let place = self.take_place(connection, &mut session, sequence, time, now);
         let seen = known.is_some() && place <= session.state.sequence_last;
         if !seen {
-            self.gap_from_evidence(&mut session, place, Reason::Rejected(cause), time);
+            self.frames_lost(&mut session, place, Reason::Rejected(cause), time);
         }
+        session.counted_at = time;
+        session.state.note_counted(time);
         if let Some(sequence) = known {
             session.state.sequence_last = session.state.sequence_last.max(sequence);
             if session.acks {

@@ -121,6 +121,10 @@ pub(crate) struct Session {
     pub(crate) acks: bool,
     /// When the session began, by the collector.
     pub(crate) begun: Micros,
+    /// When the last unit came that has a place in the order of the session; at first, the last
+    /// evidence of the session before. What could not be read may have happened since: neither a
+    /// hello nor a keepalive says that nothing is on its way.
+    pub(crate) counted_at: Micros,
     /// Sequence that is due next (framed), or how many units came.
     pub(crate) due: u64,
     /// Frames before this sequence are sent again: what they say of a snapshot is void.

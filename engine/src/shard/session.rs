@@ -41,6 +41,7 @@ impl Shard {
         };
         let lost = hello.is_some_and(|hello| frames_are_lost(&state, hello));
         let evidence = state.last_evidence.unwrap_or(time);
+        let counted_last = state.counted.unwrap_or(evidence);
         let mode = connection.decoder.mode().unwrap_or(InputMode::Plain);
         let permanent = hello.map_or(mode == InputMode::Fpm, |hello| hello.permanent);
         let row = state.session_row(time, initiation(&connection, mode, permanent, hello));
@@ -56,6 +57,7 @@ impl Shard {
             permanent,
             acks: hello.is_some_and(|hello| hello.acks),
             begun: time,
+            counted_at: evidence,
             due: hello.map_or(0, |hello| hello.sequence_first),
             fresh: hello.map_or(0, |hello| hello.sequence_fresh),
             announced: hello.is_some_and(|hello| hello.snapshot),
@@ -65,7 +67,7 @@ impl Shard {
             self.open_gap(
                 &mut session,
                 Scope::Router,
-                evidence,
+                counted_last,
                 Reason::Rejected(Cause::SequenceBroken),
                 time,
             );
@@ -240,7 +242,8 @@ impl Shard {
             self.counters.add(Metric::SessionsSuperseded, 1);
         }
         let (router, last) = (Some(session.router), session.state.sequence_last);
-        self.settle_with(connection, router, session.generation, last, now.wall);
+        let time = settled_at(connection, &session.state, now.wall);
+        self.settle_with(connection, router, session.generation, last, time);
         // What the decoder kept is gone with the session.
         self.recount(&mut session, 0);
         if let Some(home) = self.homes.get_mut(&session.router) {
@@ -258,6 +261,7 @@ impl Shard {
         };
         let (router, generation) = (Some(session.router), session.generation);
         let sequence_last = session.state.sequence_last;
+        let time = settled_at(connection, &session.state, time);
         self.settle_with(connection, router, generation, sequence_last, time);
     }
 
@@ -326,6 +330,13 @@ impl Shard {
         self.counters.add(Metric::MappingsFramed, count);
         self.counters.reject(cause, 0, count);
     }
+}
+
+/// The time of a ledger row: whoever recovers takes what was framed for evidence of the router, so
+/// it is that of the last unit, however long that has waited for a block.
+fn settled_at(connection: &Connection, state: &RouterState, now: Micros) -> Micros {
+    let evidence = state.last_evidence.filter(|_| connection.books.open.bytes_framed > 0);
+    evidence.map_or(now, |evidence| evidence.min(now))
 }
 
 /// How many mappings a unit brought, the rejected ones included.

@@ -182,7 +182,7 @@ impl GapFold {
                 }
             }
             Row::Session(session) => self.fold_session(session),
-            Row::Ledger(ledger) if ledger.bytes_read > 0 => self.note(ledger.time),
+            Row::Ledger(ledger) if ledger.bytes_framed > 0 => self.note(ledger.time),
             Row::Ledger(_) | Row::Kernel(_) => {}
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::net::IpAddr;
+use std::ops::Bound;
 use std::path::Path;
 
 use super::links::{Behind, Links};
@@ -16,9 +17,9 @@ use crate::allowance::{Allowance, Held};
 use crate::interface::Interface;
 use crate::log::state::{Depth, Plan, States};
 use crate::log::{self, Filter, LogError, ReadReport, Told};
-use crate::mapping::{Key, Mapping, Nhlfe, RouterId};
+use crate::mapping::{Fec, Key, Mapping, Nhlfe, RouterId};
 use crate::router::{OpenGap, RouterState};
-use crate::row::{Basis, Change, Flags, Reason, Row, SessionEvent, SessionRow};
+use crate::row::{Basis, Change, Reason, Row, SessionEvent, SessionRow};
 use crate::table::EntryRef;
 use crate::time::{Hour, Micros};
 
@@ -84,7 +85,7 @@ impl RouterEnd {
                 }
                 SessionEvent::Gap { .. } => {}
             },
-            Row::Ledger(ledger) if ledger.bytes_read > 0 => self.note(ledger.time),
+            Row::Ledger(ledger) if ledger.bytes_framed > 0 => self.note(ledger.time),
             Row::Change(_) | Row::Ledger(_) | Row::Kernel(_) => {}
         }
     }
@@ -148,9 +149,7 @@ impl RouterAsOf {
 
     fn note_dispute(&mut self, change: &Change) {
         let stamp = &change.stamp;
-        let is_disputed = stamp.flags.contains(Flags::BEFORE_SNAPSHOT)
-            || stamp.flags.contains(Flags::CLOCK_BACKWARDS);
-        if is_disputed && stamp.collection_time > self.at {
+        if stamp.is_disputed() && stamp.collection_time > self.at {
             self.disputed.entry(change.mapping.key()).or_insert(stamp.effective_time);
         }
     }
@@ -221,6 +220,17 @@ impl RouterAsOf {
         gap.or_else(dispute)
     }
 
+    /// FECs that select by more than a prefix and of which nobody can say whether they have an
+    /// entry, or which.
+    pub(super) fn doubts_of_selective(&self) -> impl Iterator<Item = (&Fec, Unknown)> {
+        let gaps = selective(&self.state.gaps.keys);
+        let gaps = gaps.map(|(fec, gap)| (fec, UnknownCause::KeyGap(gap.reason), gap.start));
+        let disputed = selective(&self.disputed);
+        let disputed = disputed.map(|(fec, since)| (fec, UnknownCause::TimeDisputed, *since));
+        let all = gaps.chain(disputed);
+        all.map(|(fec, cause, since)| (fec, Unknown { cause, since: Some(since) }))
+    }
+
     /// Whether it can be vouched for that entries which the table does not have are not there.
     /// Keys with a gap of their own are not meant.
     pub fn standing_of_the_rest(&self) -> Standing {
@@ -246,6 +256,15 @@ impl RouterAsOf {
         entries.sort_unstable_by_key(|entry| entry.key);
         entries
     }
+}
+
+/// Those of these keys that select by more than a prefix.
+fn selective<V>(keys: &BTreeMap<Key, V>) -> impl Iterator<Item = (&Fec, &V)> {
+    let behind = (Bound::Excluded(Key::Ftn(Fec::Unknown)), Bound::Unbounded);
+    keys.range(behind).map_while(|(key, value)| match key {
+        Key::Ftn(fec @ Fec::IpFrom { .. }) => Some((fec, value)),
+        _ => None,
+    })
 }
 
 /// Whether a router of this state can be vouched for as a whole.

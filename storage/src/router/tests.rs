@@ -227,3 +227,64 @@ fn configured_rows_count_outside_every_session() {
     assert_eq!(&*live.folded().name, "lyon");
     assert_eq!(live.state.position.generation, 1);
 }
+
+fn shows(explicit: bool) -> SessionEvent {
+    let (confirmed, added, altered, vanished) = (0, 0, 0, 0);
+    SessionEvent::SnapshotComplete { explicit, confirmed, added, altered, vanished }
+}
+
+/// A router whose clock is behind, as it tells a change of the key 24 at 2,000, dated 500; before,
+/// a snapshot began at 1,000.
+fn dated_before(snapshot: impl Fn(&mut Live)) -> Micros {
+    let mut live = Live::new();
+    live.event(100, initiation(None));
+    live.say(200, Basis::Live, &swap(24, 25, 200));
+    live.event(1_000, SessionEvent::SnapshotBegin);
+    live.state.begin_snapshot();
+    snapshot(&mut live);
+    live.event(1_500, shows(true));
+    let Applied::Change(stamp) = live.say(2_000, Basis::Live, &swap(24, 26, 500)) else {
+        panic!("it is another value");
+    };
+    stamp.effective_time
+}
+
+#[test]
+fn a_snapshot_that_was_read_in_part_proves_what_it_showed_and_nothing_else() {
+    let lost = |scope: Scope| {
+        let reason = Reason::Rejected(crate::row::Cause::NhlfeInvalid);
+        SessionEvent::Gap { start: Micros(1_100), scope, reason }
+    };
+    let show = |live: &mut Live| {
+        live.say(1_200, Basis::Snapshot, &swap(24, 25, 200));
+    };
+    assert_eq!(dated_before(show), Micros(1_000));
+    // Something else could not be read.
+    let in_part = |live: &mut Live| {
+        show(live);
+        live.event(1_300, lost(Scope::Rest));
+    };
+    assert_eq!(dated_before(in_part), Micros(1_000));
+    // Its own value could not be read: the router's time may be right.
+    let garbled = |live: &mut Live| {
+        live.event(1_300, lost(Scope::Entry(swap(24, 25, 0).key())));
+    };
+    assert_eq!(dated_before(garbled), Micros(500));
+}
+
+#[test]
+fn what_a_snapshot_may_have_hidden_is_filed_as_the_router_says() {
+    let mut live = Live::new();
+    live.event(100, initiation(None));
+    live.event(1_000, SessionEvent::SnapshotBegin);
+    live.state.begin_snapshot();
+    let reason = Reason::Rejected(crate::row::Cause::FecInvalid);
+    live.event(1_100, SessionEvent::Gap { start: Micros(900), scope: Scope::Rest, reason });
+    live.event(1_500, shows(false));
+    for (read, dated, out) in [(2_000, 500, 25), (2_001, 600, 26)] {
+        let Applied::Change(stamp) = live.say(read, Basis::Live, &swap(24, out, dated)) else {
+            panic!("it is another value");
+        };
+        assert_eq!((stamp.effective_time, stamp.is_disputed()), (Micros(dated), false));
+    }
+}

@@ -232,7 +232,7 @@ fn a_change_is_not_believed_against_a_snapshot() {
     table.begin_snapshot(None);
     table.apply(&swap(100, 200, BASE_US - 90), &at(10, Basis::Snapshot));
     complete(&mut table, true, BASE_US + 20);
-    table.set_proven(Micros(BASE_US + 10));
+    table.prove(Micros(BASE_US + 10), true, std::iter::empty());
     // The snapshot lacked 101, and had 100 with its old value.
     let added = stamp_of(table.apply(&swap(101, 200, BASE_US - 60), &at(30, Basis::Live)));
     let altered = stamp_of(table.apply(&swap(100, 201, BASE_US - 50), &at(31, Basis::Live)));

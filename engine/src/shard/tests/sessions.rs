@@ -438,3 +438,96 @@ fn a_snapshot_whose_first_part_is_damaged_behind_frames_sent_again_withdraws_not
     let state = bench.shard.router(ROUTER).unwrap();
     assert!(state.gaps.router.is_some(), "it may have said that one of them is gone");
 }
+
+/// The start of the only gap of this scope on disk.
+fn gap_start(bench: &Bench, is_router: bool) -> Micros {
+    let starts: Vec<Micros> = bench
+        .rows()
+        .into_iter()
+        .filter_map(|row| match row {
+            Row::Session(storage::row::SessionRow {
+                event: storage::row::SessionEvent::Gap { start, scope, .. },
+                ..
+            }) if (scope == storage::row::Scope::Router) == is_router => Some(start),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(starts.len(), 1, "{:?}", bench.story());
+    starts[0]
+}
+
+#[test]
+fn a_keepalive_does_not_say_that_no_frame_is_missing_before_it() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.send(id, &frame(1, false, &[mapping(16, 17)]));
+    let counted = bench.now.wall;
+    bench.pass(5_000_000);
+    bench.send(id, &empty(FrameType::Keepalive, 0));
+    bench.pass(5_000_000);
+    bench.send(id, &frame(3, false, &[mapping(18, 19)]));
+    bench.settle();
+    assert_eq!(gap_start(&bench, true), counted);
+}
+
+#[test]
+fn frames_that_are_missing_after_a_reconnect_may_have_been_said_before_the_last_keepalive() {
+    let mut bench = Bench::new();
+    let first = bench.connect(1, PEER);
+    bench.send(first, &hello_of(Hello { permanent: false, ..first_hello(ROUTER) }));
+    bench.send(first, &frame(1, false, &[mapping(16, 17)]));
+    let counted = bench.now.wall;
+    bench.pass(5_000_000);
+    bench.send(first, &empty(FrameType::Keepalive, 0));
+    bench.send(first, &empty(FrameType::Bye, 0));
+    bench.end(first, Reason::ClosedByRouter);
+    bench.pass(5_000_000);
+    let second = bench.connect(2, PEER);
+    bench.send(second, &hello(3, 3, false));
+    bench.settle();
+    assert_eq!(gap_start(&bench, true), counted);
+}
+
+#[test]
+fn what_a_new_session_garbles_may_have_happened_since_the_one_before() {
+    let mut bench = Bench::new();
+    let plain = |label: &str| {
+        format!(
+            "<label-mappings router-id=\"{ROUTER}\"><mapping timestamp=\"5\"><fec type=\"unknown\"/>\
+             <ingress label=\"16\" origin=\"platform\"/><operation type=\"swap\">\
+             <nhlfe label=\"{label}\" next-hop=\"10.0.0.2\"/></operation></mapping></label-mappings>"
+        )
+    };
+    let first = bench.connect(1, PEER);
+    bench.send(first, plain("17").as_bytes());
+    bench.end(first, Reason::ClosedByRouter);
+    let evidence = bench.now.wall;
+    bench.pass(60_000_000);
+    let second = bench.connect(2, PEER);
+    bench.send(second, plain("seventeen").as_bytes());
+    bench.end(second, Reason::ClosedByRouter);
+    bench.settle();
+    assert_eq!(gap_start(&bench, false), evidence);
+}
+
+#[test]
+fn a_ledger_row_is_of_the_time_of_the_last_unit_however_late_it_is_written() {
+    let mut bench = Bench::new();
+    let id = bench.connect(1, PEER);
+    bench.send(id, &hello(1, 1, false));
+    bench.settle();
+    bench.pass(1_000_000);
+    bench.send(id, &empty(FrameType::Keepalive, 0));
+    let heard = bench.now.wall;
+    bench.pass(60_000_000);
+    bench.send(id, &frame(1, false, &[])[..8]);
+    bench.pass(60_000_000);
+    bench.end(id, Reason::ConnectionLost);
+    bench.settle();
+    let ledgers = bench.rows().into_iter().filter_map(|row| match row {
+        Row::Ledger(row) if row.bytes_framed > 0 => Some(row.time),
+        _ => None,
+    });
+    assert_eq!(ledgers.max(), Some(heard));
+}

@@ -402,3 +402,49 @@ proptest! {
         prop_assert_eq!(&router.state.gaps.keys, &live.state.gaps.keys);
     }
 }
+
+#[test]
+fn a_change_dated_before_the_one_before_it_happened_between_that_and_its_reading() {
+    let mut live = Live::new();
+    live.say(100, &swap(100, 200, 100));
+    live.complete(101, true);
+    // The clock was set back.
+    live.say(3_000, &swap(100, 201, 50));
+    let unknown = Unknown { cause: UnknownCause::TimeDisputed, since: Some(at(101)) };
+    assert_eq!(live.as_of(100).standing_of(&key(100)), Standing::Vouched);
+    assert_eq!(live.as_of(2_999).standing_of(&key(100)), Standing::Unknown(unknown));
+    assert_eq!(live.as_of(3_000).standing_of(&key(100)), Standing::Vouched);
+    // Told of the very instant of the change before, it contradicts nothing.
+    live.say(4_000, &swap(100, 202, 3_500));
+    live.say(4_001, &swap(100, 203, 3_500));
+    assert_eq!(live.as_of(3_500).standing_of(&key(100)), Standing::Vouched);
+    // Set back between two changes of which no snapshot says anything.
+    live.say(4_002, &swap(100, 204, 3_400));
+    let unknown = Unknown { cause: UnknownCause::TimeDisputed, since: Some(at(3_500)) };
+    assert_eq!(live.as_of(4_001).standing_of(&key(100)), Standing::Unknown(unknown));
+    assert_eq!(live.as_of(4_002).standing_of(&key(100)), Standing::Vouched);
+}
+
+#[test]
+fn a_ledger_row_is_evidence_only_of_what_was_read_whole() {
+    let mut live = Live::new();
+    let ledger = |time_us: i64, bytes_framed: u64| LedgerRow {
+        router: Some(router()),
+        generation: 1,
+        time: at(time_us),
+        sequence_last: 0,
+        bytes_read: 10,
+        bytes_framed,
+        mappings_framed: 0,
+        changes: 0,
+        confirmed: 0,
+        duplicates: 0,
+        derived: 0,
+        rejected: Vec::new(),
+    };
+    live.state.replay_ledger(&ledger(500, 10));
+    assert_eq!(live.state.last_evidence, Some(at(500)));
+    // Bytes that wait say nothing yet: what they tell may be older.
+    live.state.replay_ledger(&ledger(900, 0));
+    assert_eq!(live.state.last_evidence, Some(at(500)));
+}

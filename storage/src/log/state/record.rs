@@ -5,6 +5,7 @@
 //! Law:  a state read back answers, and goes on, as the one that was written.
 //! Not:  where the record lies and what it includes (`directory`).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::super::builder::BlockBuilder;
@@ -22,6 +23,7 @@ use crate::gaps::Doubts;
 use crate::mapping::{Key, RouterId};
 use crate::router::{EndedSession, OpenGap, OpenSession, RouterState};
 use crate::row::{Position, Row};
+use crate::table::Proofs;
 use crate::time::Micros;
 
 /// Rows of one block: a reader holds the rows of one at a time.
@@ -98,7 +100,14 @@ fn put_fields(out: &mut Vec<u8>, addresses: &mut Numbers, state: &RouterState) {
     if let Some(skew_us) = state.skew_us {
         varint::put_signed(out, skew_us);
     }
-    put_optional_time(out, state.table.proven());
+    let Proofs { lacked, shown, others } = state.table.proofs();
+    put_optional_time(out, *lacked);
+    put_optional_time(out, *shown);
+    varint::put(out, others.len() as u64);
+    for (key, earlier) in others {
+        put_key(out, addresses, key);
+        put_optional_time(out, *earlier);
+    }
     put_optional_gap(out, state.gaps.rest);
     out.push(u8::from(state.gaps.snapshot.is_some()));
     if let Some(snapshot) = &state.gaps.snapshot {
@@ -131,6 +140,8 @@ pub(super) fn read_head(bytes: &[u8], router: RouterId) -> Result<RouterState, M
 pub(super) fn read_record(bytes: &[u8], router: RouterId) -> Result<RouterState, Malformed> {
     let mut record = Cursor::new("record", bytes);
     let Head { mut state, entries, doubted, prune_at } = take_head(&mut record, router)?;
+    let proofs = state.table.proofs().clone();
+    state.table.set_proofs(Proofs::default());
     state.table.set_prune_at(usize::MAX);
     let mut rows = Vec::new();
     while !record.is_done() {
@@ -147,6 +158,7 @@ pub(super) fn read_record(bytes: &[u8], router: RouterId) -> Result<RouterState,
         return Err(record.malformed("as many entries as the head counts"));
     }
     doubted.iter().for_each(|key| state.table.doubt(key));
+    state.table.set_proofs(proofs);
     state.table.set_prune_at(prune_at);
     Ok(state)
 }
@@ -202,6 +214,8 @@ fn read_fields(head: &[u8], router: RouterId) -> Result<Head, Malformed> {
     state.last_evidence = read_optional_time(cursor)?;
     state.complete = read_optional_time(cursor)?;
     state.not_before = read_optional_time(cursor)?;
+    // The last that a state is certain of.
+    state.counted = state.complete;
     state.gaps.router = read_optional_gap(cursor)?;
     for _ in 0..cursor.unsigned()? {
         let key = read_key(cursor, &addresses)?;
@@ -230,9 +244,8 @@ fn read_fields(head: &[u8], router: RouterId) -> Result<Head, Malformed> {
     match cursor.is_done() {
         // A head of version 1.
         true => {
-            if let Some(complete) = state.complete {
-                state.table.set_proven(complete);
-            }
+            let (lacked, shown, others) = (state.complete, state.complete, BTreeMap::new());
+            state.table.set_proofs(Proofs { lacked, shown, others });
         }
         false => read_fields_behind(cursor, &addresses, &mut state)?,
     }
@@ -250,9 +263,13 @@ fn read_fields_behind(
     state.interfaces_configured = read_interfaces(cursor, addresses)?;
     state.interfaces_announced = read_interfaces(cursor, addresses)?;
     state.skew_us = if cursor.flag()? { Some(cursor.signed()?) } else { None };
-    if let Some(proven) = read_optional_time(cursor)? {
-        state.table.set_proven(proven);
+    let (lacked, shown) = (read_optional_time(cursor)?, read_optional_time(cursor)?);
+    let mut others = BTreeMap::new();
+    for _ in 0..cursor.unsigned()? {
+        let key = read_key(cursor, addresses)?;
+        others.insert(key, read_optional_time(cursor)?);
     }
+    state.table.set_proofs(Proofs { lacked, shown, others });
     state.gaps.rest = read_optional_gap(cursor)?;
     if !cursor.flag()? {
         return Ok(());

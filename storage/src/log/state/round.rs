@@ -24,7 +24,7 @@ use super::record::put_record;
 use super::retain::{Retain, horizon, kept_from, sweep};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
-use crate::row::{Row, SessionEvent};
+use crate::row::{Change, Row, SessionEvent};
 use crate::time::{Hour, Micros};
 
 /// Directories behind a complete one, at most: what a reader puts together.
@@ -445,8 +445,8 @@ fn ends(row: &Row) -> Micros {
             SessionEvent::Gap { start, .. } => row.time.max(*start),
             _ => row.time,
         },
-        // Until it was read it is in doubt, of which a state says nothing.
-        Row::Change(change) => change.stamp.effective_time.max(change.stamp.collection_time),
+        // Between the two nobody can say which value there was.
+        Row::Change(Change { stamp, .. }) if stamp.is_disputed() => stamp.collection_time,
         _ => begins(row),
     }
 }

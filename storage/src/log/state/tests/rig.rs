@@ -70,7 +70,7 @@ pub(super) fn essence(state: &RouterState) -> String {
         state.boot_generation,
         state.configured,
         table.prune_at(),
-        table.proven(),
+        table.proofs(),
     )
 }
 
