@@ -75,13 +75,19 @@ fn vouched_tables(data: &Path, at: Micros) -> Option<Vec<(RouterId, Entries)>> {
     vouched.then(|| tables.value.into_iter().map(|(id, rows)| (id, entries(rows))).collect())
 }
 
+/// Before its first dump is complete a router may have an entry that goes before the known ones.
+fn all_are_complete(data: &Path, at: Micros) -> bool {
+    let network = query::network(data, at, None).unwrap().value;
+    query::router_rows(&network).iter().all(|row| row.complete.is_some())
+}
+
 /// Waits until the collector knows what the routers showed; answers the instant asked about.
 fn await_tables(data: &Path, expected: &[(RouterId, Entries)]) -> Micros {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let at = now();
         let found = vouched_tables(data, at);
-        if found.as_deref() == Some(expected) {
+        if found.as_deref() == Some(expected) && all_are_complete(data, at) {
             return at;
         }
         assert!(Instant::now() < deadline, "{}", difference(found.as_deref(), expected));

@@ -11,8 +11,9 @@
 //! of an interface with the next hop's address; the one owner of the address.
 //!
 //! A link-local address (RFC 4291 section 2.5.6, RFC 3927) is that of any number of links: its one
-//! known owner counts only if the settings say so, or if the address is made of a hardware address
-//! (EUI-64, RFC 4291 appendix A), which no two interfaces share.
+//! known owner, even one that names this router as its neighbour, counts only if the settings say
+//! so, or if the address is made of a hardware address (EUI-64, RFC 4291 appendix A), which no two
+//! interfaces share.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -41,6 +42,8 @@ struct NamedLink {
     router: RouterId,
     name: Box<str>,
     neighbour: RouterId,
+    /// The label table of what comes in there.
+    table: Option<u32>,
 }
 
 /// What is known of all links of a network. Sorted: looked up by halving.
@@ -86,7 +89,7 @@ impl Links {
                 self.owners.push(Owner { address, router, neighbour, table, is_configured });
             }
             if let Some(neighbour) = neighbour.filter(|_| !name.is_empty()) {
-                self.named.push(NamedLink { router, name: name.clone(), neighbour });
+                self.named.push(NamedLink { router, name: name.clone(), neighbour, table });
             }
         }
     }
@@ -109,9 +112,35 @@ impl Links {
         if router == here {
             return Err(UnknownCause::NextHopOwn);
         }
-        let at_address = address.map_or(&[][..], |address| self.owners_of(address));
-        let tables = at_address.iter().filter(|owner| owner.router == router);
-        Ok(Behind { router, table: tables.filter_map(|owner| owner.table).next() })
+        Ok(Behind { router, table: self.table(here, router, address) })
+    }
+
+    /// The label table of the interface of `router` that has this address and leads to `here`, or
+    /// of those that lead to `here` if none has the address (unnumbered links); of several that may
+    /// be meant, the one that they have in common.
+    fn table(&self, here: RouterId, router: RouterId, address: Option<IpAddr>) -> Option<u32> {
+        let owners = address.map_or(&[][..], |address| self.owners_of(address));
+        // Its id is no interface's.
+        let is_end = |owner: &&Owner| owner.router == router && owner.address != router.0;
+        let ends = owners.iter().filter(is_end);
+        let to_here = ends.clone().filter(|owner| owner.neighbour == Some(here));
+        let to_anybody = ends.filter(|owner| owner.neighbour.is_none());
+        // Settings that are silent leave it to the hello, which says it of all interfaces.
+        let said: BTreeSet<u32> = if to_here.clone().next().is_some() {
+            to_here.filter_map(|owner| owner.table).collect()
+        } else if to_anybody.clone().next().is_some() {
+            to_anybody.filter_map(|owner| owner.table).collect()
+        } else {
+            let links = self.named_of(router).filter(|link| link.neighbour == here);
+            links.filter_map(|link| link.table).collect()
+        };
+        said.first().copied().filter(|_| said.len() == 1)
+    }
+
+    fn named_of(&self, router: RouterId) -> impl Iterator<Item = &NamedLink> {
+        let from = self.named.partition_point(|link| link.router < router);
+        let links = self.named.get(from..).unwrap_or_default().iter();
+        links.take_while(move |link| link.router == router)
     }
 
     fn neighbour(
@@ -121,12 +150,7 @@ impl Links {
         address: Option<IpAddr>,
     ) -> Result<RouterId, UnknownCause> {
         if let Some(name) = branch.interface() {
-            let at = self
-                .named
-                .partition_point(|link| (link.router, &*link.name) < (here, name.as_str()));
-            let links = self.named.get(at..).unwrap_or_default().iter();
-            let links =
-                links.take_while(|link| (link.router, &*link.name) == (here, name.as_str()));
+            let links = self.named_of(here).filter(|link| *link.name == *name.as_str());
             match one(links.map(|link| link.neighbour)) {
                 Ok(neighbour) => return Ok(neighbour),
                 Err(Several(true)) => return Err(UnknownCause::InterfaceUnknown),
@@ -140,19 +164,22 @@ impl Links {
     /// The owner of the address, as a next hop of this router.
     fn owner_for(&self, here: RouterId, address: IpAddr) -> Result<RouterId, UnknownCause> {
         let owners = self.owners_of(address);
+        // Of a link-local address any other link of this router may have it too, at the end of
+        // somebody who announces nothing.
+        let is_alone = |owner: &&Owner| {
+            owner.is_configured || !is_link_local(address) || is_of_hardware(address)
+        };
         let ends = owners.iter().filter(|owner| owner.neighbour == Some(here));
-        match one(ends.map(|owner| owner.router)) {
-            Ok(router) => return Ok(router),
-            Err(Several(true)) => return Err(UnknownCause::AddressShared(address)),
+        match one(ends.clone().filter(is_alone).map(|owner| owner.router)) {
+            Ok(router) if one(ends.map(|owner| owner.router)).is_ok() => return Ok(router),
+            Ok(_) | Err(Several(true)) => return Err(UnknownCause::AddressShared(address)),
             Err(Several(false)) => {}
         }
         // Two ends of one link never share an address.
         let others = owners.iter().filter(|owner| owner.router != here);
         match one(others.clone().map(|owner| owner.router)) {
             Ok(router) => {
-                let is_alone = !is_link_local(address)
-                    || is_of_hardware(address)
-                    || others.clone().any(|owner| owner.is_configured);
+                let is_alone = others.clone().any(|owner| is_alone(&owner));
                 is_alone.then_some(router).ok_or(UnknownCause::AddressShared(address))
             }
             Err(Several(true)) => Err(UnknownCause::AddressShared(address)),
@@ -266,7 +293,7 @@ mod tests {
         assert_eq!(to("10.0.0.3", "b", ""), Err(UnknownCause::InterfaceUnknown), "two words");
         assert_eq!(to("10.0.0.3", "z", ""), Ok("3.3.3.3".into()), "nobody knows the interface");
         assert_eq!(to("", "z", ""), Err(UnknownCause::InterfaceUnknown));
-        assert_eq!(to("fe80::1", "", ""), Ok("2.2.2.2".into()), "it names this one");
+        assert_eq!(to("fe80::1", "", ""), shared("fe80::1"), "that of another link, perhaps");
         assert_eq!(to("10.0.0.9", "", ""), shared("10.0.0.9"));
         assert_eq!(to("10.0.0.1", "", ""), Err(UnknownCause::NextHopOwn));
         assert_eq!(to("10.0.0.2", "", "1.1.1.1"), Err(UnknownCause::NextHopOwn));
@@ -291,5 +318,46 @@ mod tests {
         assert_eq!(table("10.0.0.3"), Some(7));
         assert_eq!(table("10.0.0.4"), None, "settings that say nothing say nothing");
         assert_eq!(table("10.0.0.5"), Some(8));
+    }
+
+    #[test]
+    fn a_link_local_address_is_nobody_s_although_one_names_this_router() {
+        // 10.0.0.3 has the same address on another link of 10.0.0.1, and announces nothing.
+        let links = links(&[
+            ("10.0.0.1", &["eth1 fe80::1 to 10.0.0.2"], &[]),
+            ("10.0.0.2", &["eth1 fe80::2 to 10.0.0.1"], &[]),
+            ("10.0.0.3", &[], &[]),
+        ]);
+        let shared = UnknownCause::AddressShared("fe80::2".parse().unwrap());
+        let behind = |name: &str| links.behind(id("10.0.0.1"), &branch("fe80::2", name, ""));
+        assert_eq!(behind(""), Err(shared));
+        assert_eq!(behind("eth2"), Err(shared));
+        assert_eq!(behind("eth1").map(|behind| behind.router), Ok(id("10.0.0.2")));
+    }
+
+    #[test]
+    fn the_label_table_is_that_of_the_interface_that_leads_here() {
+        let links = links(&[
+            ("10.0.0.1", &["eth1 to 10.0.0.2", "eth2 to 10.0.0.2"], &[]),
+            (
+                "10.0.0.2",
+                &[
+                    "a fe80::1 to 10.0.0.9 table 7",
+                    "b fe80::1 to 10.0.0.1",
+                    "c to 10.0.0.8 table 7",
+                ],
+                &[],
+            ),
+            ("10.0.0.4", &["a 10.0.0.41 table 7", "b 10.0.0.42"], &[]),
+        ]);
+        let table = |address: &str, name: &str| {
+            links.behind(id("10.0.0.1"), &branch(address, name, "")).map(|behind| behind.table)
+        };
+        assert_eq!(table("fe80::1", "eth1"), Ok(Some(0)));
+        assert_eq!(table("10.0.0.42", ""), Ok(Some(0)));
+        // Its id is on no link: all that lead here have one table.
+        assert_eq!(table("10.0.0.2", ""), Ok(Some(0)));
+        assert_eq!(table("", "eth2"), Ok(Some(0)));
+        assert_eq!(table("10.0.0.4", ""), Ok(None), "none of them says that it leads here");
     }
 }

@@ -529,8 +529,12 @@ impl<'a> Walker<'a> {
                 }
                 Err(cause) => unknown(cause),
             },
-            NextHop::Recursive => (Some(here), self.look_again(state, stack, met)),
-            NextHop::Fec if stack.is_empty() => (None, self.leave(state, met, nhlfe)),
+            NextHop::Recursive => (Some(here), self.look_again(state, stack, met, nhlfe)),
+            NextHop::Fec if stack.is_empty() => match self.leave(state, met, nhlfe) {
+                // It is looked up once more, here.
+                Onward::Step(next) => (Some(here), Onward::Step(next)),
+                end => (None, end),
+            },
             // Labels that were put on, or an interface, are for somebody; who, is not said.
             NextHop::Fec if !nhlfe.stack.is_empty() || nhlfe.link.is_some() => {
                 match self.sight.behind(here, nhlfe) {
@@ -541,7 +545,7 @@ impl<'a> Walker<'a> {
                 }
             }
             // What still carries a label cannot leave MPLS: the router looks at that label.
-            NextHop::Fec => (Some(here), self.look_again(state, stack, met)),
+            NextHop::Fec => (Some(here), self.look_again(state, stack, met, nhlfe)),
         }
     }
 
@@ -581,7 +585,22 @@ impl<'a> Walker<'a> {
     }
 
     /// To this router again, with another label on top or none.
-    fn look_again(&mut self, state: &State, stack: &LabelStack, met: &Met) -> Onward {
+    fn look_again(
+        &mut self,
+        state: &State,
+        stack: &LabelStack,
+        met: &Met,
+        nhlfe: &Nhlfe,
+    ) -> Onward {
+        // The label of a service stands for its table, which is looked up there and nowhere else;
+        // of one that names nothing nobody knows for which table it stands.
+        let is_global = match met.mapping.fec {
+            Fec::Unknown => is_null(met),
+            fec => !fec.is_service(),
+        };
+        if stack.is_empty() && matches!(met.key, Key::Ilm(..)) && !is_global {
+            return self.leave(state, met, nhlfe);
+        }
         let pushed = met.mapping.operation == Operation::Push && !matches!(met.key, Key::Ilm(..));
         let space = if stack.is_empty() {
             Space::Ip { towards: met.mapping.fec.loopback().filter(|_| pushed) }
@@ -631,30 +650,42 @@ impl<'a> Walker<'a> {
         let Some(entered) = self.entered else {
             return end(delivered(here, state.carriage));
         };
-        match (entered, left) {
-            // Out of an interface whatever the IP table says: right if that says the same.
-            (Fec::Ip { prefix, table: 0 } | Fec::IpFrom { prefix, table: 0, .. }, Fec::Unknown)
-                if nhlfe.interface().is_some() && self.has_ip_entry(here) =>
-            {
-                match self.leads_out(here, prefix, nhlfe.interface()) {
-                    true => end(delivered(here, state.carriage)),
-                    false => end(unknown_at(here, UnknownCause::InterfaceUnknown)),
+        // Out of an interface whatever the IP table says: right if that says the same.
+        if let Fec::Ip { prefix, table: 0 } | Fec::IpFrom { prefix, table: 0, .. } = entered
+            && left == Fec::Unknown
+            && nhlfe.interface().is_some()
+            && matches!(self.ip_word(here), Word::Entry)
+        {
+            return match self.leads_out(here, prefix, nhlfe.interface()) {
+                true => end(delivered(here, state.carriage)),
+                false => end(unknown_at(here, UnknownCause::InterfaceUnknown)),
+            };
+        }
+        let is_ip =
+            |fec: Fec| matches!(fec, Fec::Ip { table: 0, .. } | Fec::IpFrom { table: 0, .. });
+        let is_global = is_ip(left) || (is_null(met) && left == Fec::Unknown);
+        if is_ip(entered) && is_global && matches!(met.key, Key::Ilm(..)) && left != entered {
+            // Without its labels it is IP: where the router has a word on it, that counts.
+            match self.ip_word(here) {
+                Word::Entry => {
+                    let State { router, carriage, .. } = *state;
+                    let space = Space::Ip { towards: None };
+                    return self.go(State { router, stack: LabelStack::new(), space, carriage });
                 }
+                Word::Unknown(unknown) => return end(Verdict::Unknown { here, unknown }),
+                Word::None => {}
             }
-            // The router cannot say for what: then its IP table can, if it knows the prefix.
-            (Fec::Ip { table: 0, .. } | Fec::IpFrom { table: 0, .. }, Fec::Unknown)
-                if self.has_ip_entry(here) =>
-            {
-                let State { router, carriage, .. } = *state;
-                let space = Space::Ip { towards: None };
-                self.go(State { router, stack: LabelStack::new(), space, carriage })
-            }
-            (_, Fec::Unknown) => end(delivered(here, state.carriage)),
-            _ => match lookup::fit(&left, &entered) {
-                Fit::Serves => end(delivered(here, state.carriage)),
-                Fit::Other => end(Verdict::Misdelivered { here, entered, left }),
-                Fit::Incomparable => end(unknown_at(here, UnknownCause::FecIncomparable)),
-            },
+        }
+        let has_number =
+            |fec: Fec| matches!(fec, Fec::Ip { table: 1.., .. } | Fec::IpFrom { table: 1.., .. });
+        if here != self.head && has_number(left) && has_number(entered) {
+            // Two routers that use one number use it each for its own.
+            return end(unknown_at(here, UnknownCause::FecIncomparable));
+        }
+        match lookup::fit(&left, &entered) {
+            Fit::Serves => end(delivered(here, state.carriage)),
+            Fit::Other => end(Verdict::Misdelivered { here, entered, left }),
+            Fit::Incomparable => end(unknown_at(here, UnknownCause::FecIncomparable)),
         }
     }
 
@@ -677,25 +708,45 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Whether the router's IP table has a word on what the walk is about.
-    fn has_ip_entry(&self, here: RouterId) -> bool {
+    /// What the router's IP table has to say on what the walk is about.
+    fn ip_word(&self, here: RouterId) -> Word {
         match (self.sight.router(here), self.entered) {
             (Some(router), Some(Fec::Ip { prefix, .. } | Fec::IpFrom { prefix, .. })) => {
+                if router.state.owns(prefix.addr()) {
+                    return Word::Entry;
+                }
                 match lookup::ip_entry(router, prefix, 0) {
-                    Found::Entry(..) => true,
-                    Found::Missing(Missing::Unknown(unknown)) => {
-                        unknown.cause == UnknownCause::SourceDependent
-                    }
-                    Found::Missing(_) | Found::End(_) => false,
+                    Found::Entry(..) => Word::Entry,
+                    Found::Missing(Missing::Unknown(unknown)) => match unknown.cause {
+                        // The source may be known to whoever looks there.
+                        UnknownCause::SourceDependent => Word::Entry,
+                        _ => Word::Unknown(unknown),
+                    },
+                    Found::Missing(_) | Found::End(_) => Word::None,
                 }
             }
-            _ => false,
+            _ => Word::None,
         }
     }
 }
 
+/// What a router's IP table has to say.
+enum Word {
+    /// There is an entry.
+    Entry,
+    /// Nobody can say whether there is one.
+    Unknown(Unknown),
+    /// There is none: the router has no route, or tells none.
+    None,
+}
+
 fn unknown_at(here: RouterId, cause: UnknownCause) -> Verdict {
     Verdict::Unknown { here, unknown: Unknown { cause, since: None } }
+}
+
+/// Whether it is the entry of explicit null: it stands for the global table, whatever it names.
+fn is_null(met: &Met) -> bool {
+    matches!(met.key, Key::Ilm(label, Origin::Platform) if lookup::is_null(label))
 }
 
 /// Whether the branch takes every label off.

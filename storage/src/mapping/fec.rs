@@ -156,6 +156,19 @@ impl Fec {
         }
     }
 
+    /// Whether it is a customer's: its packets mean nothing to the global table.
+    pub fn is_service(&self) -> bool {
+        match self {
+            Fec::Ip { table, .. } | Fec::IpFrom { table, .. } => *table != 0,
+            Fec::Vrf { .. }
+            | Fec::VrfName { .. }
+            | Fec::Vsi { .. }
+            | Fec::Ac { .. }
+            | Fec::Interface { .. } => true,
+            Fec::Unknown | Fec::Named { .. } => false,
+        }
+    }
+
     /// The egress PE's loopback of a service FEC; `None` for all others.
     pub fn loopback(&self) -> Option<IpAddr> {
         match *self {

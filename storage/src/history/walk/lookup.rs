@@ -5,6 +5,8 @@
 //! Law:  a doubt about a more specific entry is a doubt about the answer.
 //! Not:  what the entry does (`walk`).
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::super::network::RouterAsOf;
@@ -131,7 +133,7 @@ impl Walker<'_> {
                 ip_entry(router, prefix, 0)
             }
             (Some(Fec::IpFrom { prefix, table: 0, source, tos }), _) => {
-                if owns(router, prefix) {
+                if is_own(router, prefix) {
                     return Found::End(delivered(here, state.carriage));
                 }
                 selective_entry(router, prefix, 0, source, tos)
@@ -157,6 +159,11 @@ const GENERIC_ASSOCIATED_CHANNEL: u32 = 13;
 const OAM_ALERT: u32 = 14;
 const EXTENSION: u32 = 15;
 
+/// Whether the label says that what is below it is IP, or the next label (RFC 3032 section 2.1).
+pub(super) fn is_null(label: Label) -> bool {
+    matches!(label.value(), IPV4_EXPLICIT_NULL | IPV6_EXPLICIT_NULL)
+}
+
 fn unknown(cause: UnknownCause) -> Found {
     Found::Missing(Missing::Unknown(Unknown { cause, since: None }))
 }
@@ -175,14 +182,25 @@ fn label_entry(
         let keys = interface.into_iter().chain([Key::Ilm(label, Origin::of_table(table))]);
         return first_of(router, keys, stack);
     }
-    // Nobody says in which table: it is the platform's, unless another one has the label too.
-    let others = router.state.table.label_tables();
-    let mut others = others.map(|table| Key::Ilm(label, Origin::Table(table)));
-    if interface.is_none() && others.any(|key| has_word(router, &key)) {
+    // Nobody says in which table: it is the platform's, unless the router has others, whether this
+    // label is in them or not. A router that has never told all may have some.
+    let mut doubted = router.doubted_keys();
+    let has_others = router.state.table.label_tables().next().is_some()
+        || doubted.any(|key| matches!(key, Key::Ilm(_, Origin::Table(_))));
+    if interface.is_none() && has_others {
         return unknown(UnknownCause::TableUnknown);
+    }
+    if let Some(doubt) = never_complete(router) {
+        return Found::Missing(Missing::Unknown(doubt));
     }
     let keys = interface.into_iter().chain([Key::Ilm(label, Origin::Platform)]);
     first_of(router, keys, stack)
+}
+
+/// Why entries of unusual kinds, which go before the common ones, may be there unseen: the router
+/// has never told all of its table.
+fn never_complete(router: &RouterAsOf) -> Option<Unknown> {
+    router.standing_of_the_rest().unknown().filter(|_| router.state.complete.is_none())
 }
 
 /// Whether the router has an entry of this key, or had something to say of it that was not read.
@@ -224,10 +242,18 @@ pub(super) fn ip_entry(router: &RouterAsOf, prefix: IpNet, table: u32) -> Found 
         }
         _ => false,
     };
-    match router.state.table.selective().any(selects) {
-        true => unknown(UnknownCause::SourceDependent),
-        false => found,
+    if router.state.table.selective().any(selects) {
+        return unknown(UnknownCause::SourceDependent);
     }
+    // One that could not be read may be there, and one that a router has not told yet.
+    let mut doubts = router.doubts_of_selective();
+    if let Some((_, doubt)) = doubts.find(|(fec, _)| selects(fec)) {
+        return Found::Missing(Missing::Unknown(doubt));
+    }
+    if let (Found::Entry(..), Some(doubt)) = (&found, never_complete(router)) {
+        return Found::Missing(Missing::Unknown(doubt));
+    }
+    found
 }
 
 /// The entry for packets from a source or of a type of service: the most specific destination, then
@@ -240,7 +266,8 @@ fn selective_entry(
     tos: u8,
 ) -> Found {
     let mut entries: Vec<(u8, u8, u8, Fec)> = Vec::new();
-    for fec in router.state.table.selective() {
+    let doubted = router.doubts_of_selective().map(|(fec, _)| fec);
+    for fec in router.state.table.selective().chain(doubted) {
         let Fec::IpFrom { prefix: to, table: of_table, source: from, tos: of_tos } = *fec else {
             continue;
         };
@@ -317,11 +344,10 @@ fn covering(prefix: IpNet) -> impl Iterator<Item = IpNet> {
 /// Whether packets for this prefix are at their end here: a host prefix that is the router's own,
 /// or one that leaves MPLS here.
 fn owns(router: &RouterAsOf, prefix: IpNet) -> bool {
-    let is_host = prefix.prefix_len() == prefix.max_prefix_len();
-    if is_host && router.state.owns(prefix.addr()) {
+    if is_own(router, prefix) {
         return true;
     }
-    match plain_entry(router, prefix, 0) {
+    match ip_entry(router, prefix, 0) {
         Found::Entry(met, _) => {
             let leaves = |branch: &Nhlfe| {
                 branch.next_hop == NextHop::Fec
@@ -334,6 +360,12 @@ fn owns(router: &RouterAsOf, prefix: IpNet) -> bool {
         }
         Found::End(_) | Found::Missing(_) => false,
     }
+}
+
+/// Whether it is an address of the router itself.
+fn is_own(router: &RouterAsOf, prefix: IpNet) -> bool {
+    let is_host = prefix.prefix_len() == prefix.max_prefix_len();
+    is_host && router.state.owns(prefix.addr())
 }
 
 /// Whether leaving MPLS for one FEC is right for what entered for another.
@@ -349,6 +381,10 @@ pub(super) enum Fit {
 pub(super) fn fit(left: &Fec, entered: &Fec) -> Fit {
     let when = |serves: bool| if serves { Fit::Serves } else { Fit::Other };
     match (left, entered) {
+        // Nobody says what the LSP is for: it is right wherever it ends.
+        (_, Fec::Unknown) => Fit::Serves,
+        // Nobody says what this end is for.
+        (Fec::Unknown, _) => Fit::Incomparable,
         _ if left == entered => Fit::Serves,
         (
             Fec::Ip { prefix: left, table: left_table }
@@ -404,16 +440,24 @@ pub(super) fn has_interface_entry(
 /// The upstream router of the one interface that has an entry for this label, when the platform
 /// space has none.
 pub(super) fn only_interface(sight: &Sight<'_>, here: RouterId, label: Label) -> Option<RouterId> {
-    let table = &sight.router(here)?.state.table;
-    if table.get(&Key::Ilm(label, Origin::Platform)).is_some() {
+    let router = sight.router(here)?;
+    if has_word(router, &Key::Ilm(label, Origin::Platform)) {
         return None;
     }
-    let mut upstream = table.iter().filter_map(|entry| match entry.key() {
+    let upstream_of = |key: Key| match key {
         Key::Ilm(other, Origin::Interface(upstream)) if other == label => Some(upstream),
         _ => None,
-    });
-    let only = upstream.next();
-    only.filter(|_| upstream.next().is_none())
+    };
+    let doubted: BTreeSet<RouterId> =
+        router.doubted_keys().copied().filter_map(upstream_of).collect();
+    let all = router.state.table.iter().filter_map(|entry| upstream_of(entry.key()));
+    let certain: BTreeSet<RouterId> = all.filter(|it| !doubted.contains(it)).collect();
+    match (certain.len(), doubted.first()) {
+        (2.., _) => None,
+        // Whether it is the only one, or one at all: the walk ends at the doubt.
+        (_, Some(upstream)) => Some(*upstream),
+        (_, None) => certain.first().copied(),
+    }
 }
 
 /// The FEC of the entry that a walk by label begins with, if the router names one.
