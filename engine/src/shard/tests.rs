@@ -22,6 +22,7 @@ mod storm;
 mod fair;
 mod pressure;
 mod room;
+mod honesty;
 mod sessions;
 mod snapshots;
 
