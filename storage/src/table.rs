@@ -563,9 +563,9 @@ impl RouterTable {
         basis: Basis,
         (previous, is_entry): Before,
     ) {
-        let proven = self.proofs.of(|| mapping.key(), is_entry);
+        let proof = self.proofs.of(|| mapping.key(), is_entry);
         let (effective_time, mut flags) =
-            effective_time(mapping.event_time, stamp.collection_time, previous, proven);
+            effective_time(mapping.event_time, stamp.collection_time, previous, proof);
         if uses_reserved_label {
             flags = flags.with(Flags::RESERVED_LABEL);
         }

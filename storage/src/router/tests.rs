@@ -273,7 +273,7 @@ fn a_snapshot_that_was_read_in_part_proves_what_it_showed_and_nothing_else() {
 }
 
 #[test]
-fn what_a_snapshot_may_have_hidden_is_filed_as_the_router_says() {
+fn what_a_snapshot_may_have_hidden_is_filed_as_the_router_says_and_disputed() {
     let mut live = Live::new();
     live.event(100, initiation(None));
     live.event(1_000, SessionEvent::SnapshotBegin);
@@ -285,6 +285,6 @@ fn what_a_snapshot_may_have_hidden_is_filed_as_the_router_says() {
         let Applied::Change(stamp) = live.say(read, Basis::Live, &swap(24, out, dated)) else {
             panic!("it is another value");
         };
-        assert_eq!((stamp.effective_time, stamp.is_disputed()), (Micros(dated), false));
+        assert_eq!((stamp.effective_time, stamp.is_disputed()), (Micros(dated), true));
     }
 }

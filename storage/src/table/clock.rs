@@ -1,10 +1,11 @@
 //! Whose clock: what a change is filed under, from what the router said and what has been read.
 //!
-//! In:   event time, collection time, the key's previous change, the latest full snapshot.
+//! In:   event time, collection time, the key's previous change, what snapshots have proven.
 //! Out:  the effective time, and what is odd about it.
 //! Law:  what has been read has happened; a change is never believed against a snapshot.
 //! Not:  how far a clock is off (`router`).
 
+use super::proof::Proof;
 use crate::row::Flags;
 use crate::time::{MICROS_PER_HOUR, MICROS_PER_MINUTE, Micros};
 
@@ -17,12 +18,13 @@ pub const CLOCK_BEHIND_MAX_US: i64 = 7 * 24 * MICROS_PER_HOUR;
 
 /// What history is ordered by, and what is odd about it: the event time, but not later than it was
 /// read, not before the key's previous change, and not before a snapshot that proves otherwise.
+/// Before a snapshot that may only have hidden it, it stays where it is, disputed.
 #[inline]
 pub(super) fn effective_time(
     event_time: Micros,
     collection_time: Micros,
     previous: Option<Micros>,
-    proven: Option<Micros>,
+    Proof { proven, shown }: Proof,
 ) -> (Micros, Flags) {
     let ahead_us = event_time.since(collection_time);
     let (own, flags) = match ahead_us {
@@ -35,8 +37,8 @@ pub(super) fn effective_time(
         Some(previous) if previous > own => (previous, flags.with(Flags::CLOCK_BACKWARDS)),
         _ => (own, flags),
     };
-    match proven {
-        Some(proven) if proven > own => (proven, flags.with(Flags::BEFORE_SNAPSHOT)),
-        _ => (own, flags),
+    if shown.is_none_or(|shown| shown <= own) {
+        return (own, flags);
     }
+    (proven.map_or(own, |proven| proven.max(own)), flags.with(Flags::BEFORE_SNAPSHOT))
 }

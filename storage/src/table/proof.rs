@@ -1,7 +1,7 @@
 //! What complete snapshots have proven: since when an entry, or that there is none, is certain.
 //!
 //! In:   when a complete snapshot began, and of which keys it says nothing.
-//! Out:  for a key, when the latest complete snapshot began that says something of it.
+//! Out:  for a key, when the latest complete snapshot began that says something of it, or at all.
 //! Law:  a snapshot proves what it showed, and what it lacked if it was read in full; nothing else.
 //! Not:  what follows for the time of a change (`clock`).
 
@@ -10,6 +10,16 @@ use std::collections::BTreeMap;
 use super::RouterTable;
 use crate::mapping::Key;
 use crate::time::Micros;
+
+/// What complete snapshots say of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// When the latest began that says something of it.
+    pub(super) proven: Option<Micros>,
+    /// When the latest at all began. If it says nothing of the key, a change that claims to be
+    /// older may have happened before it, unseen, or behind it.
+    pub(super) shown: Option<Micros>,
+}
 
 /// Beginnings of complete snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,16 +34,15 @@ pub(crate) struct Proofs {
 }
 
 impl Proofs {
-    /// When the latest complete snapshot began that says something of a key, which has an entry or
-    /// none.
+    /// What they say of a key, which has an entry or none.
     #[inline]
-    pub(super) fn of(&self, key: impl FnOnce() -> Key, is_entry: bool) -> Option<Micros> {
-        if !self.others.is_empty()
-            && let Some(earlier) = self.others.get(&key())
-        {
-            return *earlier;
-        }
-        if is_entry { self.shown } else { self.lacked }
+    pub(super) fn of(&self, key: impl FnOnce() -> Key, is_entry: bool) -> Proof {
+        let proven = match self.others.is_empty() {
+            false if let Some(earlier) = self.others.get(&key()) => *earlier,
+            _ if is_entry => self.shown,
+            _ => self.lacked,
+        };
+        Proof { proven, shown: self.shown }
     }
 
     /// An entry that was not known. Behind a snapshot that was read in part it may have been there
@@ -64,7 +73,7 @@ impl RouterTable {
         if !is_full {
             silent.extend(self.unconfirmed.keys());
         }
-        let earlier = |key: Key| (key, self.proofs.of(|| key, self.place(&key).is_some()));
+        let earlier = |key: Key| (key, self.proofs.of(|| key, self.place(&key).is_some()).proven);
         let others = silent.into_iter().map(earlier).collect();
         let lacked = if is_full { Some(begun) } else { self.proofs.lacked };
         self.proofs = Proofs { lacked, shown: Some(begun), others };

@@ -446,7 +446,9 @@ fn ends(row: &Row) -> Micros {
             _ => row.time,
         },
         // Between the two nobody can say which value there was.
-        Row::Change(Change { stamp, .. }) if stamp.is_disputed() => stamp.collection_time,
+        Row::Change(Change { stamp, .. }) if stamp.is_disputed() => {
+            stamp.effective_time.max(stamp.collection_time)
+        }
         _ => begins(row),
     }
 }
