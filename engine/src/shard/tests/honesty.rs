@@ -13,9 +13,9 @@
 //!   where only a snapshot contradicts it that never became complete, or that may have hidden the
 //!   entry, at either of the two;
 //! - that it was not told (lost, garbled, while no session stood) when it truly happened, or at the
-//!   last sign of life that it read before, whichever is later; of a change that was lost or
-//!   garbled inside a session neither a hello nor a keepalive is such a sign, only what has a
-//!   sequence;
+//!   last sign of life that it read before, whichever is later; of a change that was garbled, or
+//!   lost before a frame of its session that was read, neither a hello nor a keepalive is such a
+//!   sign, only what has a sequence;
 //! - that is still on its way when the question is asked, not yet.
 //!
 //! One thing is taken as known of a router that has told a whole table of which a part could not be

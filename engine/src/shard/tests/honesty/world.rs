@@ -556,12 +556,12 @@ impl World {
         let speaker = &mut self.speakers[router];
         speaker.session = None;
         let evidence = speaker.read.unwrap_or(now);
-        let counted = speaker.read_counted.unwrap_or(now);
         for (key, index) in std::mem::take(&mut speaker.queue) {
             speaker.past.lose(key, index, evidence, now);
         }
+        // Nobody has seen yet that a sequence is missing.
         for said in std::mem::take(&mut speaker.dropped) {
-            speaker.past.lose(said.key, said.index, counted, now);
+            speaker.past.lose(said.key, said.index, evidence, now);
         }
         if !matches!(speaker.manner, Manner::Framed { acks: true }) {
             speaker.kept.clear();
