@@ -9,7 +9,8 @@
 //! packet, and a link carries whatever a table sends over it. An ideal collector files a change
 //!
 //! - that it was told under the router's clock, but not later than it was read; where the previous
-//!   change of the same entry or a complete snapshot contradicts the clock, when it truly happened;
+//!   change of the same entry or a complete snapshot contradicts the clock, when it truly happened
+//!   (that the entry is said again as it is, is no change);
 //!   where only a snapshot contradicts it that never became complete, or that may have hidden the
 //!   entry, at either of the two;
 //! - that it was not told (lost, garbled, while no session stood) when it truly happened, or at the

@@ -86,6 +86,10 @@ impl Past {
         }
         let Some(events) = self.events.get_mut(&key) else { return };
         let had = before.and_then(|before| events.get(before.0)?.entry.as_ref()).is_some();
+        let repeats = before.is_some_and(|before| {
+            let said = |index: usize| Some(&events.get(index)?.entry.as_ref()?.mapping);
+            had && said(before.0) == said(index)
+        });
         let Some(event) = events.get_mut(index) else { return };
         let own = clock.min(read);
         let proven = self.proven.get(&key).copied().unwrap_or(self.proven_rest);
@@ -98,7 +102,8 @@ impl Past {
         event.told = Some((read, filed));
         // What the collector can be certain of: not when it truly happened, but after what. That
         // what it has never had is not there any more is no change.
-        let certain = match had || event.entry.is_some() {
+        // Nor is that what it has is there; it may have been so since any time.
+        let certain = match (had || event.entry.is_some()) && !repeats {
             true => known.map_or(own, |known| known.max(own)),
             false => before.map_or(Micros::MIN, |before| before.1),
         };
