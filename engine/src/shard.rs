@@ -207,8 +207,12 @@ impl Shard {
         !self.ready.is_empty() && !self.commit_is_full()
     }
 
-    /// The monotonic time at which `digest` must be called at the latest.
+    /// The monotonic time at which `digest` must be called at the latest: later than now, when it
+    /// has just said that there is nothing to digest.
     pub fn poll_timeout(&self) -> Option<u64> {
+        if self.commit.failure().is_some() {
+            return None;
+        }
         let timer_us = self.timers.due_us();
         let unread = [self.pressure_due_us(), self.storm.due_us(), self.guard_due_us()];
         let unread_us = unread.into_iter().flatten().min().filter(|_| !self.waits_for_room());

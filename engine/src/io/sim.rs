@@ -462,10 +462,23 @@ impl Sim {
             self.look(index)?;
             self.act(index)?;
             if !more {
+                self.look_at_rest(index, now)?;
                 break;
             }
         }
         Ok(())
+    }
+
+    /// A shard that has nothing to digest sleeps: what is due is due later.
+    fn look_at_rest(&self, index: usize, now: Now) -> Result<(), String> {
+        let now_us = now.monotonic_us;
+        let shard = &self.driven[index].shard;
+        match shard.poll_timeout() {
+            Some(due_us) if due_us <= now_us => Err(format!(
+                "shard {index} has nothing to do at {now_us} us and is due at {due_us}"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn handle(&mut self, index: usize, completion: Completion<'_>) -> Result<(), String> {

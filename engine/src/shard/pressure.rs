@@ -391,6 +391,7 @@ impl Shard {
     /// what it may deliver. A sixteenth less than what paused it: a pause is worth its while, and
     /// no longer than it takes to digest a sixteenth of the budget.
     pub(crate) fn release(&mut self, now: Now) {
+        self.pressure.look_due_us = now.monotonic_us + LOOK_US;
         if self.pressure.paused.is_empty() {
             return;
         }
@@ -414,7 +415,6 @@ impl Shard {
                 room -= brings;
             }
         }
-        self.pressure.look_due_us = now.monotonic_us + LOOK_US;
         let oldest = self.pressure.waits.first();
         let oldest_us = oldest.map_or(0, |wait| now.monotonic_us.saturating_sub(wait.0));
         self.pressure.longest_us = self.pressure.longest_us.max(oldest_us);

@@ -30,6 +30,8 @@ const TURN_BYTES_MIN: i64 = 4 << 10;
 const TURN_US: u64 = 250_000;
 /// Before that time an empty queue may be one that the driver has not looked into yet.
 const TURN_US_MIN: u64 = 20_000;
+/// How often it is looked whether there is room for a turn that is due.
+const LOOK_US: u64 = 2_000;
 /// The log line about turns that come late comes once in this time at most.
 const LINE_US: u64 = 10_000_000;
 
@@ -46,6 +48,8 @@ pub(crate) struct Guard {
     /// (when it ends at the latest, whose); some of them may be over.
     turns: VecDeque<(u64, ConnectionId)>,
     open: i64,
+    /// When to look again whether there is room for the turn that is due.
+    look_due_us: u64,
     line_due_us: u64,
 }
 
@@ -73,6 +77,7 @@ impl Shard {
                 if is_late {
                     self.tell_of_late(unread_us, now);
                 }
+                self.guard.look_due_us = now.monotonic_us + LOOK_US;
                 return;
             }
             self.give_turn(id, turn_bytes.unsigned_abs(), now);
@@ -102,8 +107,9 @@ impl Shard {
 
     /// When the guard must be called again, if nothing happens before.
     pub(crate) fn guard_due_us(&self) -> Option<u64> {
-        let longest =
-            self.longest_unread().map(|unread| unread.0 + self.settings.stuck_guard_us / 2);
+        let half_us = self.settings.stuck_guard_us / 2;
+        let due_us = |(since_us, _)| self.guard.look_due_us.max(since_us + half_us);
+        let longest = self.longest_unread().map(due_us);
         let turn = self.guard.turns.front().map(|turn| turn.0);
         longest.into_iter().chain(turn).min()
     }

@@ -106,6 +106,8 @@ impl Bench {
                 done += 1;
             }
             if !more && done == 0 {
+                let due_us = self.shard.poll_timeout();
+                assert!(due_us.is_none_or(|due_us| due_us > self.now.monotonic_us), "{due_us:?}");
                 return;
             }
         }
