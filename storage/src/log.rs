@@ -23,6 +23,7 @@ mod scan;
 mod read;
 mod ordered;
 mod survey;
+mod files;
 mod recover;
 pub mod state;
 mod verify;
@@ -30,6 +31,7 @@ mod lock;
 mod kernel;
 
 pub use builder::BlockBuilder;
+pub use files::{make_folders, make_new, open_or_make, open_to_write};
 pub use kernel::{kernel_block, kernel_files, read_kernel, read_kernel_within, settle_kernel};
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
@@ -63,6 +65,26 @@ pub enum LogError {
         path: PathBuf,
         /// The process that holds it, as far as the lock file says.
         holder: String,
+    },
+    /// Something else stands where a file of the data folder belongs.
+    #[error(
+        "{path} is {found}, expected a regular file: links are not followed in a data folder; put \
+         the file itself there, or take it away",
+        path = path.display()
+    )]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What stands there.
+        found: &'static str,
+    },
+    /// What this process held is no longer where it was.
+    #[error("{path} is not what it was when the collector started: {why}", path = path.display())]
+    Gone {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is there instead.
+        why: String,
     },
     /// What was asked for needs more memory than it may take.
     #[error("the answer needs {needed_bytes} bytes of memory or more, and may take {bytes_max}")]

@@ -307,18 +307,25 @@ pub enum Writer {
 }
 
 impl Writer {
-    /// Looks whether the data folder is locked. A folder that cannot be probed counts as written
-    /// to: a reader without the right to open the lock must not declare the collector lost.
+    /// Looks whether the data folder is locked, by itself or by its `lock`. A folder that cannot be
+    /// probed counts as written to: a reader without the right to open the lock must not declare
+    /// the collector lost.
     pub fn of(data: &Path) -> Writer {
-        let file = match File::open(data.join(log::layout::LOCK_FILE)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Writer::Gone,
-            Err(_) => return Writer::Present,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Writer::Gone,
-            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Writer::Present,
+        for path in [data, &data.join(log::layout::LOCK_FILE)] {
+            let is_held = match File::open(path) {
+                Ok(file) => match file.try_lock_shared() {
+                    Ok(()) => false,
+                    Err(TryLockError::WouldBlock) => true,
+                    // A file system without locks of folders: then `lock` alone says it.
+                    Err(TryLockError::Error(_)) => path != data,
+                },
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            };
+            if is_held {
+                return Writer::Present;
+            }
         }
+        Writer::Gone
     }
 }
 

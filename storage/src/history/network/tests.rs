@@ -224,6 +224,9 @@ fn the_lock_and_the_books_say_how_long_a_collector_was_there() {
     let data = tempfile::tempdir().unwrap();
     let lock = log::lock(data.path()).unwrap();
     assert_eq!(Writer::of(data.path()), Writer::Present);
+    // Removing the file takes nothing from whoever holds the folder.
+    std::fs::remove_file(data.path().join(log::layout::LOCK_FILE)).unwrap();
+    assert_eq!(Writer::of(data.path()), Writer::Present);
     drop(lock);
     assert_eq!(Writer::of(data.path()), Writer::Gone);
     let mut live = Live::new();
