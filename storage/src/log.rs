@@ -5,6 +5,8 @@
 //! Law:  a byte from disk is believed only behind its checksum, and even then checked.
 //! Not:  when to write or sync (the engine's shard); what the rows mean together (`router`).
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::time::Hour;
@@ -37,8 +39,8 @@ pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
 pub(crate) use ordered::{PlanRead, Told, read_plan};
 pub use read::{Filter, ReadReport, Span, read, read_file, read_spans};
-pub use recover::Cut;
 pub(crate) use recover::settle;
+pub use recover::{Cut, FileSystem, Kernel};
 pub(crate) use survey::Survey;
 pub use verify::{Fault, VerifyReport, verify};
 
@@ -143,6 +145,43 @@ pub struct LogFile {
     /// Its length when it was listed: what a writer appends later is not read, so that all files
     /// are read as of one moment.
     pub length: u64,
+    /// A later file of the shard has blocks, so all of this one was durable: a shard writes one
+    /// commit after the other. What is not whole at its end is damage, and no torn end.
+    pub sealed: bool,
+}
+
+/// End of the name of an empty file beside a log file: it is written to again although a later one
+/// has blocks, for the clock was set back. Until it is gone the later one seals nothing.
+const REOPENED: &str = ".reopened";
+
+/// The mark of a log file that is written to again.
+pub fn reopened_path(path: &Path) -> PathBuf {
+    recover::beside(path, REOPENED)
+}
+
+/// Whether a later file of this shard has blocks: then whoever writes to that of `hour` must mark
+/// it first (`reopened_path`), durably.
+pub fn is_behind(data: &Path, hour: Hour, shard: u16) -> io::Result<bool> {
+    let folder = match std::fs::read_dir(data.join(layout::LOG_FOLDER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        folder => folder?,
+    };
+    for entry in folder {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        let Some(later) = name.parse::<Hour>().ok().filter(|later| *later > hour) else { continue };
+        match log_path(data, later, shard).metadata() {
+            Ok(metadata) if metadata.len() > 0 => return Ok(true),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+/// The shard whose log file has this name.
+fn shard_of(name: &str) -> Option<u16> {
+    let number = name.strip_prefix("shard-")?.strip_suffix(".log")?.parse().ok()?;
+    Some(number).filter(|shard| *shard != layout::KERNEL_SHARD)
 }
 
 /// Every log file of the data folder, by hour and shard; none when there is no log yet.
@@ -150,19 +189,40 @@ pub struct LogFile {
 /// What is not named like a log file is left alone.
 pub fn log_files(data: &Path) -> Result<Vec<LogFile>, LogError> {
     let mut files = Vec::new();
+    let mut reopened = BTreeSet::new();
     for (hour_name, hour_path) in entries(&data.join(layout::LOG_FOLDER))? {
         let Ok(hour) = hour_name.parse::<Hour>() else { continue };
         for (name, path) in entries(&hour_path)? {
-            let number = name.strip_prefix("shard-").and_then(|rest| rest.strip_suffix(".log"));
-            let number = number.and_then(|number| number.parse().ok());
-            if let Some(shard) = number.filter(|shard| *shard != layout::KERNEL_SHARD) {
-                let metadata = path.metadata().map_err(LogError::io("measure", &path))?;
-                files.push(LogFile { hour, shard, path, length: metadata.len() });
+            if let Some(shard) = shard_of(&name) {
+                let length = length_of(&path)?;
+                files.push(LogFile { hour, shard, path, length, sealed: false });
+            } else if let Some(shard) = name.strip_suffix(REOPENED).and_then(shard_of) {
+                reopened.insert((hour, shard));
             }
         }
     }
     files.sort();
+    seal(&mut files, &reopened)?;
     Ok(files)
+}
+
+fn seal(files: &mut [LogFile], reopened: &BTreeSet<(Hour, u16)>) -> Result<(), LogError> {
+    let mut continued = BTreeSet::new();
+    for file in files.iter_mut().rev() {
+        if continued.contains(&file.shard) && !reopened.contains(&(file.hour, file.shard)) {
+            file.sealed = true;
+            // It was measured before the later one, perhaps in the middle of its last commit.
+            file.length = length_of(&file.path)?;
+        }
+        if file.length > 0 {
+            continued.insert(file.shard);
+        }
+    }
+    Ok(())
+}
+
+fn length_of(path: &Path) -> Result<u64, LogError> {
+    Ok(path.metadata().map_err(LogError::io("measure", path))?.len())
 }
 
 /// Names and paths in a folder; none when there is no such folder.

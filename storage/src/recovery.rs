@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::log::state::{Depth, Plan, States};
-use crate::log::{Cut, Filter, LogError, LogFile, PlanRead, ReadReport, Told, read_plan, settle};
+use crate::log::{
+    Cut, FileSystem, Filter, Kernel, LogError, LogFile, PlanRead, ReadReport, Told, read_plan,
+    settle,
+};
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Reason, Scope, SessionEvent, SessionRow};
@@ -30,18 +33,31 @@ pub struct Recovered {
     pub report: ReadReport,
 }
 
-/// Cuts torn ends, takes every router's state and folds the rows past it, and closes the sessions
-/// that were left open.
+/// Makes durable what no later block proves durable, and cuts what is not whole of it; takes every
+/// router's state and folds the rows past it, and closes the sessions that were left open.
 ///
 /// The caller holds the lock of the data folder. `now` becomes the time of the rows.
 /// Cost: reads the states, and once the log from the first row that a state lacks; holds the
 /// tables, and of the log one block at a time.
 pub fn open(data: &Path, now: Micros) -> Result<Recovered, LogError> {
+    open_on(data, now, &mut Kernel)
+}
+
+/// The same on a file system that is given: the simulation's fails.
+pub fn open_on(
+    data: &Path,
+    now: Micros,
+    system: &mut dyn FileSystem,
+) -> Result<Recovered, LogError> {
     let mut states = States::open(data)?;
+    let chain = states.newest()?;
+    let covered = |file: &LogFile| {
+        chain.files.get(&(file.hour, file.shard)).map_or(0, |entry| entry.covered())
+    };
+    // First: what is read from now on counts, and is not asked for again.
+    let cuts = settle(data, &covered, system)?;
     let plan = Plan::newest(data, &mut states, Depth::Table, None)?;
-    let files: Vec<LogFile> = plan.parts.iter().map(|part| part.file.clone()).collect();
     let (mut routers, read) = fold(data, plan, &mut states)?;
-    let cuts = settle(&files, read.torn)?;
     let mut rows = Vec::new();
     for state in routers.values_mut() {
         rows.extend(close_session(state, now).into_iter().flatten());

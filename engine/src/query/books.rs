@@ -6,7 +6,7 @@
 //! Not:  keeping the books (`shard`), or checking them block by block (`storage::log::verify`).
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use storage::log::{Filter, ReadReport, VerifyReport, log_files, read_file};
@@ -316,6 +316,10 @@ pub fn render_verify(report: &VerifyReport, format: Format) -> String {
                 let torn = report.torn_bytes;
                 text.push_str(&format!("{torn} bytes are not committed yet: no fault\n"));
             }
+            for (path, bytes) in &report.cuts {
+                let path = path.display();
+                text.push_str(&format!("{path}: {bytes} bytes that a start has cut: no fault\n"));
+            }
             faults.for_each(|fault| text.push_str(&format!("fault: {fault}\n")));
             let unlisted = report.faults_count.saturating_sub(report.faults.len() as u64);
             if unlisted > 0 {
@@ -335,6 +339,7 @@ pub fn render_verify(report: &VerifyReport, format: Format) -> String {
             "state_files": report.state_files,
             "states": report.states,
             "uncommitted_bytes": report.torn_bytes,
+            "cuts": report.cuts.iter().map(cut_json).collect::<Vec<_>>(),
             "faults_count": report.faults_count,
             "faults": faults.collect::<Vec<_>>(),
         })),
@@ -347,6 +352,10 @@ pub fn render_verify(report: &VerifyReport, format: Format) -> String {
             sheet.render(Format::Csv)
         }
     }
+}
+
+fn cut_json((path, bytes): &(PathBuf, u64)) -> serde_json::Value {
+    json!({ "path": path.display().to_string(), "bytes": bytes })
 }
 
 fn rows(report: &VerifyReport) -> u64 {

@@ -5,13 +5,11 @@
 //! Law:  no question about a router reads them, and no recovery waits for them.
 //! Not:  what a counter means, or who writes when (engine).
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use super::layout::{KERNEL_FILE, KERNEL_SHARD, LOG_FOLDER};
 use super::read::{Filter, ReadReport, read_file};
-use super::recover::Cut;
-use super::scan::{Piece, Scan};
+use super::recover::{Cut, Kernel, settle_files};
 use super::{BlockBuilder, LogError, LogFile, entries};
 use crate::allowance::Allowance;
 use crate::row::{KernelRow, Row};
@@ -29,7 +27,8 @@ pub fn kernel_files(data: &Path) -> Result<Vec<LogFile>, LogError> {
         let path = folder.join(KERNEL_FILE);
         match path.metadata() {
             Ok(metadata) => {
-                files.push(LogFile { hour, shard: KERNEL_SHARD, path, length: metadata.len() });
+                let (shard, length) = (KERNEL_SHARD, metadata.len());
+                files.push(LogFile { hour, shard, path, length, sealed: false });
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(LogError::io("measure", &path)(error)),
@@ -85,23 +84,12 @@ pub fn read_kernel_within(
     Ok(report)
 }
 
-/// Cuts the torn end of an hour's file, if it has one: blocks follow blocks. Its writer does so
-/// before it goes on, and syncs what follows.
+/// Makes what an hour's file has durable, and cuts its torn end, if it has one: blocks follow
+/// blocks. Its writer does so before it goes on.
 pub fn settle_kernel(data: &Path, hour: Hour) -> Result<Option<Cut>, LogError> {
-    let Some(file) = kernel_files(data)?.into_iter().find(|file| file.hour == hour) else {
-        return Ok(None);
-    };
-    let mut scan = Scan::open(&file)?;
-    while let Some(piece) = scan.next()? {
-        let Piece::Torn { bytes, corruption } = piece else { continue };
-        let path = file.path.clone();
-        let opened = OpenOptions::new().write(true).open(&path);
-        let opened = opened.map_err(LogError::io("open", &path))?;
-        opened.set_len(corruption.offset).map_err(LogError::io("cut", &path))?;
-        let why = format!("expected {}, found {}", corruption.expected, corruption.found);
-        return Ok(Some(Cut { path, offset: corruption.offset, bytes, why }));
-    }
-    Ok(None)
+    let file = kernel_files(data)?.into_iter().find(|file| file.hour == hour);
+    let files: Vec<LogFile> = file.into_iter().collect();
+    Ok(settle_files(&files, &|_| 0, &mut Kernel)?.pop())
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub(super) struct Scan<'p> {
     file: File,
     /// How much of the file counts: its length when it was listed.
     length: u64,
+    /// All of it was durable: it has no torn end.
+    sealed: bool,
     at: u64,
     window: Vec<u8>,
     window_start: u64,
@@ -67,7 +69,9 @@ impl<'p> Scan<'p> {
         let file = File::open(path).map_err(LogError::io("open", path))?;
         let length = file.metadata().map_err(LogError::io("measure", path))?.len();
         let length = length.min(log_file.length);
-        Ok(Scan { path, file, length, at, window: Vec::new(), window_start: at, bytes_read: 0 })
+        let sealed = log_file.sealed;
+        let (window, window_start, bytes_read) = (Vec::new(), at, 0);
+        Ok(Scan { path, file, length, sealed, at, window, window_start, bytes_read })
     }
 
     /// Bytes read from the file so far.
@@ -93,6 +97,10 @@ impl<'p> Scan<'p> {
                 Some(next) => {
                     self.at = next;
                     Ok(Some(Piece::Damage { bytes: next - offset, corruption }))
+                }
+                None if self.sealed => {
+                    self.at = self.length;
+                    Ok(Some(Piece::Damage { bytes: self.length - offset, corruption }))
                 }
                 None => {
                     self.at = self.length;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::decode::decode;
 use super::layout::Header;
 use super::read::{Filter, read};
+use super::recover::kept_cuts;
 use super::scan::{Piece, Scan};
 use super::state::is_cut;
 use super::{LogError, LogFile, kernel_files, log_files};
@@ -67,6 +68,9 @@ pub struct VerifyReport {
     /// Bytes at the ends of files that no commit covers: no fault, a start of the collector cuts
     /// them; while one is running they are the block that it is writing.
     pub torn_bytes: u64,
+    /// What starts of the collector have cut off the ends of files and kept beside them, with its
+    /// length: no fault.
+    pub cuts: Vec<(PathBuf, u64)>,
     /// Faults, the first thousand of them.
     pub faults: Vec<Fault>,
     /// How many faults there are.
@@ -84,7 +88,7 @@ impl VerifyReport {
 
 /// Reads everything and lists every fault. Errors: a file or folder that cannot be read.
 pub fn verify(data: &Path) -> Result<VerifyReport, LogError> {
-    let mut report = VerifyReport::default();
+    let mut report = VerifyReport { cuts: kept_cuts(data)?, ..VerifyReport::default() };
     let mut spans: BTreeMap<RouterId, Vec<Span>> = BTreeMap::new();
     let mut books = Books::default();
     let files = log_files(data)?.into_iter().chain(kernel_files(data)?);

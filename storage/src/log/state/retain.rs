@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::super::layout::{KERNEL_FILE, LOG_FOLDER};
+use super::super::layout::LOG_FOLDER;
+use super::super::recover::is_ours;
 use super::super::{LogError, LogFile, entries, kernel_files, log_files};
 use super::chain::{Chain, States, state_files};
 use super::directory::FileEntry;
@@ -124,7 +125,7 @@ pub(super) fn sweep(data: &Path) -> Result<(), LogError> {
             continue;
         }
         for (name, path) in entries(&folder)? {
-            if name == KERNEL_FILE || name.starts_with("shard-") && name.ends_with(".log") {
+            if is_ours(&name) {
                 std::fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
             }
         }

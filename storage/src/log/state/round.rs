@@ -87,12 +87,8 @@ pub enum Cover {
 ///
 /// A file that is written to again, because the clock was set back, is covered on from there.
 pub fn finished(before: Hour) -> impl Fn(&LogFile, &[LogFile]) -> Option<Cover> {
-    move |file, files| {
-        let follows = |later: &LogFile| {
-            later.shard == file.shard && later.hour > file.hour && later.length > 0
-        };
-        let is_closed = files.iter().rev().any(follows);
-        let cover = if is_closed { Cover::Whole } else { Cover::Durable };
+    move |file, _| {
+        let cover = if file.sealed { Cover::Whole } else { Cover::Durable };
         (file.hour < before).then_some(cover)
     }
 }

@@ -363,5 +363,8 @@ fn what_is_no_log_file_is_left_alone() {
     }
     std::fs::write(data.path().join("log/README"), "not an hour").unwrap();
     let files = log_files(data.path()).unwrap();
-    assert_eq!(files, [LogFile { hour: HOUR_START.hour(), shard: 12, path, length: 0 }]);
+    assert_eq!(
+        files,
+        [LogFile { hour: HOUR_START.hour(), shard: 12, path, length: 0, sealed: false }]
+    );
 }

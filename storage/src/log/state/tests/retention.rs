@@ -173,9 +173,13 @@ fn a_crash_while_hours_go_loses_nothing() {
     let original = crate::log::log_path(twins.all.data(), START.hour(), 0);
     std::fs::create_dir_all(gone.parent().unwrap()).unwrap();
     std::fs::copy(original, &gone).unwrap();
+    // What starts have left beside a log file goes with it.
+    for beside in ["shard-0.log.1.cut", "shard-0.log.reopened", "kernel.log.2.cut"] {
+        std::fs::write(gone.with_file_name(beside), "cut").unwrap();
+    }
     assert_eq!(essences(&twins.some.open().0), essences(&twins.all.states));
     twins.hours(1);
-    assert!(!gone.exists());
+    assert!(!gone.parent().unwrap().exists());
     assert_eq!(essences(&twins.some.open().0), essences(&twins.all.states));
 }
 
