@@ -6,6 +6,7 @@
 //! Law:  a thread that cannot go on ends the process: never limp.
 //! Not:  what a shard does (`shard`), how sockets are driven (`io`), signals (`main`).
 
+mod folder;
 mod keeper;
 mod recover;
 
@@ -28,7 +29,9 @@ use crate::io::clock::Clock;
 use crate::io::disk::{Disk, Room};
 use crate::io::epoll::EpollDriver;
 use crate::io::gate::{Capacity, Places};
-use crate::io::links::{AbortOnPanic, Address, DriverCounters, Links, Machine, Post, mailbox};
+use crate::io::links::{
+    AbortOnPanic, Address, DriverCounters, EXIT_FAILED, Links, Machine, Post, mailbox,
+};
 use crate::io::listener::{DeadPeer, ListenError, adopt, listen};
 use crate::io::turn;
 use crate::io::uring::Offered;
@@ -43,11 +46,9 @@ use crate::settings::{SHARDS_MAX, Settings};
 use crate::shard::{Balance, Shard, ShardSettings};
 use crate::watch::{Watch, Watcher};
 
+use folder::FolderWatch;
 use keeper::Keeper;
 use recover::{Configured, recover};
-
-/// Exit code of a process whose disk or kernel interface failed (docs: 3 = input or disk failed).
-const EXIT_FAILED: i32 = 3;
 
 /// Why the collector does not start.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +168,9 @@ pub struct Collector {
     configured: Configured,
     watch: Watch,
     _watcher: Watcher,
-    /// Before the lock: it holds it too.
+    /// Before the lock: both hold it too.
     _keeper: Keeper,
+    _folder: FolderWatch,
     /// Held until every shard has ended.
     _lock: Arc<DataLock>,
 }
@@ -209,6 +211,13 @@ impl Collector {
         let descriptors =
             sockets::raise_descriptor_limit().map_err(StartError::resource("descriptors"))?;
         let lock = Arc::new(lock(&settings.data)?);
+        if let Some(error) = lock.folder_unlocked() {
+            tracing::warn!(
+                %error,
+                "the data folder itself cannot be locked: only its file `lock` keeps a second \
+                 collector out, so never remove that"
+            );
+        }
         let (driver, reason) = choose(settings.io, uring::probe)?;
         tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
         let policy = Policy::new(&settings);
@@ -243,6 +252,8 @@ impl Collector {
         let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
         let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), Arc::clone(&publication))
             .map_err(StartError::resource("the keeper's thread"))?;
+        let folder = FolderWatch::start(Arc::clone(&lock))
+            .map_err(StartError::resource("the thread that watches the data folder"))?;
         let watch = Watch::new();
         let publication_of_watch = Arc::clone(&publication);
         let watcher =
@@ -266,6 +277,7 @@ impl Collector {
             watch,
             _watcher: watcher,
             _keeper: keeper,
+            _folder: folder,
             _lock: lock,
         };
         collector.with_http(guard)

@@ -8,6 +8,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine::collector::{Collector, StartError};
@@ -17,7 +18,7 @@ use engine::io::listener;
 use engine::policy::Policy;
 use engine::settings::{LogFormat, SettingError, Settings};
 use engine::top::{Screen, top};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use storage::time::Micros;
 use tracing_subscriber::EnvFilter;
@@ -78,6 +79,11 @@ fn run(arguments: &RunArguments) -> u8 {
     start_log(settings.log_format);
     if let Some(unknown) = settings.resolve_memory() {
         tracing::warn!("{unknown}");
+    }
+    // A file that is as long as a limit allows is an error like a disk that is full, and no end of
+    // the process: with a handler the write fails instead.
+    if let Err(error) = signal_hook::flag::register(SIGXFSZ, Arc::default()) {
+        tracing::warn!(%error, "a limit of file sizes (ulimit -f) would end the process");
     }
     // Registered before the collector starts: a signal during recovery is not lost.
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP]) {

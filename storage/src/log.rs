@@ -33,7 +33,7 @@ mod lock;
 mod kernel;
 
 pub use builder::BlockBuilder;
-pub use files::{make_folders, make_new, open_or_make, open_to_write};
+pub use files::{make_folder, make_folders, make_new, open_or_make, open_to_write};
 pub use kernel::{kernel_block, kernel_files, read_kernel, read_kernel_within, settle_kernel};
 pub use lock::{DataLock, lock};
 pub use ordered::{Ordered, read_ordered};
@@ -81,7 +81,7 @@ pub enum LogError {
         found: &'static str,
     },
     /// What this process held is no longer where it was.
-    #[error("{path} is not what it was when the collector started: {why}", path = path.display())]
+    #[error("{path} is no longer what was opened there: {why}", path = path.display())]
     Gone {
         /// The folder or file.
         path: PathBuf,

@@ -31,7 +31,11 @@ pub(super) fn recover(
 ) -> Result<(Routers, Configured), StartError> {
     let mut recovered = recovery::open(data, now)?;
     for cut in &recovered.cuts {
-        tracing::warn!(%cut, "a torn end of the log was cut: nothing in it was acknowledged");
+        tracing::warn!(
+            %cut,
+            "the end of a log file is no whole block, and no later one proves that it was durable: \
+             it was cut, and is kept"
+        );
     }
     for damage in &recovered.report.damages {
         tracing::error!(%damage, "the data is damaged: run `stormdrain verify`, mend the disk");

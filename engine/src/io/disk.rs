@@ -2,26 +2,32 @@
 //!
 //! In:   one commit at a time from one shard; hours whose files will be wanted soon.
 //! Out:  the log files of `storage::log::log_path`; an answer per commit.
-//! Law:  `Synced` is said only after fdatasync has covered the commit; after a failure nothing is
-//!       appended before the file has been cut back to what was durable.
+//! Law:  `Synced` is said only after fdatasync has covered the commit, and of a file that is still
+//!       where readers look for it; after a failure nothing is appended before the file has been
+//!       cut back to what was durable.
 //! Not:  what is written, when, and when it is tried again (`shard`).
 
+mod place;
 mod room;
 mod syncs;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
-use storage::log::log_path;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use storage::log::layout::KERNEL_SHARD;
+use storage::log::{LogError, is_behind, log_path, make_folder, open_or_make, reopened_path};
 use storage::time::Hour;
 
 use crate::io::Completion;
 use crate::io::clock::Clock;
-use crate::io::links::{AbortOnPanic, Address, Post};
+use crate::io::links::{AbortOnPanic, Address, Post, end_process};
+
+use place::Place;
 
 pub use room::{Room, is_out_of_room};
 pub use syncs::time_syncs;
@@ -73,6 +79,9 @@ const COMMANDS_MAX: usize = 8;
 /// commits than one, so that the collector does not stop and go with every file that is deleted.
 const ROOM_RESERVE_BYTES: u64 = 1 << 20;
 
+/// How often a disk thread without work looks whether its file is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The shard's end of its disk thread. Dropping it lets the thread finish what was asked and end.
 #[derive(Debug)]
 pub struct Disk {
@@ -121,7 +130,12 @@ impl Appender {
 
     /// Appends to the file of this hour; durable when it returns. What failed leaves nothing.
     pub(crate) fn append(&mut self, hour: Hour, bytes: &[u8]) -> io::Result<()> {
-        self.0.commit(hour, bytes).map(drop)
+        let appended = self.0.commit(hour, bytes).map(drop);
+        if self.0.gone.take().is_some() {
+            // Nobody was told of what it held: it is made again.
+            self.0.open = None;
+        }
+        appended
     }
 }
 
@@ -132,9 +146,23 @@ pub fn append_now(data: &Path, shard: u16, hour: Hour, bytes: &[u8]) -> io::Resu
 
 fn work(mut writer: Writer, commands: &Receiver<Command>, answers: &Address) {
     let _guard = AbortOnPanic;
-    for command in commands {
-        // The bytes are let go before the answer: the shard uses their memory again.
-        if let Some(answer) = writer.perform(command) {
+    loop {
+        let answer = match commands.recv_timeout(LOOK_INTERVAL) {
+            // The bytes are let go before the answer: the shard uses their memory again.
+            Ok(command) => writer.perform(command),
+            Err(RecvTimeoutError::Timeout) => {
+                writer.look();
+                None
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if let Some(gone) = &writer.gone {
+            end_process(&format_args!(
+                "{gone}: what is written there nobody would find, so nothing more is \
+                 acknowledged; put the folder back as it was, then start the collector"
+            ));
+        }
+        if let Some(answer) = answer {
             answers.post(Post::Log(answer));
         }
     }
@@ -149,11 +177,16 @@ struct Writer {
     ahead: Option<Ahead>,
     /// Since the last commit that found no room, if none has succeeded since.
     full: Option<Clock>,
+    /// Marks of files that were written to again, to be taken away when a later one has a commit.
+    marks: Vec<PathBuf>,
+    /// The file that was written to is not where it was.
+    gone: Option<LogError>,
 }
 
 #[derive(Debug)]
 struct OpenFile {
     file: File,
+    place: Place,
     hour: Hour,
     durable: u64,
     /// Bytes may stand behind the durable end, or the kernel's idea of them may not be the disk's:
@@ -170,7 +203,8 @@ struct Ahead {
 
 impl Writer {
     fn new(data: &Path, shard: u16) -> Writer {
-        Writer { data: data.to_owned(), shard, open: None, ahead: None, full: None }
+        let data = data.to_owned();
+        Writer { data, shard, open: None, ahead: None, full: None, marks: Vec::new(), gone: None }
     }
 
     fn perform(&mut self, command: Command) -> Option<LogAnswer> {
@@ -201,10 +235,7 @@ impl Writer {
     fn commit(&mut self, hour: Hour, bytes: &[u8]) -> io::Result<u64> {
         self.cut_back()?;
         if self.open.as_ref().is_none_or(|open| open.hour != hour) {
-            let file = self.file_of(hour)?;
-            if let Some(before) = self.open.replace(OpenFile::at_its_end(file, hour)?) {
-                close_aside(before.file);
-            }
+            self.turn_to(hour)?;
         }
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotFound)?;
         open.torn = true;
@@ -212,7 +243,48 @@ impl Writer {
         open.file.sync_data()?;
         open.torn = false;
         open.durable += bytes.len() as u64;
-        Ok(open.durable)
+        let durable = open.durable;
+        self.look();
+        if let Some(gone) = &self.gone {
+            return Err(io::Error::other(gone.to_string()));
+        }
+        self.take_marks_away();
+        Ok(durable)
+    }
+
+    /// Goes on with the file of another hour.
+    fn turn_to(&mut self, hour: Hour) -> io::Result<()> {
+        let (file, path) = (self.file_of(hour)?, log_path(&self.data, hour, self.shard));
+        let mark = reopened_path(&path);
+        if self.shard != KERNEL_SHARD && is_behind(&self.data, hour, self.shard)? {
+            // The clock was set back: whatever stands in a later hour does not prove what is
+            // written here from now on.
+            open_or_make(&mark)?.sync_all()?;
+            File::open(path.parent().unwrap_or(&self.data))?.sync_all()?;
+        }
+        if let Some(before) = self.open.replace(OpenFile::at_its_end(file, path, hour)?) {
+            self.marks.push(reopened_path(before.place.path()));
+            close_aside(before.file);
+        }
+        self.marks.retain(|one| *one != mark);
+        Ok(())
+    }
+
+    /// A commit to another file is durable: those that were written to again before are as they
+    /// will stay. A mark that stays is in order too, until the next start takes it away.
+    fn take_marks_away(&mut self) {
+        for mark in self.marks.drain(..) {
+            if std::fs::remove_file(&mark).is_ok()
+                && let Some(Ok(folder)) = mark.parent().map(File::open)
+            {
+                let _ = folder.sync_all();
+            }
+        }
+    }
+
+    /// Looks whether the file is where it was: one system call.
+    fn look(&mut self) {
+        self.gone = self.open.as_ref().and_then(|open| open.place.check().err());
     }
 
     /// Cuts away what a failed commit has left: blocks follow blocks, and nothing else. What was
@@ -262,6 +334,10 @@ impl Writer {
     fn failed(&mut self, error: &io::Error, bytes: u64) -> LogAnswer {
         let errno = error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error());
         let shard = self.shard;
+        if self.gone.is_some() {
+            // Said by whoever ends the process.
+            return LogAnswer::Failed { errno };
+        }
         // Cut at once, for it frees room; if that fails, the next commit begins with it.
         let _ = self.cut_back();
         if !is_out_of_room(errno) {
@@ -270,28 +346,45 @@ impl Writer {
             tracing::error!(shard, path = %path.display(), %error, "the log cannot be written");
         } else if self.full.is_none() {
             self.full = Some(Clock::start());
-            let room = Room::at(&self.data);
-            let wanted_bytes = bytes + ROOM_RESERVE_BYTES;
-            tracing::error!(
-                shard,
-                mount = %room.mount.display(),
-                free_bytes = room.free_bytes,
-                free_files = room.free_files,
-                wanted_bytes,
-                %error,
-                "no room for the log: {room}, {wanted_bytes} are wanted; nothing is read or \
-                 acknowledged until there is room, and nothing is lost: free space there or \
-                 raise the quota"
-            );
+            self.say_full(errno, error, bytes + ROOM_RESERVE_BYTES);
         }
         LogAnswer::Failed { errno }
     }
 }
 
+impl Writer {
+    fn say_full(&self, errno: i32, error: &io::Error, wanted_bytes: u64) {
+        let (shard, room) = (self.shard, Room::at(&self.data));
+        if errno == libc::EFBIG {
+            tracing::error!(
+                shard,
+                %error,
+                "a log file may not grow further: nothing is read or acknowledged until the next \
+                 hour begins another, and nothing is lost: raise the limit (LimitFSIZE= in the \
+                 unit, prlimit --fsize=unlimited --pid {} now)",
+                std::process::id()
+            );
+            return;
+        }
+        tracing::error!(
+            shard,
+            mount = %room.mount.display(),
+            free_bytes = room.free_bytes,
+            free_files = room.free_files,
+            wanted_bytes,
+            %error,
+            "no room for the log: {room}, {wanted_bytes} are wanted; nothing is read or \
+             acknowledged until there is room, and nothing is lost: free space there or \
+             raise the quota"
+        );
+    }
+}
+
 impl OpenFile {
-    fn at_its_end(mut file: File, hour: Hour) -> io::Result<OpenFile> {
+    fn at_its_end(mut file: File, path: PathBuf, hour: Hour) -> io::Result<OpenFile> {
         let durable = file.seek(SeekFrom::End(0))?;
-        Ok(OpenFile { file, hour, durable, torn: false })
+        let place = Place::of(&file, path)?;
+        Ok(OpenFile { file, place, hour, durable, torn: false })
     }
 }
 
@@ -308,9 +401,11 @@ fn close_aside(file: File) {
 /// be somebody else's.
 fn create_durably(data: &Path, path: &Path) -> io::Result<File> {
     let folder = path.parent().unwrap_or(data);
-    std::fs::create_dir_all(folder)?;
+    // Not the data folder: one that was taken away is not made anew behind its owner's back.
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| *above != data).collect();
+    missing.into_iter().rev().try_for_each(make_folder)?;
     // Not in append mode: a file that was cut back is written at its end, wherever that is.
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let file = open_or_make(path)?;
     file.sync_all()?;
     for folder in folder.ancestors().take_while(|folder| folder.starts_with(data)) {
         File::open(folder)?.sync_all()?;
@@ -322,105 +417,4 @@ fn create_durably(data: &Path, path: &Path) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Hour = Hour(494_000);
-
-    fn commit(hour: Hour, bytes: &[u8]) -> Command {
-        Command::Commit { hour, bytes: Arc::new(bytes.to_vec()) }
-    }
-
-    fn read(data: &Path, hour: Hour) -> Vec<u8> {
-        std::fs::read(log_path(data, hour, 0)).unwrap()
-    }
-
-    #[test]
-    fn an_hours_file_is_continued_where_it_ended() {
-        let data = tempfile::tempdir().unwrap();
-        for round in 1..3 {
-            let mut writer = Writer::new(data.path(), 0);
-            let answer = writer.perform(commit(HOUR, b"abc"));
-            assert_eq!(answer, Some(LogAnswer::Synced { length: round * 3 }));
-        }
-        assert_eq!(read(data.path(), HOUR), b"abcabc");
-    }
-
-    #[test]
-    fn what_a_failure_left_is_cut_away_before_the_same_bytes_come_again() {
-        let data = tempfile::tempdir().unwrap();
-        for (failed_at, next) in [(HOUR, HOUR), (HOUR.next(), Hour(HOUR.0 + 2))] {
-            let mut writer = Writer::new(data.path(), 0);
-            assert!(writer.perform(commit(failed_at, b"durable")).is_some());
-            // A write that the disk took in part: bytes behind the durable end, and an error.
-            let open = writer.open.as_mut().unwrap();
-            open.file.write_all(b"to").unwrap();
-            open.torn = true;
-            let answer = writer.perform(commit(next, b"torn"));
-            let length = if next == failed_at { 11 } else { 4 };
-            assert_eq!(answer, Some(LogAnswer::Synced { length }));
-        }
-        assert_eq!(read(data.path(), HOUR), b"durabletorn");
-        assert_eq!(read(data.path(), HOUR.next()), b"durable");
-        assert_eq!(read(data.path(), Hour(HOUR.0 + 2)), b"torn");
-    }
-
-    /// /dev/full takes a write and has no room for it.
-    #[test]
-    fn a_full_disk_is_one_episode_until_a_commit_succeeds() {
-        let data = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(data.path(), 0);
-        let file = OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
-        writer.open = Some(OpenFile { file, hour: HOUR, durable: 0, torn: false });
-        let answer = writer.perform(commit(HOUR, b"abc"));
-        assert_eq!(answer, Some(LogAnswer::Failed { errno: libc::ENOSPC }));
-        assert!(writer.full.is_some());
-        writer.open = None;
-        let answer = writer.perform(commit(HOUR, b"abc"));
-        assert_eq!(answer, Some(LogAnswer::Synced { length: 3 }));
-        assert!(writer.full.is_none());
-        assert_eq!(read(data.path(), HOUR), b"abc");
-    }
-
-    #[test]
-    fn after_a_full_disk_nothing_is_tried_before_there_is_room_for_more_than_the_commit() {
-        let data = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(data.path(), 0);
-        writer.full = Some(Clock::start());
-        let free = Room::at(data.path()).free_bytes.unwrap();
-        // As if a commit of that many bytes waited: it is compared, not written.
-        assert!(Room::at(data.path()).lacks(free.saturating_mul(2)));
-        assert!(writer.try_commit(HOUR, b"abc").is_ok(), "{free} bytes are free here");
-    }
-
-    #[test]
-    fn a_file_made_ahead_is_the_one_that_is_written_and_another_hour_does_without() {
-        let data = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(data.path(), 0);
-        writer.perform(commit(HOUR, b"first"));
-        assert_eq!(writer.perform(Command::Prepare(HOUR)), None);
-        assert!(writer.ahead.is_none(), "it is open already");
-        writer.perform(Command::Prepare(HOUR.next()));
-        // The clock is set back, then on: the file that was made is still the right one.
-        writer.perform(commit(Hour(HOUR.0 - 5), b"before"));
-        assert!(writer.ahead.is_some());
-        let answer = writer.perform(commit(HOUR.next(), b"next"));
-        assert_eq!(answer, Some(LogAnswer::Synced { length: 4 }));
-        assert!(writer.ahead.is_none());
-        assert_eq!(read(data.path(), HOUR.next()), b"next");
-        assert_eq!(read(data.path(), Hour(HOUR.0 - 5)), b"before");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_made_ahead_fails_its_commit_and_nothing_before() {
-        let data = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(log_path(data.path(), HOUR.next(), 0)).unwrap();
-        let mut writer = Writer::new(data.path(), 0);
-        writer.perform(Command::Prepare(HOUR.next()));
-        let answer = writer.perform(commit(HOUR, b"abc"));
-        assert_eq!(answer, Some(LogAnswer::Synced { length: 3 }));
-        let answer = writer.perform(commit(HOUR.next(), b"abc"));
-        assert_eq!(answer, Some(LogAnswer::Failed { errno: libc::EISDIR }));
-        assert!(writer.full.is_none(), "waiting would not help");
-    }
-}
+mod tests;

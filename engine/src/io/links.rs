@@ -66,6 +66,22 @@ impl Drop for AbortOnPanic {
     }
 }
 
+/// Exit code of a process whose disk or kernel interface failed (3 = input or disk failed).
+pub const EXIT_FAILED: i32 = 3;
+
+/// Ends the process, because something it stands on is gone, with one line that says what. Several
+/// threads may notice: the first speaks, and the others go no further.
+pub fn end_process(why: &dyn std::fmt::Display) -> ! {
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    if ENDS.swap(true, Ordering::SeqCst) {
+        loop {
+            std::thread::park();
+        }
+    }
+    tracing::error!("{why}");
+    std::process::exit(EXIT_FAILED)
+}
+
 /// What one thread says to a shard's thread.
 #[derive(Debug)]
 pub enum Post {

@@ -220,7 +220,7 @@ impl Writer {
         if self.settled != Some(hour) {
             let cut = settle_kernel(&self.data, hour).map_err(io::Error::other)?;
             if let Some(cut) = cut {
-                tracing::info!(%cut, "a block of kernel rows was not whole");
+                tracing::info!(%cut, "a block of kernel rows was not whole: it was cut, and is kept");
             }
             self.settled = Some(hour);
         }

@@ -68,10 +68,11 @@ impl fmt::Display for Room {
     }
 }
 
-/// Whether the error says that there is no room: waiting may help, for somebody may make some.
+/// Whether the error says that there is no room: waiting may help, for somebody may make some. A
+/// file that is as long as it may be has room again when the next hour begins another.
 /// After any other error of a disk only recovery may say what is on it.
 pub fn is_out_of_room(errno: i32) -> bool {
-    [Errno::NOSPC, Errno::DQUOT].map(Errno::raw_os_error).contains(&errno)
+    [Errno::NOSPC, Errno::DQUOT, Errno::FBIG].map(Errno::raw_os_error).contains(&errno)
 }
 
 #[cfg(test)]
@@ -110,10 +111,10 @@ mod tests {
 
     #[test]
     fn only_a_lack_of_room_is_worth_waiting_for() {
-        for errno in [libc::ENOSPC, libc::EDQUOT] {
+        for errno in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
             assert!(is_out_of_room(errno));
         }
-        for errno in [libc::EIO, libc::EROFS, libc::ENOENT, libc::EACCES, libc::EFBIG] {
+        for errno in [libc::EIO, libc::EROFS, libc::ENOENT, libc::EACCES] {
             assert!(!is_out_of_room(errno));
         }
     }

@@ -16,7 +16,7 @@ use super::super::layout::{FLAG_ALL_BEFORE_DURABLE, STATE_FOLDER};
 use super::super::ordered::{Last, Told, read_plan};
 use super::super::read::{Filter, Met, ReadReport, read_file_blocks};
 use super::super::scan::{Piece, Scan};
-use super::super::{Corruption, LogError, LogFile, entries, log_files};
+use super::super::{Corruption, LogError, LogFile, entries, files, log_files};
 use super::chain::{Chain, States, state_path};
 use super::directory::{Directory, FileEntry, RouterEntry, StateRef, put_directory};
 use super::plan::Plan;
@@ -462,7 +462,7 @@ struct StateWriter {
 impl StateWriter {
     fn create(data: &Path, hour: Hour, round: u32) -> Result<StateWriter, LogError> {
         let folder = data.join(STATE_FOLDER);
-        std::fs::create_dir_all(&folder).map_err(LogError::io("create", &folder))?;
+        files::make_folder(&folder).map_err(LogError::io("create", &folder))?;
         for (name, path) in entries(&folder)? {
             // Of a process that was killed.
             if name.ends_with(".unfinished") {
@@ -471,7 +471,7 @@ impl StateWriter {
         }
         let path = state_path(data, hour, round);
         let hidden = path.with_extension("unfinished");
-        let file = File::create(&hidden).map_err(LogError::io("create", &hidden))?;
+        let file = files::make_new(&hidden).map_err(LogError::io("create", &hidden))?;
         let builder = BlockBuilder::new(0);
         Ok(StateWriter { builder, file, path, hidden, written: 0, buffer: Vec::new() })
     }
