@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use storage::log::state::{Cover, RoundLimits, round};
 use storage::log::{BlockBuilder, LogFile};
 use storage::mapping::RouterId;
-use storage::recovery::{Recovered, open};
+use storage::recovery::{Recovered, open_on};
 use storage::row::Reason;
 use storage::time::{Hour, Micros};
 
@@ -43,6 +43,8 @@ const LATENCY_US_MAX: u64 = 3_000;
 /// snapshot takes so long that ends, acks and crashes come in its middle.
 const CARRIED_BYTES_MAX: usize = 8_000;
 const CARRIED_BYTES_MAX_NARROW: usize = 300;
+/// Recoveries that fail one after the other before the world is given up.
+const RECOVERIES_LOST_MAX: u32 = 100;
 /// How many worlds have a narrow network.
 const NARROW_SHARE: f64 = 0.25;
 
@@ -57,6 +59,11 @@ pub struct Faults {
     pub disk_full: f64,
     /// A commit finds the disk broken.
     pub disk_broken: f64,
+    /// What a process leaves unwritten, the kernel cannot write back: it says so once, and counts
+    /// the pages as written. Per end of a process, not per turn.
+    pub write_back: f64,
+    /// An operation of a recovery fails, and the recovery with it. Per operation, not per turn.
+    pub recovery: f64,
     /// A connection is reset.
     pub reset: f64,
     /// A router says bye.
@@ -78,6 +85,8 @@ impl Faults {
         power_loss: 0.003,
         disk_full: 0.003,
         disk_broken: 0.0005,
+        write_back: 0.4,
+        recovery: 0.01,
         reset: 0.004,
         bye: 0.001,
         reboot: 0.001,
@@ -113,8 +122,8 @@ struct Driven {
     commit: Option<DiskOp>,
     /// Files to be made ahead, by a thread of their own: (when, which).
     ahead: VecDeque<(u64, Hour)>,
-    /// The file in which a commit has failed, until it is cut back.
-    torn: Option<Hour>,
+    /// The file in which a commit has failed, until it is cut back, and its durable end.
+    torn: Option<(Hour, u64)>,
     full_until_us: u64,
     /// The last commit failed.
     failed: bool,
@@ -145,6 +154,8 @@ pub struct Sim {
     pub busy: bool,
     /// Crashes and stops so far.
     pub restarts: u64,
+    /// Recoveries that failed and were done again.
+    pub recoveries_lost: u64,
     /// Acks on their way: (when, sender, connection, bytes).
     acks: VecDeque<(u64, usize, ConnectionId, Vec<u8>)>,
     links: Vec<Option<(usize, ConnectionId)>>,
@@ -181,6 +192,7 @@ impl Sim {
             unique: 0,
             busy: true,
             restarts: 0,
+            recoveries_lost: 0,
             acks: VecDeque::new(),
             links: vec![None; manners.len()],
         };
@@ -201,19 +213,7 @@ impl Sim {
 
     /// Starts a collector on what the disk holds; returns what recovery found.
     pub fn start(&mut self, shards: usize) -> Result<Recovered, String> {
-        let told = |error: &dyn std::fmt::Display| error.to_string();
-        self.disk.materialise(&self.data).map_err(|error| told(&error))?;
-        let now = self.now();
-        let recovered = open(&self.data, now.wall).map_err(|error| told(&error))?;
-        self.disk.reload(&self.data).map_err(|error| told(&error))?;
-        // What recovery cannot vouch for is durable before a router can open a new session.
-        let (mut builder, mut block) = (BlockBuilder::new(0), Vec::new());
-        recovered.rows.iter().for_each(|row| builder.session(row));
-        builder.finish(&mut block);
-        let hour = now.wall.hour();
-        self.disk.open(hour, 0);
-        self.disk.append(hour, 0, &block);
-        self.disk.sync(hour, 0);
+        let recovered = self.recover()?;
         let parked = recovered.routers.iter().map(|(id, state)| (*id, state.clone())).collect();
         let registry = Arc::new(Registry::new(parked));
         // Everything is for the surges here, shared by however many shards there are.
@@ -237,6 +237,46 @@ impl Sim {
                 told: VecDeque::new(),
             });
         }
+        Ok(recovered)
+    }
+
+    /// Recovers what the disk holds. A recovery that fails is done again by the next process, which
+    /// may find that the host has lost power.
+    fn recover(&mut self) -> Result<Recovered, String> {
+        let mut failures = 0;
+        loop {
+            if self.chance.random_bool(self.faults.write_back) {
+                self.disk.forget_clean_pages(&mut self.chance);
+            }
+            match self.try_to_recover() {
+                Ok(recovered) => return Ok(recovered),
+                Err(why) if failures > RECOVERIES_LOST_MAX => return Err(why),
+                Err(_) => failures += 1,
+            }
+            self.recoveries_lost += 1;
+            if self.faults.power_loss > 0.0 && self.chance.random_bool(0.5) {
+                self.disk.lose_power(&mut self.chance);
+            } else if self.chance.random_bool(self.faults.write_back) {
+                self.disk.write_back_fails(&mut self.chance);
+            }
+        }
+    }
+
+    fn try_to_recover(&mut self) -> Result<Recovered, String> {
+        self.disk.materialise(&self.data).map_err(|error| error.to_string())?;
+        let (now, faults) = (self.now(), self.faults.recovery);
+        let (disk, data, chance) = (&mut self.disk, &self.data, &mut self.chance);
+        let mut system = disk::Recovering { disk, data, chance, faults };
+        let opened = open_on(data, now.wall, &mut system);
+        let recovered = opened.map_err(|error| error.to_string())?;
+        // What recovery cannot vouch for is durable before a router can open a new session.
+        let (mut builder, mut block) = (BlockBuilder::new(0), Vec::new());
+        recovered.rows.iter().for_each(|row| builder.session(row));
+        builder.finish(&mut block);
+        let hour = now.wall.hour();
+        self.disk.open(hour, 0);
+        self.disk.append(hour, 0, &block);
+        self.disk.sync(hour, 0).map_err(|error| error.to_string())?;
         Ok(recovered)
     }
 
@@ -274,7 +314,8 @@ impl Sim {
         // All of a file but what a failed commit has left, to be cut.
         let cover = |file: &LogFile, _: &[LogFile]| {
             let driven = self.driven.get(usize::from(file.shard));
-            let is_torn = driven.is_some_and(|driven| driven.torn == Some(file.hour));
+            let is_torn =
+                driven.is_some_and(|driven| driven.torn.is_some_and(|torn| torn.0 == file.hour));
             Some(if is_torn { Cover::Durable } else { Cover::Whole })
         };
         round(&self.data, &cover, &limits, &mut || true).map_err(|error| error.to_string())?;
@@ -558,14 +599,21 @@ impl Sim {
             return self.handle(index, Completion::LogFailed { errno });
         }
         driven.failed = false;
-        if let Some(torn) = driven.torn.take() {
-            self.disk.cut(torn, shard);
+        if let Some((torn, length)) = driven.torn.take() {
+            self.disk.cut(torn, shard, length);
         }
         self.disk.open(hour, shard);
+        let length = self.disk.length(hour, shard);
         self.disk.append(hour, shard, &bytes);
         drop(bytes);
-        let length = self.disk.sync(hour, shard);
-        self.handle(index, Completion::LogSynced { length })
+        match self.disk.sync(hour, shard) {
+            Ok(length) => self.handle(index, Completion::LogSynced { length }),
+            Err(_) => {
+                let driven = &mut self.driven[index];
+                (driven.failed, driven.torn) = (true, Some((hour, length)));
+                self.handle(index, Completion::LogFailed { errno: libc::EIO })
+            }
+        }
     }
 
     /// A commit fails before it begins, in the middle of its write, or in its sync; what it has
@@ -580,17 +628,20 @@ impl Sim {
         let driven = &mut self.driven[index];
         driven.failed = true;
         if let Some(part) = kept.and_then(|kept| bytes.get(..kept)) {
-            if let Some(torn) = driven.torn.take() {
-                self.disk.cut(torn, shard);
+            if let Some((torn, length)) = driven.torn.take() {
+                self.disk.cut(torn, shard, length);
             }
             self.disk.open(hour, shard);
+            driven.torn = Some((hour, self.disk.length(hour, shard)));
             self.disk.append(hour, shard, part);
-            driven.torn = Some(hour);
+            if part.len() == bytes.len() {
+                self.disk.sync_fails(hour, shard, &mut self.chance);
+            }
         }
         if self.chance.random_bool(0.5)
-            && let Some(torn) = driven.torn.take()
+            && let Some((torn, length)) = driven.torn.take()
         {
-            self.disk.cut(torn, shard);
+            self.disk.cut(torn, shard, length);
         }
     }
 
@@ -654,6 +705,9 @@ impl Sim {
             self.die_while_writing(index);
         }
         self.driven.clear();
+        if self.chance.random_bool(self.faults.write_back) {
+            self.disk.write_back_fails(&mut self.chance);
+        }
         if power_loss {
             self.disk.lose_power(&mut self.chance);
         }
@@ -680,8 +734,8 @@ impl Sim {
         }
         let Some(DiskOp { hour, bytes, .. }) = driven.commit.take() else { return };
         let begun = self.chance.random_bool(0.7);
-        if begun && let Some(torn) = driven.torn.take() {
-            self.disk.cut(torn, shard);
+        if begun && let Some((torn, length)) = driven.torn.take() {
+            self.disk.cut(torn, shard, length);
         }
         let kept = self.chance.random_range(0..=bytes.len());
         match self.chance.random_range(0..4) {
@@ -692,7 +746,8 @@ impl Sim {
             _ => {
                 self.disk.open(hour, shard);
                 self.disk.append(hour, shard, &bytes);
-                self.disk.sync(hour, shard);
+                // Whether it succeeds, nobody hears.
+                let _ = self.disk.sync(hour, shard);
             }
         }
     }
