@@ -23,3 +23,5 @@ mod failure;
 mod http;
 mod top;
 mod full_disk;
+mod write_back;
+mod folder;

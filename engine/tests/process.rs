@@ -96,8 +96,25 @@ impl Process {
 
     /// The same with so many descriptors and no more.
     pub(crate) fn start_limited(way: Way, data: &Path, settings: &str, most: u32) -> Process {
+        Process::start_after(way, data, settings, &format!("ulimit -n {most}"))
+    }
+
+    /// The same with a library that comes before the system's.
+    pub(crate) fn start_preloaded(
+        way: Way,
+        data: &Path,
+        settings: &str,
+        library: &Path,
+    ) -> Process {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_stormdrain"));
+        program.env("LD_PRELOAD", library);
+        Process::start_program(program, way, data, settings)
+    }
+
+    /// The same from a shell that does something first.
+    pub(crate) fn start_after(way: Way, data: &Path, settings: &str, first: &str) -> Process {
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("ulimit -n {most}; exec \"$0\" \"$@\""));
+        shell.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\""));
         shell.arg(env!("CARGO_BIN_EXE_stormdrain"));
         Process::start_program(shell, way, data, settings)
     }
