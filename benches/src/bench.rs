@@ -16,7 +16,9 @@ use tempfile::TempDir;
 
 use crate::host::{self, Watch};
 use crate::report::Report;
-use crate::{burst, burst_tight, generator, model, peers, restart_storm, rotation, silence};
+use crate::{
+    burst, burst_tight, generator, model, peers, restart, restart_storm, rotation, silence,
+};
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 use crate::{trickle, watch};
 
@@ -69,6 +71,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     },
     burst::BENCH,
     burst_tight::BENCH,
+    restart::BENCH,
     restart_storm::BENCH,
     trickle::BENCH,
     watch::BENCH,

@@ -21,6 +21,7 @@ mod commit;
 mod storm;
 mod burst;
 mod burst_tight;
+mod restart;
 mod restart_storm;
 mod trickle;
 mod watch;

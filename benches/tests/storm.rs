@@ -84,3 +84,8 @@ fn the_generator_is_measured() {
     assert_figures("generator", &["generator"]);
     assert_figures("generator-lag", &["generator-lag"]);
 }
+
+#[test]
+fn a_restart_on_a_disk_that_failed_is_measured() {
+    assert_figures("restart", &["restart/adopted"]);
+}
