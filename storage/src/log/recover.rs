@@ -136,9 +136,12 @@ struct End {
 impl End {
     /// `None`: there is nothing behind what is proven.
     fn find(file: &LogFile, covered: u64) -> Result<Option<End>, LogError> {
-        let from = if covered <= file.length { covered } else { 0 };
-        let (mut proven, mut whole, mut why) = (from, from, String::new());
-        let mut scan = Scan::open_at(file, from)?;
+        if covered >= file.length {
+            // A file that is shorter has lost what was durable: its end is damaged, not torn.
+            return Ok(None);
+        }
+        let (mut proven, mut whole, mut why) = (covered, covered, String::new());
+        let mut scan = Scan::open_at(file, covered)?;
         while let Some(piece) = scan.next()? {
             match piece {
                 Piece::Block { offset, header, .. } => {
@@ -154,7 +157,7 @@ impl End {
             }
         }
         let end = End { file: file.clone(), proven, whole, why, tail: None, cut: None };
-        Ok((proven < file.length).then_some(end))
+        Ok(Some(end))
     }
 
     /// Copies what will be written anew, and what will be cut.
@@ -223,7 +226,7 @@ fn finish_tail(
 ) -> Result<(), LogError> {
     let length = path.metadata().map_err(LogError::io("measure", path))?.len();
     let file = LogFile { hour, shard: 0, path: path.to_owned(), length, sealed: false };
-    let proven = End::find(&file, 0)?.map_or(length, |end| end.proven);
+    let proven = End::find(&file, 0)?.map_or(0, |end| end.proven);
     // Otherwise it was finished, and more has been written since.
     if proven <= offset {
         let written = system.replace_end(path, offset, Some(tail));

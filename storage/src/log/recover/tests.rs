@@ -111,6 +111,20 @@ fn what_is_cut_is_kept_beside_it_under_a_name_of_its_own() {
 }
 
 #[test]
+fn what_was_proven_otherwise_is_not_cut_either() {
+    let data = tempfile::tempdir().unwrap();
+    let (first, second) = (block(1), block(2));
+    let short = [&first, &second[..second.len() - 1]].concat();
+    let path = write(data.path(), HOUR, 0, &short);
+    let files = log_files(data.path()).unwrap();
+    // States cover both blocks: whoever took the last byte, it was no write that was cut short.
+    let covered = (first.len() + second.len()) as u64;
+    assert_eq!(settle_files(&files, &|_| covered, &mut Kernel).unwrap(), []);
+    assert_eq!(std::fs::read(&path).unwrap(), short);
+    assert_eq!(settle_files(&files, &|_| first.len() as u64, &mut Kernel).unwrap().len(), 1);
+}
+
+#[test]
 fn a_file_that_is_written_again_is_no_finished_hour() {
     let data = tempfile::tempdir().unwrap();
     let torn = [&block(1), &block(2)[..9]].concat();
