@@ -6,7 +6,10 @@
 //!       nobody but this host is answered, and no web page of others through a name of its own.
 //! Not:  how many may ask (`server`, `questions`).
 
+use std::fs::{File, FileType};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rustix::fs::OFlags;
 use tokio::sync::watch;
 
 use super::api::ApiError;
@@ -22,8 +26,12 @@ use super::page;
 
 /// The least that a token may have: 16 letters of base64 are 96 bits.
 const TOKEN_BYTES_MIN: usize = 16;
-/// The most of its file that is read.
+/// The most that its file may have; no more of it is read.
 const TOKEN_BYTES_MAX: usize = 4_096;
+/// Bits of a mode: the group, or everybody, may write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Everybody may read.
+const OTHERS_READ: u32 = 0o004;
 
 /// What every answer says to browsers: nothing comes from elsewhere, nothing is inline, nobody
 /// frames it, and nobody guesses what it is.
@@ -65,6 +73,17 @@ pub enum GuardError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Others could write a token of their own into the file.
+    #[error(
+        "http_token_file {path}: expected a file that only its owner may write, found mode \
+         {mode:04o}: whoever writes it chooses the token; `chmod 400 {path}`", path = path.display()
+    )]
+    Writable {
+        /// Which file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The file has no token that would keep anybody out.
     #[error(
@@ -221,12 +240,57 @@ fn token_for(address: SocketAddr, token_file: Option<&Path>) -> Result<Token, Gu
     Ok(token)
 }
 
+/// Opens the file of the token without waiting for anybody: what is no regular file (a pipe that
+/// nobody writes to, a device without end, a folder) is refused at once. A link to one is followed:
+/// that is how secrets are mounted.
+fn open_token(path: &Path) -> Result<File, GuardError> {
+    let unread = |source| GuardError::Unread { path: path.to_owned(), source };
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(unread)?;
+    let about = file.metadata().map_err(unread)?;
+    if !about.is_file() {
+        let kind = kind_of(about.file_type());
+        return Err(GuardError::Weak { path: path.to_owned(), found: kind.to_owned() });
+    }
+    let mode = about.permissions().mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 {
+        return Err(GuardError::Writable { path: path.to_owned(), mode });
+    }
+    if mode & OTHERS_READ != 0 {
+        // Readable for a group is how containers hand secrets over; for everybody is a slip, but
+        // a collector that does not start would hurt more than a token that is no secret here.
+        tracing::warn!(
+            path = %path.display(),
+            mode = format!("{mode:04o}"),
+            "http_token_file can be read by everybody on this host: whoever has an account here \
+             has the token; chmod 400, or 440 for a group"
+        );
+    }
+    Ok(file)
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_char_device() || kind.is_block_device() => "a device",
+        kind if kind.is_socket() => "a socket",
+        _ => "no regular file",
+    }
+}
+
 fn read_token(path: &Path) -> Result<Arc<str>, GuardError> {
     let weak = |found: String| GuardError::Weak { path: path.to_owned(), found };
-    let text = std::fs::read(path)
+    let mut text = Vec::new();
+    open_token(path)?
+        .take(TOKEN_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut text)
         .map_err(|source| GuardError::Unread { path: path.to_owned(), source })?;
     if text.len() > TOKEN_BYTES_MAX {
-        return Err(weak(format!("{} bytes", text.len())));
+        return Err(weak(format!("more than {TOKEN_BYTES_MAX} bytes")));
     }
     let token = text.trim_ascii();
     if token.len() < TOKEN_BYTES_MIN {
@@ -263,7 +327,7 @@ mod tests {
         for (text, found) in [
             ("short\n", "5 letters"),
             ("two words of it here", "other letters"),
-            (long.as_str(), "4097 bytes"),
+            (long.as_str(), "more than 4096 bytes"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = Guard::new(everywhere, Some(&path)).unwrap_err().to_string();
@@ -285,6 +349,48 @@ mod tests {
             assert!(!admits(wrong), "{wrong}");
         }
         assert!(!admits("Bearer 0123456789abcdef0") && !guard.admits(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_file_that_is_none_or_that_others_write_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let linked = folder.path().join("linked");
+        std::os::unix::fs::symlink("/dev/zero", &linked).unwrap();
+        for (path, found) in
+            [(&pipe, "a pipe"), (&linked, "a device"), (&folder.path().to_owned(), "a folder")]
+        {
+            let error = read_token(path).unwrap_err().to_string();
+            assert!(error.contains(&format!("found {found};")), "{error}");
+        }
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        for (mode, is_read) in [
+            (0o400, true),
+            (0o440, true),
+            (0o444, true),
+            (0o600, true),
+            (0o620, false),
+            (0o602, false),
+        ] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            match read_token(&path) {
+                Ok(_) => assert!(is_read, "{mode:o}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!is_read && error.contains(&format!("mode {mode:04o}")), "{error}");
+                    assert!(error.contains("chmod 400"), "{error}");
+                }
+            }
+        }
     }
 
     #[test]
