@@ -2,6 +2,7 @@
 //! router table, batch, log, ack.
 
 pub mod io;
+mod harmless;
 pub mod registry;
 pub mod wire;
 pub mod memory;

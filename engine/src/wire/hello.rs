@@ -204,7 +204,11 @@ fn write_instant(name: &str, time: Micros, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{ProptestConfig, any};
+    use proptest::sample::{Index, select};
+
     use super::*;
+    use crate::harmless::is_obeyed;
 
     fn hello() -> Hello {
         Hello {
@@ -265,5 +269,78 @@ mod tests {
         }
         let more = text.replace("</hello>", "<weather><interface/></weather></hello>");
         assert_eq!(read_hello(more.as_bytes(), &WireLimits::default()), Ok(hello()));
+    }
+
+    /// Words that a hello has, right and wrong, and what XML makes of them.
+    const WORDS: [&str; 24] = [
+        "<",
+        ">",
+        "/>",
+        "</hello>",
+        "\"",
+        "'",
+        "&",
+        "&#x202e;",
+        "&#0;",
+        "&lt;",
+        "<!--",
+        "]]>",
+        "=",
+        " router-id=",
+        " clock=",
+        "99999999999999999999",
+        "-1",
+        "1e400",
+        "\u{9b}",
+        "\u{202e}",
+        "\0",
+        "xmlns=",
+        "<interface/>",
+        "<interface name='&#10;'/>",
+    ];
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 2_000, failure_persistence: None, ..ProptestConfig::default()
+        })]
+
+        /// Whatever comes as hello is read, or refused with words that can be shown to anybody.
+        #[test]
+        fn an_odd_hello_is_read_or_refused_with_words(
+            changes in proptest::collection::vec(
+                (any::<Index>(), 0..40_usize, proptest::option::of(select(WORDS.to_vec()))), 0..6),
+            noise in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..3),
+            end in proptest::option::weighted(0.2, any::<Index>()),
+        ) {
+            let mut text = String::new();
+            write_hello(&hello(), &mut text);
+            let mut bytes = text.into_bytes();
+            for (at, length, word) in changes {
+                let at = at.index(bytes.len() + 1);
+                let until = (at + length).min(bytes.len());
+                bytes.splice(at..until, word.unwrap_or_default().bytes());
+            }
+            for (at, byte) in noise {
+                let at = at.index(bytes.len() + 1);
+                bytes.splice(at..at, [byte]);
+            }
+            if let Some(end) = end {
+                bytes.truncate(end.index(bytes.len() + 1));
+            }
+            match read_hello(&bytes, &WireLimits::default()) {
+                Ok(hello) => {
+                    // What has been read can be said again.
+                    let mut text = String::new();
+                    write_hello(&hello, &mut text);
+                    let again = read_hello(text.as_bytes(), &WireLimits::default());
+                    proptest::prop_assert_eq!(again, Ok(hello));
+                }
+                Err(Rejection { cause, detail }) => {
+                    proptest::prop_assert_eq!(cause, Cause::HelloInvalid);
+                    proptest::prop_assert!(detail.len() > 10 && detail.len() <= 200, "{}", detail);
+                    proptest::prop_assert!(!detail.contains(is_obeyed), "{:?}", detail);
+                }
+            }
+        }
     }
 }

@@ -81,7 +81,9 @@ fn frames() -> Vec<u8> {
 enum Said {
     Unit(UnitKind, Option<u64>, Option<RouterId>, SnapshotMark, Vec<Mapping>, usize),
     Rejected(Cause, Option<u64>),
-    Broken(Cause),
+    /// And how many bytes had been taken before, all others of which count as rejected: of a
+    /// compressed stream 0 is said, because how far it was inflated depends on what had come.
+    Broken(Cause, usize),
     End,
 }
 
@@ -133,7 +135,9 @@ fn session(bytes: &[u8], cuts: &[usize]) -> Vec<Said> {
                     said.push(Said::Rejected(rejection.cause, sequence));
                 }
                 Step::Broken { rejection } => {
-                    said.push(Said::Broken(rejection.cause));
+                    let is_compressed =
+                        matches!(decoder.mode(), Some(InputMode::Gzip | InputMode::Zlib));
+                    said.push(Said::Broken(rejection.cause, if is_compressed { 0 } else { start }));
                     let again = decoder.next(rest, NOW, &mut tools, &mut unit);
                     assert!(matches!(again, Step::Broken { .. }), "broken is for ever");
                     return said;
@@ -262,7 +266,7 @@ fn an_fpm_session_is_read_however_its_bytes_come() {
     let short = session(&bytes[..bytes.len() - 1], &[]);
     assert_eq!(short[1..], [Said::Rejected(Cause::Truncated, None), Said::End]);
     let damaged = [&bytes[..], &[2, 1, 0, 8]].concat();
-    assert_eq!(session(&damaged, &[])[2..], [Said::Broken(Cause::FpmMalformed)]);
+    assert_eq!(session(&damaged, &[])[2..], [Said::Broken(Cause::FpmMalformed, bytes.len())]);
 }
 
 /// The frames of `frames`, with one changed by `damage` after its hello.
@@ -315,19 +319,22 @@ fn a_damaged_frame_is_rejected_and_the_next_one_is_read() {
 
 #[test]
 fn a_lost_boundary_breaks_the_session() {
-    assert_eq!(damaged(|frame| frame[0] = b'X'), [Said::Broken(Cause::FrameMagic)]);
-    assert_eq!(damaged(|frame| frame[17] ^= 1), [Said::Broken(Cause::FrameChecksum)]);
+    let mut text = String::new();
+    write_hello(&hello(), &mut text);
+    let greeting = HEADER_BYTES + text.len();
+    assert_eq!(damaged(|frame| frame[0] = b'X'), [Said::Broken(Cause::FrameMagic, greeting)]);
+    assert_eq!(damaged(|frame| frame[17] ^= 1), [Said::Broken(Cause::FrameChecksum, greeting)]);
     let long = |frame: &mut Vec<u8>| with_header(frame, |h| h.payload_bytes = (4 << 20) + 1);
-    assert_eq!(damaged(long), [Said::Broken(Cause::FrameTooLong)]);
+    assert_eq!(damaged(long), [Said::Broken(Cause::FrameTooLong, greeting)]);
     let mut bye = Vec::new();
     encode_empty(FrameType::Bye, 0, &mut bye);
-    assert_eq!(session(&bye, &[]), [Said::Broken(Cause::HelloInvalid)]);
-    assert_eq!(session(b"GET / HTTP/1.1", &[]), [Said::Broken(Cause::ModeUnknown)]);
+    assert_eq!(session(&bye, &[]), [Said::Broken(Cause::HelloInvalid, 0)]);
+    assert_eq!(session(b"GET / HTTP/1.1", &[]), [Said::Broken(Cause::ModeUnknown, 0)]);
     let said = session(b"<label-mappings/> and more", &[]);
-    assert_eq!(said[1..], [Said::Broken(Cause::XmlMalformed)]);
+    assert_eq!(said[1..], [Said::Broken(Cause::XmlMalformed, 18)]);
     let mut gzip = compressed(InputMode::Gzip, b"<label-mappings/>");
     gzip.extend_from_slice(b"rubbish");
-    assert_eq!(session(&gzip, &[])[1..], [Said::Broken(Cause::InflateFailed)]);
+    assert_eq!(session(&gzip, &[])[1..], [Said::Broken(Cause::InflateFailed, 0)]);
 }
 
 /// Padding that a session was found to have, and what it came to.
