@@ -2,8 +2,8 @@
 //!
 //! In:   the `io` setting, and what trying a ring showed.
 //! Out:  one decision per process, with the reason in words for the log line and the metric.
-//! Law:  `auto` falls back only on what means "not here" (ENOSYS, EPERM, EACCES, EINVAL); any
-//!       other failure would meet epoll as well, and is said instead.
+//! Law:  `auto` falls back to epoll whatever it is that a ring lacks, and says what, and what
+//!       would give it; who demands a ring gets one, or an error.
 //! Not:  the drivers (`epoll`, `uring`).
 
 use std::io;
@@ -47,7 +47,7 @@ pub enum ChoiceError {
         source: io::Error,
     },
     /// io_uring is there and failed for want of something.
-    #[error("io_uring cannot be set up: {source}; {fix}, or use --io epoll")]
+    #[error("--io uring: io_uring cannot be set up: {source}; {fix}, or use --io auto")]
     Failed {
         /// What gives it what it wants.
         fix: String,
@@ -68,12 +68,21 @@ pub fn choose(
         (Ok(offered), IoChoice::Uring) => Ok((Driver::Uring(offered), "--io uring".to_owned())),
         (Ok(offered), _) => Ok((Driver::Uring(offered), "a trial ring worked".to_owned())),
         (Err(source), wanted) => match (obstacle(&source), wanted) {
-            (None, _) => Err(ChoiceError::Failed { fix: want_of(&source), source }),
+            (None, IoChoice::Uring) => Err(ChoiceError::Failed { fix: want_of(&source), source }),
+            (None, _) => Ok((Driver::Epoll, reason_of(&source))),
             (Some((reason, fix)), IoChoice::Uring) => {
                 Err(ChoiceError::Forbidden { reason, fix, source })
             }
             (Some((reason, fix)), _) => Ok((Driver::Epoll, format!("{reason}; {fix}"))),
         },
+    }
+}
+
+/// Why there is no ring, and what would give one, in words.
+pub fn reason_of(error: &io::Error) -> String {
+    match obstacle(error) {
+        Some((reason, fix)) => format!("{reason}; {fix}"),
+        None => format!("io_uring cannot be set up: {error}; {}", want_of(error)),
     }
 }
 
@@ -131,24 +140,33 @@ mod tests {
     }
 
     #[test]
-    fn auto_falls_back_only_where_a_ring_is_not_to_be_had() {
-        for errno in [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL] {
+    fn auto_falls_back_whatever_a_ring_lacks_and_says_what() {
+        for (errno, word) in [
+            (Errno::NOSYS, "seccomp"),
+            (Errno::PERM, "io_uring_disabled"),
+            (Errno::ACCESS, "seccomp"),
+            (Errno::INVAL, "Linux 6.0"),
+            (Errno::NOMEM, "to 2 MiB and 1 MiB per shard"),
+            (Errno::MFILE, "RLIMIT_NOFILE"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::IO, "stormdrain doctor"),
+        ] {
             let (driver, reason) = choose(IoChoice::Auto, failing(errno)).unwrap();
-            assert_eq!(driver, Driver::Epoll);
-            assert!(reason.contains("io_uring"), "{reason}");
+            assert_eq!(driver, Driver::Epoll, "{errno:?}");
+            assert!(reason.contains("io_uring") && reason.contains(word), "{reason}");
         }
-        for errno in [Errno::NOMEM, Errno::MFILE] {
-            assert!(matches!(
-                choose(IoChoice::Auto, failing(errno)),
-                Err(ChoiceError::Failed { .. })
-            ));
-        }
+        let late = || Err(io::ErrorKind::TimedOut.into());
+        assert_eq!(choose(IoChoice::Auto, late).unwrap().0, Driver::Epoll, "no errno at all");
     }
 
     #[test]
-    fn a_ring_that_lacks_locked_memory_says_how_much() {
-        let error = choose(IoChoice::Auto, failing(Errno::NOMEM)).unwrap_err().to_string();
+    fn a_ring_that_was_demanded_and_lacks_something_is_an_error_that_says_how_much() {
+        let error = choose(IoChoice::Uring, failing(Errno::NOMEM)).unwrap_err().to_string();
         assert!(error.contains("to 2 MiB and 1 MiB per shard"), "{error}");
+        assert!(matches!(
+            choose(IoChoice::Uring, failing(Errno::MFILE)),
+            Err(ChoiceError::Failed { .. })
+        ));
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) fn ring(host: &Host) -> Vec<Finding> {
         Ring::Fails(reason) => {
             return vec![
                 Finding::not_good(Judgement::Bites, NAME, format!("a trial ring: {reason}"))
-                    .wanted("a ring that works, or --io epoll")
+                    .wanted("a ring that works, or --io auto")
                     .because("the collector does not start")
                     .mended_by(Remedy::Words("see `locked-memory` and `descriptors`".to_owned())),
             ];
@@ -151,10 +151,19 @@ pub(super) fn locked_memory(host: &Host) -> Vec<Finding> {
     if found >= wanted {
         return vec![Finding::good(NAME, said)];
     }
+    let demanded = matches!(host.observed.ring, Ring::Fails(_));
+    let (judgement, because) = match demanded {
+        true => (Judgement::Bites, "rings and their buffers cannot be set up (ENOMEM): no start"),
+        false => (
+            Judgement::Note,
+            "rings and their buffers cannot be set up (ENOMEM): epoll takes over, the same \
+             answers, more system calls per burst",
+        ),
+    };
     vec![
-        Finding::not_good(Judgement::Bites, NAME, said)
+        Finding::not_good(judgement, NAME, said)
             .wanted(format!("{} KiB for {} shards", grouped(wanted >> 10), host.fleet.shards))
-            .because("rings and their buffers cannot be set up (ENOMEM): the start fails")
+            .because(because)
             .mended_by(Remedy::Limit(
                 format!("ulimit -l {}", wanted >> 10),
                 format!("LimitMEMLOCK={wanted}"),
