@@ -24,7 +24,7 @@ use storage::log::{DataLock, LogError, lock};
 use storage::row::Row;
 
 use crate::http::{Guard, GuardError, HttpServer, Sources};
-use crate::io::choice::{ChoiceError, Driver, choose};
+use crate::io::choice::{self, ChoiceError, Driver, choose};
 use crate::io::clock::Clock;
 use crate::io::disk::{Disk, Room};
 use crate::io::epoll::EpollDriver;
@@ -42,13 +42,16 @@ use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
 use crate::roster::Roster;
-use crate::settings::{SHARDS_MAX, Settings};
+use crate::settings::{IoChoice, SHARDS_MAX, Settings};
 use crate::shard::{Balance, Shard, ShardSettings};
 use crate::watch::{Watch, Watcher};
 
 use folder::FolderWatch;
 use keeper::Keeper;
 use recover::{Configured, recover};
+
+/// What a shard lacks that has no driver.
+const DRIVER: &str = "a shard's driver";
 
 /// Why the collector does not start.
 #[derive(Debug, thiserror::Error)]
@@ -221,12 +224,12 @@ impl Collector {
         let (driver, reason) = choose(settings.io, uring::probe)?;
         tracing::info!(driver = driver.name(), reason, descriptors, "driver chosen");
         let policy = Policy::new(&settings);
-        let (routers, configured) = recover(&settings.data, &policy, clock.now().wall)?;
+        let (routers, configured, lacking) = recover(&settings.data, &policy, clock.now().wall)?;
         let registry = Arc::new(Registry::new(routers));
         let memory = share_memory(budget, &registry);
         let publication = Arc::new(Publication::new(shards));
-        publication.set_driver(driver.name(), &reason);
         publication.set_memory(Arc::clone(&memory));
+        publication.lacks(&lacking);
         let dead = dead_peer(&settings);
         let listeners = if sockets.is_empty() {
             listen(settings.listen, shards, &dead)?
@@ -237,7 +240,7 @@ impl Collector {
             tracing::warn!(%error, "sources are not pinned to shards: tables will move more often");
         }
         let of_watch = (listeners.address, Arc::clone(&registry));
-        let start = Start {
+        let mut start = Start {
             driver,
             capacity: capacity_of(&settings, driver, descriptors, shards),
             clock,
@@ -249,7 +252,10 @@ impl Collector {
             cpus: cpus_to_pin(shards),
         };
         let (ended_sender, ended) = unbounded();
-        let (addresses, threads) = start.shards(&settings, listeners.sockets, &ended_sender)?;
+        let started = start.shards_or_epoll(&settings, listeners.sockets, &ended_sender)?;
+        let ((addresses, threads), instead) = started;
+        let (driver, reason) = (start.driver, instead.unwrap_or(reason));
+        publication.set_driver(driver.name(), &reason);
         let keeper = Keeper::start(&settings, clock, Arc::clone(&lock), Arc::clone(&publication))
             .map_err(StartError::resource("the keeper's thread"))?;
         let folder = FolderWatch::start(Arc::clone(&lock))
@@ -406,14 +412,42 @@ struct Start {
     cpus: Vec<usize>,
 }
 
+/// The shards that have been started.
+type Started = (Vec<Address>, Vec<JoinHandle<()>>);
+
 impl Start {
+    /// Starts every shard, on epoll where rings were to be taken if they work and do not all come:
+    /// that one ring can be had on trial says nothing of as many as there are shards. Says why.
+    fn shards_or_epoll(
+        &mut self,
+        settings: &Settings,
+        sockets: Vec<Socket>,
+        ended: &Sender<usize>,
+    ) -> Result<(Started, Option<String>), StartError> {
+        let may_fall_back = settings.io == IoChoice::Auto && self.driver != Driver::Epoll;
+        let spare: io::Result<Vec<Socket>> = match may_fall_back {
+            true => sockets.iter().map(Socket::try_clone).collect(),
+            false => Ok(Vec::new()),
+        };
+        let spare = spare.map_err(StartError::resource("descriptors"))?;
+        match self.shards(settings, sockets, ended) {
+            Err(StartError::Resource { what: DRIVER, source }) if may_fall_back => {
+                let reason = choice::reason_of(&source);
+                tracing::warn!(reason, "not every shard can have a ring: epoll drives them all");
+                self.driver = Driver::Epoll;
+                Ok((self.shards(settings, spare, ended)?, Some(reason)))
+            }
+            started => Ok((started?, None)),
+        }
+    }
+
     /// Starts every shard and waits until each can accept.
     fn shards(
         &self,
         settings: &Settings,
         sockets: Vec<Socket>,
         ended: &Sender<usize>,
-    ) -> Result<(Vec<Address>, Vec<JoinHandle<()>>), StartError> {
+    ) -> Result<Started, StartError> {
         let count = sockets.len();
         let mut mailboxes = Vec::with_capacity(count);
         let mut addresses = Vec::with_capacity(count);
@@ -460,12 +494,14 @@ impl Start {
             threads.push(thread);
         }
         drop(ready_sender);
-        for _ in 0..count {
-            let result = ready.recv().expect("a shard's thread answers or ends the process");
-            if let Err(source) = result {
-                addresses.iter().for_each(|address| address.post(Post::Stop));
-                return Err(StartError::Resource { what: "a shard's driver", source });
+        let answer = |_| ready.recv().expect("a shard's thread answers or ends the process");
+        if let Some(source) = (0..count).map(answer).find_map(Result::err) {
+            addresses.iter().for_each(|address| address.post(Post::Stop));
+            // Whoever takes the sockets next is to be alone on them.
+            for thread in threads {
+                let _ = thread.join();
             }
+            return Err(StartError::Resource { what: DRIVER, source });
         }
         Ok((addresses, threads))
     }

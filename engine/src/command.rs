@@ -1,7 +1,8 @@
 //! The command line: what may be asked, and how an answer becomes an exit code.
 //!
 //! In:   arguments, the time that counts as now, a place to write to.
-//! Out:  text, and 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk failed.
+//! Out:  text, and 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk failed,
+//!       4 the answer lacks rows of the log.
 //! Law:  every message about a wrong word names the right ones.
 //! Not:  the answers themselves (`query`), or running the collector (`main`).
 
@@ -58,7 +59,7 @@ what comes in with that label, in the platform's label table or in another one o
 A data folder may be read while a collector writes to it.
 
 Exit codes: 0 done, 1 the answer is \"no\" (fault found, verdict bad), 2 usage or setting wrong,
-3 input or disk failed.";
+3 input or disk failed, 4 the answer is printed, and rows of the log are missing from it.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -365,6 +366,9 @@ pub const EXIT_NO: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// The exit code for "input or disk failed".
 pub const EXIT_FAILED: u8 = 3;
+/// The exit code for "here is the answer, and rows of the log are missing from it", whatever it
+/// says otherwise.
+pub const EXIT_LACKING: u8 = 4;
 
 /// Reads a command line. Errors: the text to show and the exit code (0 for `--help`).
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
@@ -389,8 +393,8 @@ fn name_commands(error: clap::Error) -> clap::Error {
 ///
 /// The answer goes to `output`; warnings, and the reason of a failure, to `notes`.
 pub fn answer(command: &Command, now: Micros, output: &mut dyn Write, notes: &mut dyn Write) -> u8 {
-    let (text, code, warnings) = match answer_text(command, now) {
-        Ok(answer) => answer,
+    let Said { text, code, warnings } = match answer_text(command, now) {
+        Ok(said) => said,
         Err(error) => {
             // Nothing can be done about a standard error that is closed.
             let _ = writeln!(notes, "stormdrain: {error}");
@@ -411,15 +415,28 @@ pub fn answer(command: &Command, now: Micros, output: &mut dyn Write, notes: &mu
     }
 }
 
-/// Text, exit code, and what stands in the way of a whole answer.
-type AnswerText = (String, u8, Vec<String>);
+/// What is said to a question.
+struct Said {
+    text: String,
+    code: u8,
+    /// What stands in the way of a whole answer.
+    warnings: Vec<String>,
+}
 
-fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError> {
+impl Said {
+    /// An answer as text, with its exit code if no row is missing from it.
+    fn of<T>(answered: Answered<T>, text: String, code: u8) -> Said {
+        let code = if answered.rows_missing.is_empty() { code } else { EXIT_LACKING };
+        Said { text, code, warnings: answered.warnings }
+    }
+}
+
+fn answer_text(command: &Command, now: Micros) -> Result<Said, QueryError> {
     match command {
         // `main` runs the collector, reads its settings for the doctor, and knows the terminal and
         // the standard input; asked here, there is nothing to answer.
         Command::Run(_) | Command::Doctor(_) | Command::Top(_) | Command::Send(_) => {
-            Ok((String::new(), EXIT_USAGE, Vec::new()))
+            Ok(Said { text: String::new(), code: EXIT_USAGE, warnings: Vec::new() })
         }
         Command::Routers { place, at } => routers(place, Instant::read(&at.at, now)?),
         Command::Table { place, router, at } => table(place, router, Instant::read(&at.at, now)?),
@@ -442,24 +459,30 @@ fn answer_text(command: &Command, now: Micros) -> Result<AnswerText, QueryError>
     }
 }
 
-fn routers(place: &Place, at: Instant) -> Result<AnswerText, QueryError> {
+fn routers(place: &Place, at: Instant) -> Result<Said, QueryError> {
     let network = query::network(&place.data, at, None)?;
     let sheet = query::routers_sheet(&query::router_rows(&network.value));
-    Ok((sheet.render(place.format), EXIT_DONE, network.warnings))
+    Ok(said(sheet, place, network))
 }
 
-fn table(place: &Place, router: &str, at: Instant) -> Result<AnswerText, QueryError> {
+fn table(place: &Place, router: &str, at: Instant) -> Result<Said, QueryError> {
     let only = match router {
         "all" => None,
         name => Some(query::find_router(&place.data, name)?),
     };
-    let Answered { value: network, mut warnings } = query::network(&place.data, at, only)?;
-    for row in query::router_rows(&network) {
+    let mut network = query::network(&place.data, at, only)?;
+    for row in query::router_rows(&network.value) {
         if let Some(unknown) = unknown_text(&row.answer) {
-            warnings.push(format!("router {} is {unknown}", row.router));
+            network.warnings.push(format!("router {} is {unknown}", row.router));
         }
     }
-    Ok((query::table_sheet(&network, only).render(place.format), EXIT_DONE, warnings))
+    Ok(said(query::table_sheet(&network.value, only), place, network))
+}
+
+/// A sheet as the answer.
+fn said<T>(sheet: query::Sheet, place: &Place, answered: Answered<T>) -> Said {
+    let text = sheet.lacking(&answered.rows_missing).render(place.format);
+    Said::of(answered, text, EXIT_DONE)
 }
 
 fn unknown_text(answer: &Answer) -> Option<String> {
@@ -477,11 +500,10 @@ fn history(
     router: &str,
     entries: Entries,
     range: Range,
-) -> Result<AnswerText, QueryError> {
+) -> Result<Said, QueryError> {
     let router = query::find_router(&place.data, router)?;
     let rows = query::history(&place.data, router, entries, range)?;
-    let text = query::history_sheet(&rows.value).render(place.format);
-    Ok((text, EXIT_DONE, rows.warnings))
+    Ok(said(query::history_sheet(&rows.value), place, rows))
 }
 
 fn trace(
@@ -490,11 +512,11 @@ fn trace(
     selector: Selector,
     follow: Follow,
     at: Instant,
-) -> Result<AnswerText, QueryError> {
-    let Answered { value: report, warnings } =
-        query::trace(&place.data, router, selector, follow, at, None)?;
-    let code = if report.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
-    Ok((query::render_trace(&report, place.format), code, warnings))
+) -> Result<Said, QueryError> {
+    let traced = query::trace(&place.data, router, selector, follow, at, None)?;
+    let code = if traced.value.verdict.is_delivered() { EXIT_DONE } else { EXIT_NO };
+    let text = query::render_traced(&traced, place.format);
+    Ok(Said::of(traced, text, code))
 }
 
 fn difference(
@@ -502,41 +524,42 @@ fn difference(
     first: Instant,
     second: Instant,
     router: Option<&str>,
-) -> Result<AnswerText, QueryError> {
+) -> Result<Said, QueryError> {
     let only = router.map(|name| query::find_router(&place.data, name)).transpose()?;
     let rows = query::difference(&place.data, first, second, only)?;
-    let text = query::difference_sheet(&rows.value).render(place.format);
-    Ok((text, EXIT_DONE, rows.warnings))
+    Ok(said(query::difference_sheet(&rows.value), place, rows))
 }
 
-fn ledger(place: &Place, range: Range, by: query::LedgerBy) -> Result<AnswerText, QueryError> {
-    let Answered { value: books, mut warnings } = query::ledger(&place.data, range, by)?;
-    let code = if books.imbalances.is_empty() { EXIT_DONE } else { EXIT_NO };
-    let text = books.render(place.format);
-    warnings.extend(books.imbalances);
-    Ok((text, code, warnings))
+fn ledger(place: &Place, range: Range, by: query::LedgerBy) -> Result<Said, QueryError> {
+    let mut books = query::ledger(&place.data, range, by)?;
+    let code = if books.value.imbalances.is_empty() { EXIT_DONE } else { EXIT_NO };
+    let text = books.value.render(place.format, &books.rows_missing);
+    books.warnings.append(&mut books.value.imbalances);
+    Ok(Said::of(books, text, code))
 }
 
-fn bursts(place: &Place, range: Range) -> Result<AnswerText, QueryError> {
-    let Answered { value: bursts, warnings } = query::bursts(&place.data, range)?;
+fn bursts(place: &Place, range: Range) -> Result<Said, QueryError> {
+    let bursts = query::bursts(&place.data, range)?;
     let lost = |burst: &Burst| {
         burst.head.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Lost)
     };
-    let code = if bursts.iter().any(lost) { EXIT_NO } else { EXIT_DONE };
-    Ok((query::bursts_sheet(&bursts).render(place.format), code, warnings))
+    let code = if bursts.value.iter().any(lost) { EXIT_NO } else { EXIT_DONE };
+    let sheet = query::bursts_sheet(&bursts.value).lacking(&bursts.rows_missing);
+    Ok(Said::of(bursts, sheet.render(place.format), code))
 }
 
-fn bins(place: &Place, range: Range, every: &str) -> Result<AnswerText, QueryError> {
+fn bins(place: &Place, range: Range, every: &str) -> Result<Said, QueryError> {
     let width_us = query::parse_length_us(every).filter(|width_us| *width_us > 0);
     let width_us = width_us.ok_or_else(|| QueryError::Width { text: every.to_owned() })?;
     let bins = query::bins(&place.data, range, width_us)?;
-    Ok((query::bins_sheet(&bins.value).render(place.format), EXIT_DONE, bins.warnings))
+    Ok(said(query::bins_sheet(&bins.value), place, bins))
 }
 
-fn verify(place: &Place) -> Result<AnswerText, QueryError> {
+fn verify(place: &Place) -> Result<Said, QueryError> {
     let report = query::verify(&place.data)?;
     let code = if report.faults_count == 0 { EXIT_DONE } else { EXIT_NO };
-    Ok((query::render_verify(&report, place.format), code, Vec::new()))
+    let text = query::render_verify(&report, place.format);
+    Ok(Said { text, code, warnings: Vec::new() })
 }
 
 impl QueryError {

@@ -2,7 +2,8 @@
 //! interface for programs, and the page for people.
 //!
 //! In:   what the shards published, what the watch has seen, the log; requests.
-//! Out:  text, JSON, one page; 503 of `/healthz`, with the faults by name, when all is not well.
+//! Out:  text, JSON, one page; 503 of `/healthz`, with the faults by name, when all is not well,
+//!       and 200 with words when only the past lacks rows.
 //! Law:  it runs on threads of its own and only reads: a slow client costs a shard nothing.
 //! Not:  counting (`metrics`), or questions about the past themselves (`query`).
 
@@ -17,6 +18,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use storage::allowance::Allowance;
 use storage::time::{MICROS_PER_SECOND, Micros};
 use tokio::sync::oneshot;
 use tuning::layers::Layers;
@@ -25,6 +27,7 @@ use tuning::tree::Tree;
 use crate::io::clock::Clock;
 use crate::io::disk::Room;
 use crate::metrics::{Metric, Publication};
+use crate::query::RowsMissing;
 use crate::roster::Roster;
 use crate::watch::Watch;
 
@@ -37,6 +40,8 @@ pub mod api;
 mod charts;
 mod page;
 
+use api::ApiError;
+use api::past::Lacking;
 use questions::Questions;
 
 pub use guard::{Guard, GuardError};
@@ -76,6 +81,18 @@ struct App {
     sources: Arc<Sources>,
     guard: Guard,
     questions: Questions,
+}
+
+impl App {
+    /// Works on a question about the past, and counts the answer if rows are missing from it.
+    async fn answer<T: Lacking + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Allowance) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let answer = self.questions.ask(work).await?;
+        self.sources.publication.answered_lacking(answer.rows_missing());
+        Ok(answer)
+    }
 }
 
 /// The HTTP side, serving until it is stopped.
@@ -179,13 +196,34 @@ async fn health_page(State(app): State<App>, headers: HeaderMap) -> impl IntoRes
     let sources = &app.sources;
     let faults = faults(&sources.publication, &sources.data, sources.wall());
     if faults.is_empty() {
-        return (StatusCode::OK, "ok\n".to_owned());
+        // Rows that are missing do not come back by a restart: whoever restarts on a bad status
+        // would do so for ever, and each time nobody would be watched for a while.
+        return match lacking(&sources.publication.places_lacking()) {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(_) if !app.guard.admits(&headers) => (StatusCode::OK, "degraded\n".to_owned()),
+            Some(text) => (StatusCode::OK, format!("degraded: {text}\n")),
+        };
     }
     if !app.guard.admits(&headers) {
         // Whoever restarts processes needs no token; what is wrong is told to those who have it.
         return (StatusCode::SERVICE_UNAVAILABLE, "not well\n".to_owned());
     }
     (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n")
+}
+
+/// What is missing of the past, in words; `None` = nothing, as far as anybody has met it.
+fn lacking(places: &[RowsMissing]) -> Option<String> {
+    let first = places.first()?;
+    let since = places.iter().filter_map(|place| place.since.as_deref()).min();
+    let since = since.map_or(String::new(), |since| format!(", the earliest read in {since}"));
+    Some(format!(
+        "rows of the log cannot be read at {} places{since}; the first is {} at byte {}: answers \
+         that need them say unknown; collecting goes on, and a restart mends nothing: `stormdrain \
+         verify` names them",
+        places.len(),
+        first.file,
+        first.byte
+    ))
 }
 
 /// What is wrong with the collector, one line each; empty = healthy.

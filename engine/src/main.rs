@@ -1,7 +1,8 @@
 //! The program `stormdrain`: reads the command line, runs the collector or answers a question.
 //!
 //! In:   arguments, environment, settings file, signals.
-//! Out:  an exit code: 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk.
+//! Out:  an exit code: 0 done, 1 the answer is "no", 2 usage or setting wrong, 3 input or disk,
+//!       4 the answer lacks rows of the log.
 //! Law:  glue only: what can be tested without a process lives in the library.
 //! Not:  the commands (`command`), the collector (`collector`).
 

@@ -7,12 +7,13 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use storage::row::Cause;
 use storage::time::{Hour, Micros};
 
 use crate::memory::Memory;
+use crate::query::RowsMissing;
 use crate::watch::{Alarm, Layer, Outcome, Verdict};
 
 mod table;
@@ -84,6 +85,9 @@ impl Counters {
     }
 }
 
+/// Places without rows that are remembered: each is some hundred bytes.
+const PLACES_LACKING_MAX: usize = 1_000;
+
 /// The counters of every shard as other threads may read them.
 #[derive(Debug)]
 pub struct Publication {
@@ -95,6 +99,10 @@ pub struct Publication {
     bursts: [[AtomicU64; 1 + Layer::ALL.len()]; Outcome::ALL.len()],
     /// The first hour of the log that can be asked about.
     horizon: AtomicI64,
+    /// Places of the log whose rows cannot be read, as far as this process has met them.
+    places_lacking: Mutex<Vec<RowsMissing>>,
+    /// Answers that were given without the rows of some such place.
+    answers_lacking: AtomicU64,
     /// For whoever sleeps while nothing comes.
     alarm: Alarm,
 }
@@ -120,6 +128,8 @@ impl Publication {
             kept: std::array::from_fn(|_| AtomicU64::new(0)),
             bursts: Default::default(),
             horizon: AtomicI64::new(0),
+            places_lacking: Mutex::new(Vec::new()),
+            answers_lacking: AtomicU64::new(0),
             alarm: Alarm::default(),
         }
     }
@@ -188,6 +198,30 @@ impl Publication {
     /// Says from which hour on the log is kept; the hour 0 = all of it.
     pub fn set_horizon(&self, horizon: Hour) {
         self.horizon.store(horizon.0, Ordering::Relaxed);
+    }
+
+    /// Says where rows of the log cannot be read. What was said before is said once.
+    pub fn lacks(&self, places: &[RowsMissing]) {
+        let mut known = self.places_lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in places {
+            let is_new = !known.iter().any(|it| (&it.file, it.byte) == (&place.file, place.byte));
+            if is_new && known.len() < PLACES_LACKING_MAX {
+                known.push(place.clone());
+            }
+        }
+    }
+
+    /// Counts an answer from which rows are missing, and notes where.
+    pub fn answered_lacking(&self, places: &[RowsMissing]) {
+        if !places.is_empty() {
+            self.answers_lacking.fetch_add(1, Ordering::Relaxed);
+            self.lacks(places);
+        }
+    }
+
+    /// Where rows of the log cannot be read, as far as this process has met it.
+    pub fn places_lacking(&self) -> Vec<RowsMissing> {
+        self.places_lacking.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many shards there are.
@@ -278,8 +312,19 @@ impl Publication {
         let seconds = Hour(self.horizon.load(Ordering::Relaxed)).start().0 / 1_000_000;
         head(&mut text, name, "gauge", help);
         let _ = writeln!(text, "{name} {seconds}");
+        self.lacking(&mut text);
         self.about(&mut text);
         text
+    }
+
+    fn lacking(&self, text: &mut String) {
+        let places = self.places_lacking().len() as u64;
+        let answers = self.answers_lacking.load(Ordering::Relaxed);
+        for ((name, kind, help), value) in table::LACKING.iter().zip([places, answers]) {
+            head(text, name, kind, help);
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {value}");
+        }
     }
 
     fn judgements(&self, text: &mut String) {

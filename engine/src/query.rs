@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use storage::history::walk::Start;
-use storage::log::{LogError, ReadReport, layout};
+use storage::log::{Corruption, LogError, ReadReport, layout};
 use storage::mapping::{Fec, Label, RouterId};
 use storage::time::{MICROS_PER_HOUR, Micros};
 
@@ -26,6 +26,7 @@ mod paths;
 mod lsp;
 mod density;
 mod difference;
+mod missing;
 
 pub use bins::{BinRow, bins, bins_sheet};
 pub use books::{LedgerBy, LedgerLine, LedgerReport, ledger, render_verify, verify};
@@ -37,6 +38,8 @@ pub use events::{
 };
 pub use instant::Instant;
 pub use lsp::{LspChanges, lsp_changes};
+pub use missing::RowsMissing;
+pub(crate) use missing::missing_text;
 pub use network::{
     Answer, FecRow, RouterRow, RouterStatus, TableRow, Tables, fecs, find_router,
     find_router_within, network, network_within, router_answer, router_rows, routers_sheet,
@@ -45,7 +48,7 @@ pub use network::{
 pub use paths::{
     BranchAnswer, EndAnswer, HintAnswer, HopAnswer, OnwardAnswer, PATHS_MAX, PathAnswer,
     StepAnswer, TraceAnswer, TraceHop, TracePath, TraceReport, TraceVerdict, Traces, render_trace,
-    trace,
+    render_traced, trace,
 };
 pub(crate) use sheet::span_words;
 pub use sheet::{Cell, Format, Sheet};
@@ -256,18 +259,30 @@ fn known_text(known: &[String]) -> String {
 }
 
 /// An answer, and what stands in its way of being whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answered<T> {
     /// The answer.
     pub value: T,
-    /// Damage that was passed over while reading, one line each.
+    /// Damage that was passed over while reading, and what else is to be known, one line each.
     pub warnings: Vec<String>,
+    /// Where rows are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 impl<T> Answered<T> {
     pub(crate) fn new(value: T, report: &ReadReport) -> Answered<T> {
-        let warning = |damage| format!("rows are missing from this answer: {damage}");
-        Answered { value, warnings: report.damages.iter().map(warning).collect() }
+        let warning = |damage: &Corruption| match missing::is_of_state(&damage.path) {
+            true => format!("a state is not believed, and what it stands for is read: {damage}"),
+            false => format!("rows are missing from this answer: {damage}"),
+        };
+        let warnings = report.damages.iter().map(warning).collect();
+        Answered { value, warnings, rows_missing: RowsMissing::of(&report.damages) }
+    }
+
+    /// Another value, made of this one.
+    pub(crate) fn map<U>(self, make: impl FnOnce(T) -> U) -> Answered<U> {
+        let Answered { value, warnings, rows_missing } = self;
+        Answered { value: make(value), warnings, rows_missing }
     }
 }
 

@@ -19,6 +19,7 @@ use storage::time::Hour;
 use crate::io::clock::Clock;
 use crate::io::links::AbortOnPanic;
 use crate::metrics::{Kept, Publication};
+use crate::query::RowsMissing;
 use crate::settings::Settings;
 
 /// How often it looks whether an hour has ended. An hour's last commit is over by then.
@@ -134,6 +135,7 @@ impl Work {
         for damage in &report.damages {
             tracing::error!(%damage, "damage was met while states were made");
         }
+        self.publication.lacks(&RowsMissing::of(&report.damages));
         let RoundReport { round, rows, states, entries, bytes, .. } = report;
         tracing::info!(round, rows, states, entries, bytes, "states written");
         self.publication.keep(Kept::Rounds, 1);

@@ -19,16 +19,18 @@ use storage::time::Micros;
 use super::StartError;
 use crate::io::disk;
 use crate::policy::{Policy, RouterEntry};
+use crate::query::RowsMissing;
 
 pub(super) type Routers = BTreeMap<RouterId, Box<RouterState>>;
 
 /// Rebuilds the routers' states, and makes durable what that found, before anything else is
-/// written: the gaps of lost sessions, and the names that the settings give now.
+/// written: the gaps of lost sessions, and the names that the settings give now. Says too where
+/// rows could not be read.
 pub(super) fn recover(
     data: &Path,
     policy: &Policy,
     now: Micros,
-) -> Result<(Routers, Configured), StartError> {
+) -> Result<(Routers, Configured, Vec<RowsMissing>), StartError> {
     let mut recovered = recovery::open(data, now)?;
     for cut in &recovered.cuts {
         tracing::warn!(
@@ -56,7 +58,7 @@ pub(super) fn recover(
     let routers = recovered.routers.len();
     let (states, bytes) = (recovered.report.states, recovered.report.bytes);
     tracing::info!(routers, lost_sessions, states, bytes, "recovered");
-    Ok((recovered.routers, configured))
+    Ok((recovered.routers, configured, RowsMissing::of(&recovered.report.damages)))
 }
 
 /// What the log knows of the settings: name and addresses per router, and where its next row of
@@ -147,7 +149,7 @@ mod tests {
     #[test]
     fn names_are_in_the_log_before_anything_else_and_count_on_over_restarts() {
         let data = tempfile::tempdir().unwrap();
-        let (routers, configured) =
+        let (routers, configured, _) =
             recover(data.path(), &policy(&[(1, "pe1"), (2, "pe2")]), NOW).unwrap();
         assert_eq!(routers.len(), 2);
         let update = configured.update(&policy(&[(1, "pe1"), (2, "pe3"), (4, "new")]), NOW);
@@ -157,7 +159,7 @@ mod tests {
         drop(configured);
 
         // The second start knows the log; router 2 has gone from the settings.
-        let (routers, _) = recover(data.path(), &policy(&[(1, "pe1")]), NOW).unwrap();
+        let (routers, _, _) = recover(data.path(), &policy(&[(1, "pe1")]), NOW).unwrap();
         assert_eq!(&*routers[&RouterId([192, 0, 2, 1].into())].name, "pe1");
         assert_eq!(&*routers[&RouterId([192, 0, 2, 2].into())].name, "");
         let mut rows = Vec::new();

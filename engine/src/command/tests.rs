@@ -193,11 +193,62 @@ fn damage_is_a_warning_of_every_answer_and_a_fault_of_verify() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     std::fs::write(&path, bytes).unwrap();
-    let ran = run(folder.path(), "routers --data D");
-    assert!(ran.notes.starts_with("stormdrain: rows are missing from this answer: "));
+    // Bursts are in the kernel's log, which is whole.
+    let others = ["verify", "bursts"];
+    let lacks = |line: &&&str| !others.iter().any(|other| line.starts_with(other));
+    for line in QUESTIONS.iter().filter(lacks) {
+        let ran = run(folder.path(), line);
+        assert!(
+            ran.notes.contains("stormdrain: rows are missing from this answer: "),
+            "{line}: {}",
+            ran.notes
+        );
+        // Whatever it says otherwise: a trace that is broken, a book that does not balance.
+        assert_eq!(ran.code, EXIT_LACKING, "{line}: {}", ran.output);
+        let last = ran.output.lines().last().unwrap();
+        assert!(
+            last.starts_with(
+                "rows are missing from this answer: 1 place, the earliest read in \
+                              2026-11-22T04:00:00.000000Z; the first is D/log/2026-11-22T04/"
+            ),
+            "{line}: {last}"
+        );
+        let json = run(folder.path(), &format!("{line} --format json"));
+        assert_eq!(json.code, EXIT_LACKING);
+        let value: Value = serde_json::from_str(&json.output).unwrap();
+        let rows = value.as_array().cloned().unwrap_or_else(|| vec![value]);
+        assert!(!rows.is_empty(), "{line}: a script has to see it");
+        for row in rows {
+            let place = &row["rows_missing"][0];
+            assert_eq!(place["since"], "2026-11-22T04:00:00.000000Z", "{line}: {row}");
+            assert!(place["file"].as_str().unwrap().ends_with("shard-0.log"), "{line}: {row}");
+            assert!(place["byte"].is_u64() && place["detail"].is_string(), "{line}: {row}");
+        }
+        let csv = run(folder.path(), &format!("{line} --format csv"));
+        assert_eq!(csv.code, EXIT_LACKING);
+        let mut records = csv::Reader::from_reader(csv.output.as_bytes());
+        let column = records.headers().unwrap().iter().position(|name| name == "rows_missing");
+        let column = column.unwrap_or_else(|| panic!("{line}: {}", csv.output));
+        let records = records.records().collect::<Result<Vec<_>, _>>().unwrap();
+        assert!(!records.is_empty(), "{line}");
+        assert!(records.iter().all(|record| record[column].starts_with("rows are missing from")));
+    }
     let ran = run(folder.path(), "verify --data D");
     assert_eq!(ran.code, EXIT_NO);
     assert!(ran.output.contains("fault: ") && ran.output.ends_with("not sound\n"));
+}
+
+#[test]
+fn an_answer_that_is_whole_says_nothing_of_missing_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    for line in QUESTIONS {
+        for format in ["table", "json", "csv"] {
+            let ran = run(folder.path(), &format!("{line} --format {format}"));
+            assert_eq!(ran.code, EXIT_DONE, "{line}");
+            assert!(!ran.output.contains("missing from") && !ran.output.contains("rows_missing"));
+        }
+    }
 }
 
 #[test]

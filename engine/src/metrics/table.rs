@@ -310,6 +310,9 @@ pub fn page() -> String {
     let _ = writeln!(page, "| `{name}` | counter | {labels} | {help} |");
     let (name, help) = HORIZON;
     let _ = writeln!(page, "| `{name}` | gauge | | {help} |");
+    for (name, kind, help) in LACKING {
+        let _ = writeln!(page, "| `{name}` | {kind} | | {help} |");
+    }
     for (name, labels, help) in ABOUT {
         let _ = writeln!(page, "| `{name}` | gauge | {labels} | {help} |");
     }
@@ -352,6 +355,21 @@ pub(super) const MEMORY: [(&str, &str); 7] = [
     ),
     ("stormdrain_memory_surge_high_bytes", "The most that received bytes have taken."),
     ("stormdrain_memory_headroom_bytes", "What received bytes may take beyond what they take now."),
+];
+
+/// What the log lacks: name, kind, meaning.
+pub(super) const LACKING: [(&str, &str, &str); 2] = [
+    (
+        "stormdrain_log_damaged_places",
+        "gauge",
+        "Places of the log whose rows cannot be read, as far as this process has met them: at its \
+         start, while it made states, and in answers. `stormdrain verify` looks everywhere.",
+    ),
+    (
+        "stormdrain_answers_lacking_total",
+        "counter",
+        "Answers over HTTP from which rows of such a place were missing.",
+    ),
 ];
 
 const ABOUT: [(&str, &str, &str); 2] = [

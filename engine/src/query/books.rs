@@ -14,8 +14,8 @@ use storage::mapping::RouterId;
 use storage::row::{LedgerRow, Reason, Row, SessionEvent};
 use storage::time::Hour;
 
-use super::sheet::{Cell, Format, Sheet, pretty};
-use super::{Answered, QueryError, Range, folder};
+use super::sheet::{Cell, Format, LACKING, Sheet, pretty};
+use super::{Answered, QueryError, Range, RowsMissing, folder};
 
 /// What one line of the ledger is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -103,19 +103,25 @@ pub struct LedgerReport {
 impl LedgerReport {
     /// The books as text. The total is a line of the table, a field of its own in JSON, and not in
     /// CSV, where whoever adds the lines up would count everything twice.
-    pub fn render(&self, format: Format) -> String {
+    pub fn render(&self, format: Format, rows_missing: &[RowsMissing]) -> String {
         let total = std::slice::from_ref(&self.total);
         match format {
             Format::Table => {
                 let lines: Vec<LedgerLine> = self.lines.iter().chain(total).cloned().collect();
-                ledger_sheet(&lines).render(Format::Table)
+                ledger_sheet(&lines).lacking(rows_missing).render(Format::Table)
             }
-            Format::Json => pretty(&json!({
-                "lines": ledger_sheet(&self.lines).json(),
-                "total": ledger_sheet(total).json()[0],
-                "imbalances": self.imbalances,
-            })),
-            Format::Csv => ledger_sheet(&self.lines).render(Format::Csv),
+            Format::Json => {
+                let mut answer = json!({
+                    "lines": ledger_sheet(&self.lines).json(),
+                    "total": ledger_sheet(total).json()[0],
+                    "imbalances": self.imbalances,
+                });
+                if !rows_missing.is_empty() {
+                    answer[LACKING] = json!(rows_missing);
+                }
+                pretty(&answer)
+            }
+            Format::Csv => ledger_sheet(&self.lines).lacking(rows_missing).render(Format::Csv),
         }
     }
 }

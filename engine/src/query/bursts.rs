@@ -46,8 +46,7 @@ pub fn bursts_within(
     range: Range,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<Vec<Burst>>, QueryError> {
-    let Answered { value, warnings } = past_within(data, range, allowance)?;
-    Ok(Answered { value: value.bursts, warnings })
+    Ok(past_within(data, range, allowance)?.map(|past| past.bursts))
 }
 
 /// Bursts and losses. The interval is read once, and again only if a burst ran at its beginning.

@@ -72,15 +72,20 @@ pub fn difference(
     second: impl Into<Instant>,
     only: Option<RouterId>,
 ) -> Result<Answered<Vec<DifferenceRow>>, QueryError> {
-    let Answered { value: before, warnings } = network(data, first, only)?;
-    let Answered { value: after, .. } = network(data, second, only)?;
+    let Answered { value: before, mut warnings, mut rows_missing } = network(data, first, only)?;
+    let Answered { value: after, warnings: told, rows_missing: lacking } =
+        network(data, second, only)?;
+    // What both met is said once.
+    warnings.extend(told.into_iter().filter(|line| !warnings.contains(line)).collect::<Vec<_>>());
+    let fresh = lacking.into_iter().filter(|place| !rows_missing.contains(place));
+    rows_missing.extend(fresh.collect::<Vec<_>>());
     // A router that was asked about gets an answer even if it had not been heard.
     let ids = before.routers().chain(after.routers()).map(|(id, _)| id).chain(only);
     let mut rows = Vec::new();
     for router in ids.collect::<BTreeSet<RouterId>>() {
         compare(router, &before, &after, &mut rows);
     }
-    Ok(Answered { value: rows, warnings })
+    Ok(Answered { value: rows, warnings, rows_missing })
 }
 
 fn compare(router: RouterId, before: &Network, after: &Network, rows: &mut Vec<DifferenceRow>) {

@@ -346,9 +346,11 @@ pub fn router_answer(network: &Network, router: RouterId) -> Answer {
 
 /// Every router's table as of an instant, by id; each in the order of the keys.
 pub fn tables(data: &Path, at: impl Into<Instant>) -> Result<Answered<Tables>, QueryError> {
-    let Answered { value: network, warnings } = network(data, at, None)?;
-    let rows = |(id, _)| Some((id, table_rows(&network, id)?));
-    Ok(Answered { value: network.routers().filter_map(rows).collect(), warnings })
+    let tables = |network: Network| {
+        let rows = |(id, _)| Some((id, table_rows(&network, id)?));
+        network.routers().filter_map(rows).collect()
+    };
+    Ok(network(data, at, None)?.map(tables))
 }
 
 /// The table of every router of the network as a sheet; `only` = of this one, heard or not.

@@ -19,8 +19,9 @@ use storage::mapping::{Fec, Label, NextHop, Role, RouterId};
 use storage::time::Micros;
 
 use super::network::meant_router;
-use super::sheet::{Cell, Format, Sheet, pretty};
-use super::{Answered, Instant, QueryError, Selector, folder, network, router_text};
+use super::sheet::{Cell, Format, Sheet, missing_line, pretty};
+use super::{Answered, Instant, QueryError, RowsMissing, Selector, folder, network, router_text};
+use crate::harmless::harmless_lines;
 
 mod answer;
 mod hint;
@@ -157,8 +158,7 @@ impl Traces {
     /// Reads the log once, and every table.
     pub fn open(data: &Path, at: impl Into<Instant>) -> Result<Answered<Traces>, QueryError> {
         let at = at.into();
-        let Answered { value: network, warnings } = network(data, at, None)?;
-        Ok(Answered { value: Traces { network, at }, warnings })
+        Ok(network(data, at, None)?.map(|network| Traces { network, at }))
     }
 
     /// Walks from `router`, for the FEC or with the label. A path that leads to (or begins at) a
@@ -207,13 +207,32 @@ impl TraceReport {
 
 /// The report as text: a tree, the whole graph as JSON, or hops as CSV.
 pub fn render_trace(report: &TraceReport, format: Format) -> String {
+    render(report, &[], &[], format)
+}
+
+/// The same with what stands in the way of a whole answer.
+pub fn render_traced(traced: &Answered<TraceReport>, format: Format) -> String {
+    render(&traced.value, &traced.warnings, &traced.rows_missing, format)
+}
+
+fn render(
+    report: &TraceReport,
+    warnings: &[String],
+    rows_missing: &[RowsMissing],
+    format: Format,
+) -> String {
     match format {
-        Format::Table => report.tree(),
-        Format::Json => {
-            // Plain values with text keys: they are always JSON.
-            pretty(&serde_json::to_value(report.answer(Vec::new())).unwrap_or_default())
+        Format::Table => {
+            let mut text = report.tree();
+            text.extend(missing_line(rows_missing));
+            text
         }
-        Format::Csv => report.hops().render(Format::Csv),
+        Format::Json => {
+            let answer = report.answer(warnings.to_vec()).lacking(rows_missing);
+            // Plain values with text keys: they are always JSON.
+            pretty(&serde_json::to_value(answer).unwrap_or_default())
+        }
+        Format::Csv => report.hops().lacking(rows_missing).render(Format::Csv),
     }
 }
 
@@ -282,7 +301,8 @@ impl TraceReport {
         for hint in &self.hints {
             let _ = writeln!(text, "{}", hint.words);
         }
-        text
+        // Names of tunnels, VRFs and interfaces are what peers wrote.
+        harmless_lines(&text)
     }
 
     /// The verdict in words, with the router's name.

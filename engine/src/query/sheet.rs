@@ -5,12 +5,16 @@
 //! Law:  rows keep the order that the question gave them; times are RFC 3339.
 //! Not:  what the cells mean (`query`), or trees (`query::tree`).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 use storage::time::Micros;
+
+use super::{RowsMissing, missing_text};
+use crate::harmless::{harmless, harmless_json};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -83,23 +87,27 @@ impl Cell {
         }
     }
 
+    /// As text, in which nothing that a peer has written is obeyed by whoever shows it.
     fn plain(&self, nothing: &str) -> String {
         match self {
             Cell::Nothing => nothing.to_owned(),
-            Cell::Text(text) => text.clone(),
+            Cell::Text(text) => harmless(text).into_owned(),
             Cell::Count(count) => count.to_string(),
             Cell::Number(number) | Cell::SpanUs(number) => number.to_string(),
             Cell::Time(time) => time.to_string(),
             Cell::List(items) if items.is_empty() => nothing.to_owned(),
-            Cell::List(items) => items.join(" "),
+            Cell::List(items) => harmless(&items.join(" ")).into_owned(),
             Cell::Objects(items) if items.is_empty() => nothing.to_owned(),
             Cell::Objects(items) => {
                 let words: Vec<&str> = items.iter().map(|(words, _)| words.as_str()).collect();
-                words.join("; ")
+                harmless(&words.join("; ")).into_owned()
             }
         }
     }
 }
+
+/// Name of the column, or field, that is there only where rows are missing from an answer.
+pub(super) const LACKING: &str = "rows_missing";
 
 /// An answer: columns and rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,12 +116,30 @@ pub struct Sheet {
     pub columns: &'static [&'static str],
     /// One cell per column in each.
     pub rows: Vec<Vec<Cell>>,
+    /// Where rows of the log are missing from it.
+    rows_missing: Vec<RowsMissing>,
 }
 
 impl Sheet {
     /// An answer without rows.
     pub fn new(columns: &'static [&'static str]) -> Sheet {
-        Sheet { columns, rows: Vec::new() }
+        Sheet { columns, rows: Vec::new(), rows_missing: Vec::new() }
+    }
+
+    /// The same answer, of which rows of the log are missing: every row says so to programs, in a
+    /// column of its own, and where there is no row, one that says nothing else. People are told
+    /// below the table.
+    #[must_use]
+    pub fn lacking(mut self, rows_missing: &[RowsMissing]) -> Sheet {
+        self.rows_missing = rows_missing.to_vec();
+        self
+    }
+
+    /// Rows as programs get them.
+    fn told_rows(&self) -> impl Iterator<Item = Cow<'_, [Cell]>> {
+        let nothing = !self.rows_missing.is_empty() && self.rows.is_empty();
+        let nothing = nothing.then(|| Cow::Owned(vec![Cell::Nothing; self.columns.len()]));
+        self.rows.iter().map(|row| Cow::Borrowed(row.as_slice())).chain(nothing)
     }
 
     /// Adds a row.
@@ -133,11 +159,15 @@ impl Sheet {
 
     /// The rows as objects.
     pub fn json(&self) -> Value {
-        let object = |row: &Vec<Cell>| {
+        let lacking = serde_json::to_value(&self.rows_missing).unwrap_or_default();
+        let object = |row: Cow<'_, [Cell]>| {
             let names = self.columns.iter().map(|name| (*name).to_owned());
-            Value::Object(names.zip(row.iter().map(Cell::json)).collect::<Map<_, _>>())
+            let fields = names.zip(row.iter().map(Cell::json));
+            let lacking =
+                (!self.rows_missing.is_empty()).then(|| (LACKING.to_owned(), lacking.clone()));
+            Value::Object(fields.chain(lacking).collect::<Map<_, _>>())
         };
-        Value::Array(self.rows.iter().map(object).collect())
+        Value::Array(self.told_rows().map(object).collect())
     }
 
     /// Columns that say nothing in any row are left out: people read lines, programs read JSON.
@@ -160,6 +190,7 @@ impl Sheet {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{}", line.trim_end());
         }
+        text.extend(missing_line(&self.rows_missing));
         text
     }
 
@@ -172,12 +203,15 @@ impl Sheet {
 
     fn csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let header = std::iter::once(self.columns.iter().map(|name| (*name).to_owned()).collect());
-        let rows = self.rows.iter().map(|row| row.iter().map(|cell| cell.plain("")).collect());
-        for record in header.chain::<std::iter::Map<_, _>>(rows) {
-            let record: Vec<String> = record;
+        let lacking = missing_text(&self.rows_missing);
+        let name = lacking.as_ref().map(|_| LACKING);
+        let mut write = |record: Vec<String>| {
             // Writing to memory cannot fail, and every record is as long as the first.
             let _ = writer.write_record(&record);
+        };
+        write(self.columns.iter().copied().chain(name).map(str::to_owned).collect());
+        for row in self.told_rows() {
+            write(row.iter().map(|cell| cell.plain("")).chain(lacking.clone()).collect());
         }
         String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
     }
@@ -207,7 +241,12 @@ pub(crate) fn span_words(span_us: i64) -> String {
 
 /// JSON for people and programs: indented, with a line feed at its end.
 pub(crate) fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    harmless_json(&format!("{value:#}\n"))
+}
+
+/// What people are told below an answer from which rows are missing.
+pub(super) fn missing_line(rows_missing: &[RowsMissing]) -> Option<String> {
+    missing_text(rows_missing).map(|text| format!("{text}\n"))
 }
 
 #[cfg(test)]
@@ -250,6 +289,24 @@ name,active_since,branches,entries
 ,,,-1
 ";
         assert_eq!(sheet().render(Format::Csv), expected);
+    }
+
+    #[test]
+    fn nothing_that_a_peer_wrote_is_obeyed() {
+        let peer = "agent\u{9b}31m\r\n2026-11-22T04:00:00Z  added\u{202e}\u{85}";
+        let mut sheet = Sheet::new(&["a", "b", "c"]);
+        let object = (peer.to_owned(), Value::from(peer));
+        sheet.push(vec![Cell::text(peer), Cell::list([peer, "x"]), Cell::Objects(vec![object])]);
+        for format in [Format::Table, Format::Csv, Format::Json] {
+            let text = sheet.render(format);
+            let lines = if format == Format::Json { text.lines().count() } else { 2 };
+            assert_eq!(text.lines().count(), lines, "{text}");
+            let obeyed = |letter: char| letter != '\n' && crate::harmless::is_obeyed(letter);
+            assert!(!text.contains(obeyed), "{text:?}");
+        }
+        // Programs read what was written.
+        let value: Value = serde_json::from_str(&sheet.render(Format::Json)).unwrap();
+        assert_eq!((&value[0]["a"], &value[0]["b"][0]), (&peer.into(), &peer.into()));
     }
 
     #[test]

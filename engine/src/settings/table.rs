@@ -199,7 +199,9 @@ pub const SETTINGS: &[Setting] = &[
                `Authorization: Bearer TOKEN`; the page asks for it. One line of 16 printable \
                letters or more, such as `head -c 24 /dev/urandom | base64` writes. Without it the \
                `http` address must be loopback, and only this host is answered. At SIGHUP the file \
-               is read again: whoever has only the old token is asked for the new one.",
+               is read again: whoever has only the old token is asked for the new one. It is a \
+               regular file of 4,096 bytes at most, or a link to one; a file that its group or \
+               others may write is refused, and one that everybody may read is warned of.",
         allowed: "a path, or off",
         set: |settings, text| {
             settings.http_token_file = match text {
@@ -226,8 +228,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "io",
         group: Group::Process,
-        help: "How sockets are driven. `auto` takes io_uring where the kernel permits it and \
-               epoll otherwise, and one log line says which and why.",
+        help: "How sockets are driven. `auto` takes io_uring where a ring for every shard can be \
+               had and epoll otherwise, whatever the reason, and one log line says which and why.",
         allowed: "auto, uring or epoll",
         set: |settings, text| {
             settings.io = named(&IoChoice::ALL, IoChoice::name, text)?;

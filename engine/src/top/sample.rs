@@ -122,6 +122,8 @@ pub(super) fn picture() -> Picture {
         driver: Some("uring".to_owned()),
         driver_reason: None,
         faults: Vec::new(),
+        lacking: None,
+        rows_missing: Vec::new(),
         moment: None,
     };
     let bins = (0..250).map(|bin| Bin { received_bytes: bin, mappings: 250 - bin, surge_bytes: 0 });

@@ -24,7 +24,7 @@ const WEEK_US: i64 = 7 * 86_400_000_000;
 pub(super) fn of_week(data: &Path, now: Micros) -> Vec<Finding> {
     let range = Range { since: now.offset(-WEEK_US), until: now };
     let (Past { bursts, losses }, told) = match past(data, range) {
-        Ok(Answered { value, warnings }) => (value, warnings),
+        Ok(Answered { value, warnings, .. }) => (value, warnings),
         Err(QueryError::NoFolder { .. }) => return Vec::new(),
         Err(error) => (Past::default(), vec![error.to_string()]),
     };

@@ -20,7 +20,7 @@ use super::now::NoQuestion;
 use super::past::range;
 use super::{ApiError, Fault};
 use crate::http::App;
-use crate::query::{self, Answered, QueryError};
+use crate::query::{self, Answered, QueryError, RowsMissing};
 use crate::watch::{Burst, Head};
 
 /// The bursts that are known.
@@ -28,6 +28,10 @@ use crate::watch::{Burst, Head};
 pub struct BurstsAnswer {
     /// Newest first.
     pub bursts: Vec<Head>,
+    /// What stands in the way of a whole answer.
+    pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole, or the log was not asked.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// Which bursts.
@@ -61,15 +65,17 @@ pub(super) async fn bursts(
         move |allowance: &Allowance| kept(query::bursts_within(&data, range, Some(allowance)));
     // The watch has them first, and the one that runs; the log has those that it has forgotten.
     let kept = match app.sources.watch.has_bursts_since(range.since) {
-        true => Vec::new(),
-        false => app.questions.ask(ask).await?,
+        true => Answered::default(),
+        false => app.answer(ask).await?,
     };
+    let Answered { value: kept, warnings, rows_missing } = kept;
     let kept = kept.into_iter().map(|burst| (burst.head.id, burst.head));
     let mut bursts: BTreeMap<i64, Head> = kept.collect();
     let seen = app.sources.watch.bursts().into_iter();
     let overlaps = |head: &Head| head.is_running || head.end_us >= range.since.0;
     bursts.extend(seen.filter(overlaps).map(|head| (head.id, head)));
-    Ok(Json(BurstsAnswer { bursts: bursts.into_values().rev().collect() }))
+    let bursts = bursts.into_values().rev().collect();
+    Ok(Json(BurstsAnswer { bursts, warnings, rows_missing }))
 }
 
 /// One burst: bins of 10 ms, and the kernel's counters as they moved.
@@ -99,18 +105,18 @@ pub(in crate::http) async fn find(app: &App, id: i64) -> Result<Arc<Burst>, ApiE
     }
     let data = app.sources.data.clone();
     let ask = move |allowance: &Allowance| kept(query::burst_within(&data, id, Some(allowance)));
-    let kept = app.questions.ask(ask).await?;
-    kept.map(Arc::new).ok_or_else(|| {
+    let kept = app.answer(ask).await?;
+    kept.value.map(Arc::new).ok_or_else(|| {
         let message = format!("no burst {id} is known: /api/v1/bursts lists those that are");
         ApiError::new(StatusCode::NOT_FOUND, message)
     })
 }
 
 /// What the log has; a collector that has written nothing yet has no log.
-fn kept<T: Default>(answer: Result<Answered<T>, QueryError>) -> Result<T, ApiError> {
+fn kept<T: Default>(answer: Result<Answered<T>, QueryError>) -> Result<Answered<T>, ApiError> {
     match answer {
-        Ok(answer) => Ok(answer.value),
-        Err(QueryError::NoFolder { .. }) => Ok(T::default()),
+        Ok(answer) => Ok(answer),
+        Err(QueryError::NoFolder { .. }) => Ok(Answered::default()),
         Err(error) => Err(error.into()),
     }
 }

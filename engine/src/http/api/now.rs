@@ -14,9 +14,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, Fault};
-use crate::http::{App, faults};
-use crate::query::{QueryError, parse_when};
+use crate::http::{App, faults, lacking};
+use crate::query::{QueryError, RowsMissing, parse_when};
 use crate::watch::Moment;
+
+/// Places without rows that are listed.
+const PLACES_MAX: usize = 64;
 
 /// The collector at this moment.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -31,6 +34,13 @@ pub struct NowAnswer {
     pub driver_reason: Option<String>,
     /// What is wrong, as `/healthz` says it; empty = all is well.
     pub faults: Vec<String>,
+    /// What is missing of the past, in words: rows of the log that cannot be read, as far as the
+    /// collector has met it. Collecting goes on all the same.
+    #[serde(default)]
+    pub lacking: Option<String>,
+    /// Where rows of the log cannot be read; 64 places at most.
+    #[serde(default)]
+    pub rows_missing: Vec<RowsMissing>,
     /// The last second; none before the first is over.
     pub moment: Option<Moment>,
 }
@@ -73,12 +83,17 @@ pub(super) async fn now(
     let sources = &app.sources;
     let at = sources.wall();
     let driver = sources.publication.driver();
+    let mut rows_missing = sources.publication.places_lacking();
+    let lacking = lacking(&rows_missing);
+    rows_missing.truncate(PLACES_MAX);
     Ok(Json(NowAnswer {
         at: at.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         driver: driver.map(|(name, _)| name.to_owned()),
         driver_reason: driver.map(|(_, reason)| reason.to_owned()),
         faults: faults(&sources.publication, &sources.data, at),
+        lacking,
+        rows_missing,
         moment: sources.watch.moment().map(Arc::unwrap_or_clone),
     }))
 }

@@ -18,8 +18,8 @@ use super::{ApiError, Fault};
 use crate::drawing;
 use crate::http::App;
 use crate::query::{
-    self, FecRow, Format, HistoryLine, Instant, QueryError, Range, Selector, TraceAnswer,
-    find_router_within, parse_when, render_trace,
+    self, Answered, FecRow, Format, HistoryLine, Instant, QueryError, Range, RowsMissing, Selector,
+    TraceAnswer, find_router_within, parse_when, render_traced,
 };
 
 /// How far back a question goes that does not say it.
@@ -44,8 +44,14 @@ const DENSITY_MAX_US: i64 = 31 * 24 * MICROS_PER_HOUR;
 #[serde(deny_unknown_fields)]
 pub(super) struct TraceQuestion {
     /// Id or name of the router where the path begins.
+    #[param(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
     router: String,
     /// FEC that the packet is for, or label:24[,table] for a packet that comes in with that label.
+    #[param(pattern = "^(ip:[0-9A-Fa-f.:]+(/[0-9]{1,3})?(,.+)?\
+                   |vrf:[0-9A-Fa-f.:]+,[0-9.]+:[0-9]+(,[0-9A-Fa-f.:]+(/[0-9]{1,3})?)?\
+                   |(vsi|ac):[0-9A-Fa-f.:]+,[0-9]{1,10}|(vrf-name|interface):.+\
+                   |name:(rsvp|sr-prefix|sr-adjacency|mldp|te-binding|other),.+\
+                   |unknown|label:[0-9]{1,7}(,[0-9]{1,10})?)$")]
     fec: String,
     /// The instant; now if it is left out.
     at: Option<String>,
@@ -73,8 +79,14 @@ pub struct TracePage {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangesQuestion {
     /// Id or name of the router where the path begins.
+    #[param(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
     router: String,
     /// FEC that the packet is for, or label:24[,table] for a packet that comes in with that label.
+    #[param(pattern = "^(ip:[0-9A-Fa-f.:]+(/[0-9]{1,3})?(,.+)?\
+                   |vrf:[0-9A-Fa-f.:]+,[0-9.]+:[0-9]+(,[0-9A-Fa-f.:]+(/[0-9]{1,3})?)?\
+                   |(vsi|ac):[0-9A-Fa-f.:]+,[0-9]{1,10}|(vrf-name|interface):.+\
+                   |name:(rsvp|sr-prefix|sr-adjacency|mldp|te-binding|other),.+\
+                   |unknown|label:[0-9]{1,7}(,[0-9]{1,10})?)$")]
     fec: String,
     /// The instant; now if it is left out.
     at: Option<String>,
@@ -95,6 +107,8 @@ pub struct ChangesAnswer {
     pub looked_until: String,
     /// What stands in the way of a whole answer.
     pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// Whose FECs, and when.
@@ -103,6 +117,7 @@ pub struct ChangesAnswer {
 #[serde(deny_unknown_fields)]
 pub(super) struct FecsQuestion {
     /// Id or name of the router.
+    #[param(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
     router: String,
     /// The instant; now if it is left out.
     at: Option<String>,
@@ -119,6 +134,8 @@ pub struct FecsAnswer {
     pub whole: bool,
     /// What stands in the way of a whole answer.
     pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// A FEC that a router knows, or a label that it takes.
@@ -140,6 +157,7 @@ pub(in crate::http) struct DensityQuestion {
     /// Until when; now if it is left out.
     pub(in crate::http) until: Option<String>,
     /// Only changes of this router, by id or name.
+    #[param(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
     pub(in crate::http) router: Option<String>,
     /// Bins, 1 to 2,000; 288 if it is left out.
     pub(in crate::http) bins: Option<usize>,
@@ -158,6 +176,8 @@ pub struct DensityAnswer {
     pub changes: Vec<u64>,
     /// What stands in the way of a whole answer.
     pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// Whose entries, and when.
@@ -166,10 +186,17 @@ pub struct DensityAnswer {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuestion {
     /// Id or name of the router.
+    #[param(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
     router: String,
     /// Only entries for this FEC (or label:24[,table]).
+    #[param(pattern = "^(ip:[0-9A-Fa-f.:]+(/[0-9]{1,3})?(,.+)?\
+                   |vrf:[0-9A-Fa-f.:]+,[0-9.]+:[0-9]+(,[0-9A-Fa-f.:]+(/[0-9]{1,3})?)?\
+                   |(vsi|ac):[0-9A-Fa-f.:]+,[0-9]{1,10}|(vrf-name|interface):.+\
+                   |name:(rsvp|sr-prefix|sr-adjacency|mldp|te-binding|other),.+\
+                   |unknown|label:[0-9]{1,7}(,[0-9]{1,10})?)$")]
     fec: Option<String>,
     /// Only entries with this ingress label; 24,7 = in label table 7.
+    #[param(pattern = "^[0-9]{1,7}(,[0-9]{1,10})?$")]
     label: Option<String>,
     /// From when on; a day ago if it is left out.
     since: Option<String>,
@@ -194,6 +221,45 @@ pub struct HistoryAnswer {
     pub cut: bool,
     /// What stands in the way of a whole answer.
     pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
+}
+
+/// What says of itself where rows of the log are missing from it.
+pub(in crate::http) trait Lacking {
+    /// These places; none = it is whole.
+    fn rows_missing(&self) -> &[RowsMissing];
+}
+
+macro_rules! lacking {
+    ($($answer:ty: $($field:ident).+;)+) => {
+        $(impl Lacking for $answer {
+            fn rows_missing(&self) -> &[RowsMissing] {
+                &self.$($field).+
+            }
+        })+
+    };
+}
+
+lacking! {
+    TracePage: trace.rows_missing;
+    ChangesAnswer: rows_missing;
+    FecsAnswer: rows_missing;
+    DensityAnswer: rows_missing;
+    HistoryAnswer: rows_missing;
+    super::RoutersAnswer: rows_missing;
+}
+
+impl<T: Lacking> Lacking for Json<T> {
+    fn rows_missing(&self) -> &[RowsMissing] {
+        self.0.rows_missing()
+    }
+}
+
+impl<T> Lacking for Answered<T> {
+    fn rows_missing(&self) -> &[RowsMissing] {
+        &self.rows_missing
+    }
 }
 
 /// The way of an LSP at an instant, as the command line's `trace --format json` says it.
@@ -218,12 +284,12 @@ pub(super) async fn trace(
     let ask = move |allowance: &Allowance| {
         let follow = follow(question.with_backups);
         let traced = query::trace(&data, &question.router, selector, follow, at, Some(allowance))?;
-        let tree = render_trace(&traced.value, Format::Table);
-        let trace = traced.value.answer(traced.warnings);
+        let tree = render_traced(&traced, Format::Table);
+        let trace = traced.value.answer(traced.warnings).lacking(&traced.rows_missing);
         let drawing = question.draw.unwrap_or(false).then(|| drawing::draw(&trace));
         Ok(Json(TracePage { trace, tree, drawing }))
     };
-    app.questions.ask(ask).await
+    app.answer(ask).await
 }
 
 /// The changes of an LSP next to an instant, of all entries on its way together.
@@ -257,9 +323,10 @@ pub(super) async fn changes(
             next: changes.value.next.map(|time| time.to_string()),
             looked_until: changes.value.looked_until.to_string(),
             warnings: changes.warnings,
+            rows_missing: changes.rows_missing,
         }))
     };
-    app.questions.ask(ask).await
+    app.answer(ask).await
 }
 
 /// FECs and labels that a router's table has, to pick one for /api/v1/trace.
@@ -293,9 +360,10 @@ pub(super) async fn fecs(
             ),
         };
         let fecs = rows.into_iter().map(entry).collect();
-        Ok(Json(FecsAnswer { fecs, whole, warnings: network.warnings }))
+        let (warnings, rows_missing) = (network.warnings, network.rows_missing);
+        Ok(Json(FecsAnswer { fecs, whole, warnings, rows_missing }))
     };
-    app.questions.ask(ask).await
+    app.answer(ask).await
 }
 
 /// How many changes there were in each part of an interval.
@@ -342,9 +410,10 @@ pub(in crate::http) async fn count(
             bin_us: counted.value.bin_us,
             changes: counted.value.changes,
             warnings: counted.warnings,
+            rows_missing: counted.rows_missing,
         })
     };
-    app.questions.ask(ask).await
+    app.answer(ask).await
 }
 
 /// Changes, gaps and session events of a router, oldest first.
@@ -390,9 +459,10 @@ pub(super) async fn history(
             rows: query::history_lines(&rows.value[left_out..]).map_err(unwritten)?,
             cut: left_out > 0,
             warnings: rows.warnings,
+            rows_missing: rows.rows_missing,
         }))
     };
-    app.questions.ask(ask).await
+    app.answer(ask).await
 }
 
 fn follow(with_backups: Option<bool>) -> Follow {

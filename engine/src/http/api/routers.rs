@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{ApiError, Fault};
 use crate::http::App;
-use crate::query::{self, Instant, RouterRow};
+use crate::query::{self, Instant, RouterRow, RowsMissing};
 use crate::roster::{LiveSession, RosterLine};
 use crate::watch::{Connection, Copied};
 
@@ -36,6 +36,8 @@ pub struct RoutersAnswer {
     pub routers: Vec<RouterEntry>,
     /// What stands in the way of a whole answer.
     pub warnings: Vec<String>,
+    /// Where rows of the log are missing from it; empty = it is whole.
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// One router.
@@ -130,7 +132,8 @@ pub(super) async fn routers(
             let lines = app.questions.ask(ask).await?;
             let seen = app.sources.watch.connections().copy();
             let routers = lines.iter().map(|line| RouterEntry::live(line, &seen)).collect();
-            RoutersAnswer { at: now.to_string(), routers, warnings: Vec::new() }
+            let (warnings, rows_missing) = Default::default();
+            RoutersAnswer { at: now.to_string(), routers, warnings, rows_missing }
         }
         Some(at) => {
             let at = Instant::read(at, now)?;
@@ -138,10 +141,11 @@ pub(super) async fn routers(
             let ask = move |allowance: &Allowance| {
                 let network = query::network_within(&data, at, None, Some(allowance))?;
                 let rows = query::router_rows(&network.value);
-                Ok((rows.iter().map(RouterEntry::of).collect(), network.warnings))
+                let (warnings, rows_missing) = (network.warnings, network.rows_missing);
+                let routers = rows.iter().map(RouterEntry::of).collect();
+                Ok(RoutersAnswer { at: at.to_string(), routers, warnings, rows_missing })
             };
-            let (routers, warnings) = app.questions.ask(ask).await?;
-            RoutersAnswer { at: at.to_string(), routers, warnings }
+            app.answer(ask).await?
         }
     };
     Ok(Json(answer))

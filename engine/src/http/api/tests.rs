@@ -167,6 +167,62 @@ fn every_answer_is_as_it_is_described() {
     }
 }
 
+#[test]
+fn missing_rows_are_said_in_every_answer_counted_and_no_reason_to_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let _lock = sample::write(folder.path());
+    let path = storage::log::log_path(folder.path(), sample::START.hour(), 0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let sources = sources(folder.path());
+    let publication = Arc::clone(&sources.publication);
+    publication.publish(0, &crate::metrics::Counters::default(), sample::NOW);
+    let server = start(sources);
+    let whole = ask(server.address(), "/healthz");
+    assert!(whole.starts_with("HTTP/1.1 200") && whole.ends_with("\r\n\r\nok\n"), "{whole}");
+    let (_, description) = json(&server, "/api/v1/openapi.json");
+    let mut answers = 0;
+    for (path, question) in [
+        ("/api/v1/trace", "?router=pe1&fec=vrf:192.0.2.3,65000:2&draw=true"),
+        ("/api/v1/trace/changes", "?router=pe1&fec=label:13&at=-25m"),
+        ("/api/v1/fecs", "?router=pe1"),
+        ("/api/v1/density", ""),
+        ("/api/v1/history", "?router=pe1"),
+        ("/api/v1/routers", "?at=-1m"),
+    ] {
+        let (status, answer) = json(&server, &format!("{path}{question}"));
+        assert_eq!(status, 200, "{path}: {answer}");
+        let place = &answer["rows_missing"][0];
+        assert_eq!(place["since"], "2026-11-22T04:00:00.000000Z", "{path}: {answer}");
+        let warning = answer["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("rows are missing from this answer"), "{path}: {warning}");
+        let schema =
+            &description["paths"][path]["get"]["responses"]["200"]["content"]["application/json"];
+        check(&description, &schema["schema"], &answer, path);
+        answers += 1;
+    }
+    let metrics = ask(server.address(), "/metrics");
+    assert!(metrics.contains("\nstormdrain_log_damaged_places 1\n"), "{metrics}");
+    let counted = format!("\nstormdrain_answers_lacking_total {answers}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+    let health = ask(server.address(), "/healthz");
+    assert!(health.starts_with("HTTP/1.1 200"), "a restart would mend nothing: {health}");
+    assert!(health.contains("\r\n\r\ndegraded: rows of the log cannot be read at 1 places"));
+    assert!(health.contains("a restart mends nothing"), "{health}");
+    let (_, now) = json(&server, "/api/v1/now");
+    assert!(now["faults"].as_array().unwrap().is_empty() && now["rows_missing"][0].is_object());
+    assert!(now["lacking"].as_str().unwrap().contains("shard-0.log"), "{now}");
+    let schema = &description["paths"]["/api/v1/now"]["get"]["responses"]["200"]["content"];
+    check(&description, &schema["application/json"]["schema"], &now, "now");
+    // What is wrong now goes before what is missing of the past.
+    let mut counters = crate::metrics::Counters::default();
+    counters.set(crate::metrics::Metric::LedgerImbalance, 3);
+    publication.publish(0, &counters, sample::NOW);
+    assert!(ask(server.address(), "/healthz").starts_with("HTTP/1.1 503"));
+}
+
 /// Holds a value against a schema, as far as this description uses the language of schemas; a word
 /// that it does not know fails. What is not described must not be there.
 fn check(description: &Value, schema: &Value, value: &Value, place: &str) {
@@ -414,3 +470,5 @@ fn now_and_rare_entries_are_answered_as_on_the_command_line() {
     assert_eq!(routers["routers"][0]["clock_skew_us"], sample::SKEW_US);
     assert_eq!(routers["routers"][0]["clock_ahead"], true);
 }
+
+mod odd;

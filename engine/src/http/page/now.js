@@ -127,10 +127,15 @@ async function showPlan() {
   }
 }
 
-async function showFaults() {
+/** What is wrong now, and above all parts what is missing of the past. */
+export async function showFaults() {
   const now = await json('api/v1/now');
   byId('version').textContent = now.version;
   byId('driver').textContent = now.driver ? ` Sockets are read by ${now.driver}: ${now.driver_reason}.` : '';
+  const lacking = now.lacking ?? '';
+  byId('lacking').hidden = !lacking;
+  // Whoever listens to the page hears it only when it changes.
+  if (byId('lacking').textContent !== lacking) byId('lacking').textContent = lacking;
   byId('faults').replaceChildren(...now.faults.map((fault) => element('p', { class: 'verdict bad', role: 'alert' }, fault)));
 }
 

@@ -3,7 +3,7 @@
 import { ask, byId, clock, json, say, seen } from './base.js';
 import { kind, loadBursts, openBurst, showBurst, showBursts, words } from './bursts.js';
 import { openMachine } from './machine.js';
-import { refreshNow, showNow } from './now.js';
+import { refreshNow, showFaults, showNow } from './now.js';
 import { loadRouters } from './routers.js';
 
 const MOMENTS_MAX = 900;
@@ -154,8 +154,9 @@ const PARTS = {
 
 function refresh() {
   if (document.hidden || !isOpen()) return;
-  if (part === 'now') refreshNow();
-  else if (part === 'routers') loadRouters();
+  if (part === 'now') return refreshNow();
+  showFaults().catch(() => {});
+  if (part === 'routers') loadRouters();
 }
 
 function route() {
@@ -171,6 +172,7 @@ function route() {
   }
   document.title = `${byId(`part-${part}`).querySelector('h1').textContent} – stormdrain`;
   PARTS[part](rest, new URLSearchParams(query ?? ''));
+  if (part !== 'now') showFaults().catch(() => {});
   if (before && before !== part) byId('main').focus({ preventScroll: true });
 }
 

@@ -11,6 +11,7 @@ use storage::mapping::{Label, RouterId};
 use utoipa::ToSchema;
 
 use super::{TraceHop, TracePath, TraceReport, TraceVerdict};
+use crate::query::RowsMissing;
 
 /// The way of an LSP at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +39,9 @@ pub struct TraceAnswer {
     /// What stands in the way of a whole answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Where rows are missing from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows_missing: Vec<RowsMissing>,
 }
 
 /// Another table of the head that has what was asked for.
@@ -141,6 +145,14 @@ pub struct EndAnswer {
     pub detail: String,
 }
 
+impl TraceAnswer {
+    /// The same answer, from which rows of the log are missing.
+    #[must_use]
+    pub fn lacking(self, rows_missing: &[RowsMissing]) -> TraceAnswer {
+        TraceAnswer { rows_missing: rows_missing.to_vec(), ..self }
+    }
+}
+
 impl TraceReport {
     /// The report as values for programs.
     pub fn answer(&self, warnings: Vec<String>) -> TraceAnswer {
@@ -157,6 +169,7 @@ impl TraceReport {
             steps: walk.steps.iter().map(|step| self.step_answer(step)).collect(),
             hints: self.hints.clone(),
             warnings,
+            rows_missing: Vec::new(),
         }
     }
 
