@@ -103,8 +103,8 @@ fn what_a_shell_limits_is_found_and_mended() {
     }
     let epoll = "--routers 5000 --shards 2 --io epoll";
     provoke_and_mend((&around, MendIn::New), "ulimit -n 300", epoll, "descriptors", "is 300");
-    let auto = "--routers 100 --shards 2 --io auto";
-    provoke_and_mend((&around, MendIn::New), "ulimit -l 64", auto, "locked-memory", "64 KiB");
+    let demanded = "--routers 100 --shards 2 --io uring";
+    provoke_and_mend((&around, MendIn::New), "ulimit -l 64", demanded, "locked-memory", "64 KiB");
 }
 
 #[test]

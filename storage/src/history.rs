@@ -15,6 +15,7 @@ use crate::time::Micros;
 
 pub mod network;
 pub mod clocks;
+pub(crate) mod course;
 mod links;
 pub mod events;
 pub mod walk;
@@ -60,6 +61,9 @@ pub enum UnknownCause {
     /// The router changed the entry, at a time that its own snapshot, or the entry's change before,
     /// contradicts: it happened between that and when the change was read.
     TimeDisputed,
+    /// The collector's own clock was ahead: what it read then happened some time between the row
+    /// before and the first with a right time.
+    CollectorClock,
     /// The collector stopped looking: the walk had more steps than the limit.
     WalkTooLong,
 }
@@ -85,6 +89,7 @@ impl UnknownCause {
             UnknownCause::SpecialLabel(_) => "special-label",
             UnknownCause::FecIncomparable => "fec-incomparable",
             UnknownCause::TimeDisputed => "time-disputed",
+            UnknownCause::CollectorClock => "collector-clock",
             UnknownCause::WalkTooLong => "walk-too-long",
         }
     }

@@ -108,8 +108,11 @@ fn fold(data: &Path, plan: Plan, states: &mut States) -> Result<(Routers, PlanRe
 /// The gap comes first: a process that is lost between the two writes both again.
 fn close_session(state: &mut RouterState, now: Micros) -> Option<[SessionRow; 2]> {
     let begun = state.session.as_ref()?.begun;
-    // The clock may have been set back since: a gap does not begin after it was noticed.
-    let start = state.last_evidence.unwrap_or(begun).min(now);
+    // The clock may have been ahead, and set back since: a time that has not come is no evidence,
+    // and a gap does not begin after it was noticed.
+    let has_come = |time: &Micros| *time <= now;
+    let evidence = state.last_evidence.filter(has_come).or(state.counted.filter(has_come));
+    let start = evidence.unwrap_or(begun).min(now);
     let reason = Reason::CollectorLost;
     let gap = state.session_row(now, SessionEvent::Gap { start, scope: Scope::Router, reason });
     Some([gap, state.session_row(now, SessionEvent::Termination { reason })])

@@ -9,6 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::gaps::{Gaps, Since};
+use crate::history::course;
 use crate::interface::Interface;
 use crate::mapping::{Mapping, RouterId, TimeSource};
 use crate::row::{
@@ -186,6 +187,9 @@ impl RouterState {
             return;
         }
         self.position = self.position.max(row.position);
+        if course::time_of_session(row).is_some() {
+            self.table.read_at(row.time);
+        }
         match &row.event {
             SessionEvent::Configured { name, interfaces } => {
                 self.configured = self.configured.max(row.position.index);
@@ -261,6 +265,7 @@ impl RouterState {
             on_change(stamp, mapping);
         });
         if changes > 0 {
+            table.read_at(arrival.collection_time);
             let index = arrival.position.index.saturating_sub(1);
             self.position = self.position.max(Position { index, ..arrival.position });
         }
@@ -369,6 +374,7 @@ impl RouterState {
             self.note_evidence(stamp.collection_time);
             self.note_counted(stamp.collection_time);
         }
+        self.table.read_at(stamp.collection_time);
         self.gaps.changed(|| mapping.key());
         note_skew(&mut self.skew_us, stamp, mapping);
     }

@@ -5,15 +5,16 @@
 //! Law:  it gives way: lowest priority, a quarter of one core at most, one batch in memory.
 //! Not:  what a round does (`storage::log::state`); shards know nothing of it.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use storage::log::DataLock;
 use storage::log::state::{Retain, RoundLimits, RoundReport, finished, round};
+use storage::log::{DataLock, layout};
 use storage::time::Hour;
 
 use crate::io::clock::Clock;
@@ -48,7 +49,8 @@ impl Keeper {
     ) -> io::Result<Keeper> {
         let (stop, stopped) = bounded(0);
         let (data, retain) = (settings.data.clone(), retain_of(settings));
-        let work = Work { data, retain, clock, publication, stopped, covered: None };
+        let ahead = BTreeSet::new();
+        let work = Work { data, retain, clock, publication, stopped, covered: None, ahead };
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let _guard = AbortOnPanic;
             work.run();
@@ -83,6 +85,21 @@ struct Work {
     stopped: Receiver<()>,
     /// All hours before this one are covered.
     covered: Option<Hour>,
+    /// Hours that had not begun and had rows: the clock was ahead.
+    ahead: BTreeSet<Hour>,
+}
+
+/// Hours that have not begun and have rows already. That of a file made ahead has none; what cannot
+/// be read is met when the log is.
+fn hours_ahead(data: &Path, now: Hour) -> BTreeSet<Hour> {
+    let folders = std::fs::read_dir(data.join(layout::LOG_FOLDER));
+    let ahead = folders.into_iter().flatten().flatten().filter_map(|folder| {
+        let hour: Hour = folder.file_name().to_str()?.parse().ok()?;
+        let mut files = std::fs::read_dir(folder.path()).ok()?.flatten();
+        let has_rows = |file: std::fs::DirEntry| file.metadata().is_ok_and(|about| about.len() > 0);
+        (hour > now && files.any(has_rows)).then_some(hour)
+    });
+    ahead.collect()
 }
 
 impl Work {
@@ -92,10 +109,14 @@ impl Work {
         {
             tracing::warn!(%error, "states are written at the priority of everything else");
         }
-        while self.is_wanted_after(LOOK_INTERVAL) {
+        let mut rest = Duration::ZERO;
+        while self.is_wanted_after(rest) {
+            rest = LOOK_INTERVAL;
             let hour = self.clock.now().wall.hour();
-            if self.covered != Some(hour) {
+            let ahead = hours_ahead(&self.data, hour);
+            if self.covered != Some(hour) || ahead != self.ahead {
                 self.cover(hour);
+                self.ahead = ahead;
             }
         }
     }
@@ -163,6 +184,20 @@ mod tests {
     }
 
     #[test]
+    fn hours_that_have_rows_and_have_not_begun_are_seen() {
+        let data = tempfile::tempdir().unwrap();
+        let now = Hour(494_000);
+        assert!(hours_ahead(data.path(), now).is_empty(), "no log yet");
+        for hour in [now, Hour(now.0 - 1), Hour(now.0 + 9)] {
+            crate::io::disk::append_now(data.path(), 0, hour, b"rows").unwrap();
+        }
+        // That of the next hour is made ahead of it, empty.
+        crate::io::disk::append_now(data.path(), 0, now.next(), b"").unwrap();
+        assert_eq!(hours_ahead(data.path(), now), BTreeSet::from([Hour(now.0 + 9)]));
+        assert!(hours_ahead(data.path(), Hour(now.0 + 9)).is_empty());
+    }
+
+    #[test]
     fn a_round_is_counted() {
         let data = tempfile::tempdir().unwrap();
         let publication = Arc::new(Publication::new(1));
@@ -174,6 +209,7 @@ mod tests {
             publication: Arc::clone(&publication),
             stopped,
             covered: None,
+            ahead: BTreeSet::new(),
         };
         let hour = Hour(494_000);
         let mut block = Vec::new();
@@ -184,8 +220,8 @@ mod tests {
         builder.session(&state.session_row(hour.start(), event));
         builder.finish(&mut block);
         crate::io::disk::append_now(data.path(), 0, hour, &block).unwrap();
-        crate::io::disk::append_now(data.path(), 0, hour.next(), &block).unwrap();
         work.cover(hour);
+        crate::io::disk::append_now(data.path(), 0, hour.next(), &block).unwrap();
         assert!(publication.text().contains("stormdrain_state_rounds_total 0\n"), "not finished");
         work.cover(hour.next());
         let text = publication.text();

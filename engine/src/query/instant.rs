@@ -20,6 +20,13 @@ pub enum Instant {
     Now(Micros),
     /// This one.
     At(Micros),
+    /// This one, asked at another time: rows that are filed behind that are ahead of it.
+    Then {
+        /// The instant.
+        at: Micros,
+        /// What time it is.
+        now: Micros,
+    },
 }
 
 impl Instant {
@@ -27,14 +34,14 @@ impl Instant {
     pub fn read(text: &str, now: Micros) -> Result<Instant, QueryError> {
         match text.trim() {
             "now" => Ok(Instant::Now(now)),
-            text => instant(text, now).map(Instant::At),
+            text => instant(text, now).map(|at| Instant::Then { at, now }),
         }
     }
 
     /// What an answer says that it is of.
     pub const fn time(self) -> Micros {
         match self {
-            Instant::Now(time) | Instant::At(time) => time,
+            Instant::Now(time) | Instant::At(time) | Instant::Then { at: time, .. } => time,
         }
     }
 
@@ -42,7 +49,15 @@ impl Instant {
     pub const fn last(self) -> Micros {
         match self {
             Instant::Now(_) => Micros::MAX,
-            Instant::At(time) => time,
+            Instant::At(time) | Instant::Then { at: time, .. } => time,
+        }
+    }
+
+    /// What time it is, where it was said and is another.
+    pub const fn told_at(self) -> Option<Micros> {
+        match self {
+            Instant::Then { now, .. } => Some(now),
+            Instant::Now(_) | Instant::At(_) => None,
         }
     }
 }

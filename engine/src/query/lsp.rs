@@ -52,7 +52,7 @@ pub fn lsp_changes(
         since(&earlier.trace(head, selector.start(), follow)?).filter(|time| *time <= before);
     let mut report = earlier.report().clone();
     drop(earlier);
-    let Instant::At(at) = at else {
+    let (Instant::At(at) | Instant::Then { at, .. }) = at else {
         // Everything that has been read counts already: nothing comes after it.
         let changes = LspChanges { previous, next: None, looked_until: now };
         return Ok(Answered::new(changes, &report));

@@ -226,7 +226,9 @@ pub fn network_within(
     only: Option<RouterId>,
     allowance: Option<&Allowance>,
 ) -> Result<Answered<Network>, QueryError> {
-    let (network, report) = Network::as_of(folder(data)?, at.into().last(), only, allowance)?;
+    let at = at.into();
+    let (network, report) =
+        Network::as_of_told(folder(data)?, at.last(), at.told_at(), only, allowance)?;
     Ok(Answered::new(network, &report))
 }
 

@@ -143,6 +143,7 @@ pub fn trace(
 ) -> Result<Answered<TraceReport>, QueryError> {
     let at = at.into();
     let mut explorer = Explorer::open(folder(data)?, at.last(), allowance)?;
+    explorer.told_at(at.told_at());
     let router = meant_router(data, router, explorer.names())?;
     let walk = explorer.trace(router, selector.start(), follow)?;
     let report = TraceReport::of(explorer.network(), walk, follow, at);

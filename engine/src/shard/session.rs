@@ -226,6 +226,8 @@ impl Shard {
         };
         // TCP has delivered everything that was sent before a FIN: until then it was vouched for.
         let evidence = session.state.last_evidence.unwrap_or(session.begun);
+        // The clock may have been ahead when the router was heard, and is right since.
+        let evidence = evidence.min(connection.heard);
         let start = if in_order { connection.heard } else { evidence };
         let row = session.state.session_row(time, SessionEvent::Termination { reason });
         self.commit.session(&row);

@@ -2,7 +2,8 @@
 //!
 //! In:   the bytes of the session that are not consumed yet, as far as they have come.
 //! Out:  one `Step` at a time; units in the `Unit` that is passed.
-//! Law:  units, rejections and the bytes they take do not depend on how the bytes were split.
+//! Law:  units, rejections and the bytes they take do not depend on how the bytes were split; only
+//!       of a compressed stream that breaks, how much of it was inflated by then does.
 //! Not:  what a unit changes, whether its sequence is due, who may speak for whom (`shard`).
 
 use storage::mapping::RouterId;

@@ -66,7 +66,8 @@ impl Explorer {
             return Explorer::not_retained(data, at, allowance);
         }
         let files = log_files(data)?;
-        plan.add_parts(files.clone(), &*states.newest()?, Some(at));
+        let newest = states.newest()?;
+        plan.add_parts(files.clone(), &newest, newest.until(at));
         let survey = Survey::of(&plan, allowance)?;
         survey.cut_to_sessions(&mut plan);
         let leaves_later_rows = plan.leaves_later_rows;
@@ -135,6 +136,11 @@ impl Explorer {
         &self.report
     }
 
+    /// Says what time it is: what bears a later one was filed by a clock that was ahead.
+    pub fn told_at(&mut self, now: Option<Micros>) {
+        self.network.told_at(now);
+    }
+
     /// Walks from `head`: what `walk::trace` finds in the whole network.
     pub fn trace(
         &mut self,
@@ -163,11 +169,13 @@ impl Explorer {
         let at = network.at;
         let is_meant = |router: RouterId| routers.contains(&router);
         let mut plan = Plan::begin(states, at, Depth::Table, &is_meant)?;
-        plan.add_parts(files.clone(), &*states.newest()?, Some(at));
+        let newest = states.newest()?;
+        plan.add_parts(files.clone(), &newest, newest.until(at));
         survey.cut(&mut plan, routers.iter());
-        let filter = Filter { among: Some(routers), ..rows_as_of(at, allowance) };
+        let filter = Filter { among: Some(routers), ..rows_as_of(at, states, allowance)? };
         let read = log::read_plan(data, plan, states, &filter, &mut |told| network.take(told))?;
         report.add(&read.report);
+        network.read_set_back(data, states, allowance, report)?;
         if let Some(known) = known {
             // Who watched a router last matters only when nobody does now.
             let told = match writer {

@@ -11,20 +11,24 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::path::Path;
 
+use super::course::{self, Course};
 use super::links::{Behind, Links};
 use super::{Standing, Unknown, UnknownCause};
 use crate::allowance::{Allowance, Held};
 use crate::interface::Interface;
 use crate::log::state::{Depth, Plan, States};
-use crate::log::{self, Filter, LogError, ReadReport, Told};
+use crate::log::{self, Filter, LogError, ReadReport, Told, log_files};
 use crate::mapping::{Fec, Key, Mapping, Nhlfe, RouterId};
 use crate::router::{OpenGap, RouterState};
 use crate::row::{Basis, Change, Reason, Row, SessionEvent, SessionRow};
-use crate::table::EntryRef;
+use crate::table::{CLOCK_AHEAD_MAX_US, EntryRef};
 use crate::time::{Hour, Micros};
 
+mod later;
 #[cfg(test)]
 mod tests;
+
+use later::Later;
 
 /// One router as of an instant.
 #[derive(Clone, Debug)]
@@ -40,6 +44,10 @@ pub struct RouterAsOf {
     /// and since when: what has been read of them only behind the instant may have happened before
     /// it or after.
     disputed: BTreeMap<Key, Micros>,
+    /// Where its rows have got to.
+    course: Course,
+    /// What of them bears times behind the instant.
+    later: Later,
 }
 
 /// What the log as a whole, beyond the instant, says of one router.
@@ -116,15 +124,103 @@ impl RouterAsOf {
             unwatched: false,
             end: RouterEnd::default(),
             disputed: BTreeMap::new(),
+            course: Course::default(),
+            later: Later::default(),
         }
     }
 
-    /// Memory that it takes, in bytes, as its state says.
+    /// One whose rows are all told, those behind the instant too: whatever clock has filed them.
+    fn of_all_rows(router: RouterId, at: Micros) -> RouterAsOf {
+        let later = Later { waiting: Some(Vec::new()), ..Later::default() };
+        RouterAsOf { later, ..RouterAsOf::new(router, at) }
+    }
+
+    /// Memory that it takes, in bytes, as its state says, and what waits.
     fn memory_bytes(&self) -> u64 {
-        self.state.memory_bytes()
+        let waiting = self.later.waiting.as_ref().map_or(0, Vec::capacity) * size_of::<Row>();
+        self.state.memory_bytes() + waiting as u64 + self.later.waiting_bytes
     }
 
     fn fold(&mut self, row: &Row) {
+        let by = self.course.next(row);
+        self.note_course(row, by);
+        if self.later.waiting.is_none() {
+            return self.fold_told(row);
+        }
+        if by.is_some_and(|by| by <= self.at) {
+            // All that waits was read before this row, and this one before the instant.
+            self.take_waiting().iter().for_each(|row| self.fold_before(row));
+        }
+        if let Row::Ledger(_) = row {
+            self.fold_what_the_books_have();
+        }
+        let is_later = course::time_of(row).is_some_and(|time| time > self.at);
+        if is_later && self.later.books.have_read(row) {
+            self.take_waiting().iter().for_each(|row| self.fold_before(row));
+            return self.fold_before(row);
+        }
+        match &mut self.later.waiting {
+            // In their order: none overtakes those that wait.
+            Some(waiting) if is_later || !waiting.is_empty() => {
+                self.later.waiting_bytes += row.beyond_bytes() as u64;
+                waiting.push(row.clone());
+            }
+            _ => self.fold_told(row),
+        }
+    }
+
+    /// `by`: what the row says of those before it.
+    fn note_course(&mut self, row: &Row, by: Option<Micros>) {
+        let Later { first, is_set_back, is_doubted, told, said, books, .. } = &mut self.later;
+        if let Some(by) = by {
+            let is_before = by <= self.at;
+            // What bears a time behind the instant may not have been told.
+            *is_set_back |= is_before;
+            *is_doubted = !is_before && (*is_doubted || *first > Some(by));
+            *first = first.filter(|_| !is_before);
+        }
+        if let Some(time) = course::time_of(row).filter(|time| *time > self.at) {
+            first.get_or_insert(time);
+        }
+        match row {
+            Row::Change(change) if change.stamp.basis != Basis::Swept => *told += 1,
+            Row::Ledger(ledger) => {
+                *said += ledger.changes;
+                // What the books count by then, and what was not told, bears a time ahead of them.
+                *is_set_back |= ledger.time <= self.at && *said > *told;
+                books.take(ledger, ledger.time > self.at);
+                *is_set_back |= books.contradict();
+            }
+            _ => {}
+        }
+    }
+
+    /// Frames that the books have by the instant were read before it, and what stands before them.
+    fn fold_what_the_books_have(&mut self) {
+        let waiting = self.take_waiting();
+        let last = waiting.iter().rposition(|row| self.later.books.have_read(row));
+        let mut rows = waiting.into_iter();
+        for row in rows.by_ref().take(last.map_or(0, |last| last + 1)) {
+            self.fold_before(&row);
+        }
+        let left: Vec<Row> = rows.collect();
+        self.later.waiting_bytes = left.iter().map(|row| row.beyond_bytes() as u64).sum();
+        self.later.waiting = Some(left);
+    }
+
+    fn take_waiting(&mut self) -> Vec<Row> {
+        self.later.waiting_bytes = 0;
+        self.later.waiting.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A row that was read before the instant, whatever its times say.
+    fn fold_before(&mut self, row: &Row) {
+        self.end.fold(row);
+        self.state.replay(row);
+    }
+
+    /// A row that counts by its times.
+    fn fold_told(&mut self, row: &Row) {
         match row {
             Row::Change(change) => {
                 self.end.fold(row);
@@ -156,7 +252,7 @@ impl RouterAsOf {
 
     fn fold_session(&mut self, row: &SessionRow) {
         let counts_from = match &row.event {
-            SessionEvent::Gap { start, .. } => *start,
+            SessionEvent::Gap { start, .. } => row.time.min(*start),
             _ => row.time,
         };
         if counts_from <= self.at {
@@ -165,7 +261,13 @@ impl RouterAsOf {
     }
 
     /// What remains to be said when all rows have been folded in.
-    fn finish(&mut self, writer: Writer) {
+    fn finish(&mut self, writer: Writer, now: Option<Micros>) {
+        // What waits until the end was read behind the instant.
+        self.take_waiting().iter().for_each(|row| self.fold_told(row));
+        // A time that has not come: it was read by now, and nobody knows how long ago. What comes
+        // while somebody asks is a little later than when they began.
+        let has_not_come = |now: Micros| self.later.first > Some(now.offset(CLOCK_AHEAD_MAX_US));
+        self.later.is_doubted |= now.is_some_and(has_not_come);
         let is_named = !self.state.name.is_empty() || !self.state.interfaces_configured.is_empty();
         if !is_named {
             // The settings' word on the router that came only later: better than none.
@@ -185,7 +287,13 @@ impl RouterAsOf {
 
     /// Whether the router as a whole can be vouched for.
     pub fn standing(&self) -> Standing {
-        standing(&self.state)
+        match standing(&self.state) {
+            Standing::Vouched if self.later.is_doubted => Standing::Unknown(Unknown {
+                cause: UnknownCause::CollectorClock,
+                since: self.state.last_evidence,
+            }),
+            standing => standing,
+        }
     }
 
     /// Whether what the table says of this key can be vouched for: an entry, or that there is none.
@@ -342,6 +450,8 @@ pub(super) struct Listed {
 pub struct Network {
     /// The instant.
     pub at: Micros,
+    /// What time it is, where somebody says so: rows of later times are ahead of it.
+    now: Option<Micros>,
     routers: BTreeMap<RouterId, RouterAsOf>,
     links: Links,
     /// Routers that the log knows and whose tables were not read.
@@ -350,16 +460,21 @@ pub struct Network {
     held: Option<Held>,
 }
 
-/// The rows that tables as of `at` are made of.
-pub(super) fn rows_as_of(at: Micros, allowance: Option<&Allowance>) -> Filter<'_> {
-    Filter {
-        until_effective: Some(at),
+/// The rows that tables as of `at` are made of; where the clock is known to have been ahead, those
+/// behind it too.
+pub(super) fn rows_as_of<'a>(
+    at: Micros,
+    states: &mut States,
+    allowance: Option<&'a Allowance>,
+) -> Result<Filter<'a>, LogError> {
+    Ok(Filter {
+        until_effective: states.newest()?.until(at),
         changes: true,
         sessions: true,
         ledger: true,
         allowance,
         ..Filter::NONE
-    }
+    })
 }
 
 /// What a router takes beside its state: its places here, in the plan and while it is read.
@@ -376,18 +491,31 @@ impl Network {
         only: Option<RouterId>,
         allowance: Option<&Allowance>,
     ) -> Result<(Network, ReadReport), LogError> {
+        Network::as_of_told(data, at, None, only, allowance)
+    }
+
+    /// The same, asked at this time: what bears a later one was filed by a clock that was ahead.
+    pub fn as_of_told(
+        data: &Path,
+        at: Micros,
+        now: Option<Micros>,
+        only: Option<RouterId>,
+        allowance: Option<&Allowance>,
+    ) -> Result<(Network, ReadReport), LogError> {
         // Looked up first: a collector that ends while we read has written its terminations.
         let writer = Writer::of(data);
-        let filter = Filter { router: only, ..rows_as_of(at, allowance) };
         let mut states = States::open_within(data, allowance)?;
+        let filter = Filter { router: only, ..rows_as_of(at, &mut states, allowance)? };
         let plan = Plan::as_of(data, &mut states, at, only)?;
         if plan.horizon > Hour::default() && at < plan.horizon.start() {
             return Network::not_retained(data, at, only, allowance);
         }
         let leaves_later_rows = plan.leaves_later_rows;
         let mut network = Network::empty(at, allowance);
+        network.now = now;
         let mut read =
             log::read_plan(data, plan, &mut states, &filter, &mut |told| network.take(told))?;
+        network.read_set_back(data, &mut states, allowance, &mut read.report)?;
         if leaves_later_rows {
             let ends = ends(data, &filter, only, &mut read.report)?;
             network.end(ends.into_iter());
@@ -424,16 +552,50 @@ impl Network {
         placed.sort_by_key(|(router, position, _)| (*router, *position));
         let mut network = Network::empty(at, None);
         for (router, _, row) in placed {
-            network.fold(router, row);
+            let fresh = || RouterAsOf::of_all_rows(router, at);
+            network.routers.entry(router).or_insert_with(fresh).fold(row);
         }
         network.finish(writer);
         network
     }
 
+    /// Reads routers anew of whom rows that were read before the instant bear times behind it: the
+    /// collector's clock was ahead. Rows of any time are told then, and their order decides.
+    pub(super) fn read_set_back(
+        &mut self,
+        data: &Path,
+        states: &mut States,
+        allowance: Option<&Allowance>,
+        report: &mut ReadReport,
+    ) -> Result<(), LogError> {
+        let is_meant = |(_, router): &(&RouterId, &RouterAsOf)| {
+            router.later.is_set_back && router.later.waiting.is_none()
+        };
+        let meant = self.routers.iter().filter(is_meant).map(|(id, _)| *id);
+        let meant: BTreeSet<RouterId> = meant.collect();
+        if meant.is_empty() {
+            return Ok(());
+        }
+        for router in &meant {
+            self.begin_anew(RouterAsOf::of_all_rows(*router, self.at));
+        }
+        let mut plan =
+            Plan::begin(states, self.at, Depth::Table, &|router| meant.contains(&router))?;
+        plan.add_parts(log_files(data)?, &*states.newest()?, None);
+        let filter = Filter {
+            until_effective: None,
+            among: Some(&meant),
+            ..rows_as_of(self.at, states, allowance)?
+        };
+        let read = log::read_plan(data, plan, states, &filter, &mut |told| self.take(told))?;
+        report.add(&read.report);
+        self.check()
+    }
+
     pub(super) fn empty(at: Micros, allowance: Option<&Allowance>) -> Network {
         let held = allowance.map(Allowance::hold);
         let (routers, links, unread) = (BTreeMap::new(), Links::default(), BTreeSet::new());
-        Network { at, routers, links, unread, held }
+        Network { at, now: None, routers, links, unread, held }
     }
 
     /// Takes in what reading tells next.
@@ -474,6 +636,8 @@ impl Network {
         let before = router.memory_bytes();
         router.end = RouterEnd::of(&state);
         router.state = state;
+        // Its rows, and what the books say of them, are counted from here on.
+        (router.later.told, router.later.said) = (0, 0);
         let now = router.memory_bytes();
         if let Some(held) = &mut self.held {
             held.adopt(noted);
@@ -482,8 +646,19 @@ impl Network {
     }
 
     fn start_over(&mut self, router: RouterId) {
-        let fresh = RouterAsOf::new(router, self.at);
+        let are_all_told = self.router_mut(router).later.waiting.is_some();
+        let mut fresh = match are_all_told {
+            true => RouterAsOf::of_all_rows(router, self.at),
+            false => RouterAsOf::new(router, self.at),
+        };
+        // Files in another order than its rows: it moved, or the clock was set back between them.
+        fresh.later.is_set_back = true;
+        self.begin_anew(fresh);
+    }
+
+    fn begin_anew(&mut self, fresh: RouterAsOf) {
         let now = fresh.memory_bytes();
+        let router = fresh.state.router;
         let before = std::mem::replace(self.router_mut(router), fresh).memory_bytes();
         if let Some(held) = &mut self.held {
             held.replace(before, now);
@@ -496,7 +671,8 @@ impl Network {
     }
 
     fn finish(&mut self, writer: Writer) {
-        self.routers.values_mut().for_each(|router| router.finish(writer));
+        let now = self.now;
+        self.routers.values_mut().for_each(|router| router.finish(writer, now));
         self.links = Links::of(self.routers.values().map(|router| &router.state));
         if let Some(held) = &mut self.held {
             held.grow(self.links.memory_bytes());
@@ -521,6 +697,11 @@ impl Network {
         ends.for_each(|(router, end)| self.router_mut(router).end = end);
     }
 
+    /// Says what time it is.
+    pub(super) fn told_at(&mut self, now: Option<Micros>) {
+        self.now = now;
+    }
+
     /// Routers whose tables are read when somebody needs them, and who owns which address.
     pub(super) fn leave_unread(&mut self, unread: BTreeSet<RouterId>, links: Links) {
         (self.unread, self.links) = (unread, links);
@@ -531,7 +712,7 @@ impl Network {
         for id in read {
             self.unread.remove(id);
             if let Some(router) = self.routers.get_mut(id) {
-                router.finish(writer);
+                router.finish(writer, self.now);
             }
         }
     }

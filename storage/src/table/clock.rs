@@ -2,7 +2,8 @@
 //!
 //! In:   event time, collection time, the key's previous change, what snapshots have proven.
 //! Out:  the effective time, and what is odd about it.
-//! Law:  what has been read has happened; a change is never believed against a snapshot.
+//! Law:  what has been read has happened; a change is never believed against a snapshot; no time
+//!       that this clock or another bore before is believed beyond that.
 //! Not:  how far a clock is off (`router`).
 
 use super::proof::Proof;
@@ -19,6 +20,10 @@ pub const CLOCK_BEHIND_MAX_US: i64 = 7 * 24 * MICROS_PER_HOUR;
 /// What history is ordered by, and what is odd about it: the event time, but not later than it was
 /// read, not before the key's previous change, and not before a snapshot that proves otherwise.
 /// Before a snapshot that may only have hidden it, it stays where it is, disputed.
+///
+/// A change before, or a snapshot, that is behind the collection time was filed while the
+/// collector's own clock was ahead: it was before this change all the same, and hides it no longer
+/// than until this was read.
 #[inline]
 pub(super) fn effective_time(
     event_time: Micros,
@@ -34,11 +39,14 @@ pub(super) fn effective_time(
         _ => (collection_time, Flags::CLOCK_FAR),
     };
     let (own, flags) = match previous {
-        Some(previous) if previous > own => (previous, flags.with(Flags::CLOCK_BACKWARDS)),
+        Some(previous) if previous > own => {
+            (previous.min(collection_time), flags.with(Flags::CLOCK_BACKWARDS))
+        }
         _ => (own, flags),
     };
     if shown.is_none_or(|shown| shown <= own) {
         return (own, flags);
     }
-    (proven.map_or(own, |proven| proven.max(own)), flags.with(Flags::BEFORE_SNAPSHOT))
+    let filed = proven.map_or(own, |proven| proven.max(own)).min(collection_time);
+    (filed, flags.with(Flags::BEFORE_SNAPSHOT))
 }

@@ -53,6 +53,19 @@ impl Proofs {
         }
     }
 
+    /// Something was read at this time, behind them: they are not later, whatever the collector's
+    /// clock said then.
+    #[inline]
+    pub(super) fn were_before(&mut self, time: Micros) {
+        if self.shown <= Some(time) {
+            return;
+        }
+        let others = self.others.values_mut();
+        for proven in [&mut self.lacked, &mut self.shown].into_iter().chain(others) {
+            *proven = (*proven).min(Some(time));
+        }
+    }
+
     /// Memory that they take, in bytes, estimated.
     pub(super) fn memory_bytes(&self) -> usize {
         self.others.len() * size_of::<(Key, Option<Micros>)>()
@@ -77,6 +90,12 @@ impl RouterTable {
         let others = silent.into_iter().map(earlier).collect();
         let lacked = if is_full { Some(begun) } else { self.proofs.lacked };
         self.proofs = Proofs { lacked, shown: Some(begun), others };
+    }
+
+    /// Something was read at this time: what snapshots have proven, they have proven by then.
+    #[inline]
+    pub(crate) fn read_at(&mut self, time: Micros) {
+        self.proofs.were_before(time);
     }
 
     /// What snapshots have proven.

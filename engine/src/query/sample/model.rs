@@ -15,6 +15,7 @@ use storage::table::{Applied, Arrival};
 use storage::time::{MICROS_PER_MINUTE, MICROS_PER_SECOND, Micros};
 
 use super::{NOW, Router, START, Shard, mapping};
+use storage::row::Position;
 
 /// pe5's clock is ahead by so much.
 pub(crate) const SKEW_US: i64 = 30 * MICROS_PER_MINUTE;
@@ -75,6 +76,7 @@ fn in_part(p6: &mut Router, shard: &mut Shard, at: Micros) {
     let late = mapping("unknown", Some(40), Operation::Discard, &[]);
     let late = Mapping { event_time: FILED_AHEAD, ..late };
     let position = p6.state.next_position();
+    let position = Position { sequence: position.sequence + 1, index: 0, ..position };
     let arrival = Arrival { position, collection_time: NOW, basis: Basis::Live };
     let Applied::Change(stamp) = p6.state.apply(&late, &arrival) else { return };
     // Versions that believed a clock for an hour filed it so.

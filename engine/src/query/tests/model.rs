@@ -186,6 +186,7 @@ fn every_cause_of_an_unknown_trace_is_explained() {
         SpecialLabel(Label::new(7).unwrap()),
         FecIncomparable,
         TimeDisputed,
+        CollectorClock,
         WalkTooLong,
     ];
     let page = include_str!("../../../../docs/OPERATING.md");
@@ -195,7 +196,7 @@ fn every_cause_of_an_unknown_trace_is_explained() {
             RouterGap(_) | KeyGap(_) | RestGap(_) | Unconfirmed | NeverComplete | NeverHeard
             | RouterUnknown(_) | AddressShared(_) | InterfaceUnknown | NextHopOwn
             | Encapsulated(_) | TableUnknown | SourceDependent | BackupOnly | SpecialLabel(_)
-            | FecIncomparable | TimeDisputed | WalkTooLong => {}
+            | FecIncomparable | TimeDisputed | CollectorClock | WalkTooLong => {}
         }
         let word = format!("`{}`", cause.name());
         assert!(page.contains(&word), "{word} is not in docs/OPERATING.md");

@@ -68,6 +68,13 @@ impl Chain {
         since.map_or(self.round, |(round, _)| round.saturating_sub(1))
     }
 
+    /// Up to which time rows are asked for of whoever asks about an instant: up to that, unless
+    /// rows may be filed behind it that were read before others: then all have to be looked at.
+    pub(crate) fn until(&self, at: Micros) -> Option<Micros> {
+        let is_ahead = |file: &FileEntry| file.time_min == AHEAD && file.hour >= at.hour();
+        (!self.files.values().any(is_ahead)).then_some(at)
+    }
+
     pub(super) fn add(&mut self, directory: Directory) {
         self.round = directory.round;
         self.hour = self.hour.max(directory.hour);
@@ -78,6 +85,11 @@ impl Chain {
         self.links += 1;
     }
 }
+
+/// Earliest time of a file that was written while the clock was ahead.
+pub(super) const AHEAD: Micros = Micros::MIN;
+/// Earliest time of a file in which there is damage: whoever asks about any instant is to meet it.
+pub(super) const DAMAGED: Micros = Micros(Micros::MIN.0 + 1);
 
 /// How much of a state is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

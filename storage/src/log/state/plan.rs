@@ -114,7 +114,8 @@ impl Plan {
     ) -> Result<Plan, LogError> {
         let is_asked = |router: RouterId| only.is_none_or(|only| only == router);
         let mut plan = Plan::begin(states, at, Depth::Table, &is_asked)?;
-        plan.add_parts(log_files(data)?, &*states.newest()?, Some(at));
+        let newest = states.newest()?;
+        plan.add_parts(log_files(data)?, &newest, newest.until(at));
         Ok(plan)
     }
 

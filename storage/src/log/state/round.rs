@@ -17,11 +17,12 @@ use super::super::ordered::{Last, Told, read_plan};
 use super::super::read::{Filter, Met, ReadReport, read_file_blocks};
 use super::super::scan::{Piece, Scan};
 use super::super::{Corruption, LogError, LogFile, entries, files, log_files};
-use super::chain::{Chain, States, state_path};
+use super::chain::{AHEAD, Chain, DAMAGED, States, state_path};
 use super::directory::{Directory, FileEntry, RouterEntry, StateRef, put_directory};
 use super::plan::Plan;
 use super::record::put_record;
 use super::retain::{Retain, horizon, kept_from, sweep};
+use crate::history::course::Course;
 use crate::mapping::RouterId;
 use crate::router::RouterState;
 use crate::row::{Change, Row, SessionEvent};
@@ -194,9 +195,10 @@ impl Work {
             file.length = work.chain.files.get(&key).map_or(0, FileEntry::covered);
             work.files.push(file);
         }
+        let is_marked = work.mark_ahead(&listed, retain.before);
         let kept = horizon(data, retain, &listed, &work.chain)?;
         (work.chain.horizon, work.is_short) = (kept.horizon, kept.is_short);
-        if newest.is_none() && work.chain.horizon == chain.horizon {
+        if newest.is_none() && work.chain.horizon == chain.horizon && !is_marked {
             return Ok(None);
         }
         let hour = newest.unwrap_or(chain.hour);
@@ -215,6 +217,27 @@ impl Work {
             }
         }
         Ok(Some(work))
+    }
+
+    /// Marks files of hours that have not begun: the clock was ahead when they were written, and
+    /// what they say was read before what the hours before them say. Whoever asks about any
+    /// instant is to meet it, also when these hours have come. Whether there is a new one.
+    fn mark_ahead(&mut self, listed: &[LogFile], now: Hour) -> bool {
+        let mut is_marked = false;
+        let is_ahead =
+            |file: &&LogFile| now > Hour::default() && file.hour > now && file.length > 0;
+        for file in listed.iter().filter(is_ahead) {
+            let key = (file.hour, file.shard);
+            let (hour, shard) = key;
+            let fresh = || FileEntry { hour, shard, covered: Vec::new(), time_min: Micros::MAX };
+            let entry = self.chain.files.entry(key).or_insert_with(fresh);
+            if entry.time_min > AHEAD {
+                entry.time_min = AHEAD;
+                self.grown.insert(key);
+                is_marked = true;
+            }
+        }
+        is_marked
     }
 
     /// Where covering a file ends.
@@ -268,7 +291,7 @@ impl Work {
             Met::Damage { end: block_end, .. } => {
                 end = block_end;
                 // Whoever asks about any instant is to meet it.
-                entry.time_min = Micros::MIN;
+                entry.time_min = entry.time_min.min(DAMAGED);
                 self.damaged = true;
             }
             Met::Torn(_) => {}
@@ -337,7 +360,8 @@ impl Work {
             }
             Told::State(state, at) => {
                 let StateRef { time_max, generation, .. } = at;
-                folded.insert(state.router, Folded { state, time_max, generation });
+                let course = Course::default();
+                folded.insert(state.router, Folded { state, time_max, generation, course });
             }
             Told::Row(router, row) => {
                 folded.entry(router).or_insert_with(|| Folded::new(router)).add(row);
@@ -345,7 +369,7 @@ impl Work {
         })?;
         for (router, folded) in folded {
             let Some(Last { time, shard, .. }) = read.last.get(&router).copied() else { continue };
-            let Folded { state, time_max, generation } = folded;
+            let Folded { state, time_max, generation, .. } = folded;
             let (offset, bytes, head_bytes) = writer.state(&state)?;
             let entries = state.table.len() as u64;
             let (round, hour) = (self.chain.round, self.chain.hour);
@@ -398,16 +422,22 @@ struct Folded {
     state: Box<RouterState>,
     time_max: Micros,
     generation: u32,
+    course: Course,
 }
 
 impl Folded {
     fn new(router: RouterId) -> Folded {
         let state = Box::new(RouterState::new(router));
-        Folded { state, time_max: Micros::MIN, generation: 0 }
+        let course = Course::default();
+        Folded { state, time_max: Micros::MIN, generation: 0, course }
     }
 
     fn add(&mut self, row: &Row) {
         self.state.replay(row);
+        if let Some(by) = self.course.next(row) {
+            // The clock was ahead: all of it had been read by then.
+            self.time_max = by;
+        }
         self.time_max = self.time_max.max(ends(row));
         self.generation = self.generation.max(row.place().generation);
     }

@@ -6,6 +6,7 @@ use crate::time::Hour;
 use rig::{Rig, essence, essences};
 
 mod laws;
+mod ahead;
 mod explore;
 mod retention;
 mod rig;

@@ -87,7 +87,10 @@ pub(super) fn play(rig: &mut Rig, step: &Step) {
             }
         }
         Step::Pass(us) => rig.time = rig.time.offset(us),
-        Step::ClockBack(us) => rig.time = rig.time.offset(-us),
+        Step::ClockBack(us) => {
+            rig.time = rig.time.offset(-us);
+            rig.look();
+        }
         Step::Round(hours, all) => {
             let before = crate::time::Hour(rig.time.hour().0 + hours - 1);
             let rows_min = if all { 1 } else { 6 };

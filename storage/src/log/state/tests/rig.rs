@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::interface::Interface;
-use crate::log::state::{Cover, RoundLimits, RoundReport, round};
+use crate::log::state::{Cover, Retain, RoundLimits, RoundReport, round};
 use crate::log::{BlockBuilder, LogFile, ReadReport, log_path};
 use crate::mapping::tests::swap;
 use crate::mapping::{Mapping, Operation, RouterId};
@@ -110,6 +110,13 @@ impl Rig {
     ) -> Option<RoundReport> {
         let cover = |file: &LogFile, _: &[LogFile]| (file.hour < before).then_some(Cover::Whole);
         round(self.data(), &cover, limits, &mut || true).unwrap()
+    }
+
+    /// The keeper looks, as it does every minute: nothing is covered.
+    pub(super) fn look(&self) {
+        let retain = Retain { before: self.time.hour(), ..Retain::default() };
+        let limits = RoundLimits { retain, ..RoundLimits::default() };
+        round(self.data(), &|_, _| None, &limits, &mut || true).unwrap();
     }
 
     /// What a restart finds; the folder stays as it is.
