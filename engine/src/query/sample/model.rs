@@ -10,12 +10,11 @@ use std::path::Path;
 
 use storage::log::{DataLock, lock};
 use storage::mapping::{Key, Mapping, Operation, Origin};
-use storage::row::{Basis, Cause, Reason, Scope, SessionEvent};
+use storage::row::{Basis, Cause, Position, Reason, Scope, SessionEvent};
 use storage::table::{Applied, Arrival};
 use storage::time::{MICROS_PER_MINUTE, MICROS_PER_SECOND, Micros};
 
 use super::{NOW, Router, START, Shard, mapping};
-use storage::row::Position;
 
 /// pe5's clock is ahead by so much.
 pub(crate) const SKEW_US: i64 = 30 * MICROS_PER_MINUTE;
