@@ -179,7 +179,9 @@ impl RouterAsOf {
             *is_doubted = !is_before && (*is_doubted || *first > Some(by));
             *first = first.filter(|_| !is_before);
         }
-        if let Some(time) = course::time_of(row).filter(|time| *time > self.at) {
+        // A session that begins or ends behind the instant changes no value before it.
+        let says = matches!(row, Row::Change(_) | Row::Ledger(_));
+        if let Some(time) = course::time_of(row).filter(|time| says && *time > self.at) {
             first.get_or_insert(time);
         }
         match row {
