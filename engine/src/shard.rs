@@ -33,6 +33,7 @@ mod pressure;
 mod stuck;
 mod pace;
 mod reserve;
+mod queue;
 mod digest;
 mod claim;
 mod session;
@@ -51,6 +52,7 @@ use connections::Connections;
 use notice::Notices;
 use pace::Pace;
 use pressure::Pressure;
+use queue::Queue;
 use reserve::Size;
 use storm::Storm;
 use stuck::Guard;
@@ -82,7 +84,7 @@ pub struct Shard {
     ops: VecDeque<Op>,
     timers: Timers,
     /// Connections with something to digest, in turn.
-    ready: VecDeque<ConnectionId>,
+    ready: Queue,
     /// Connections whose books have something for the next block.
     dirty: Vec<ConnectionId>,
     /// Connections that close when their last batch is durable.
@@ -136,7 +138,7 @@ impl Shard {
             homes: BTreeMap::new(),
             ops: VecDeque::from([Op::Accept]),
             timers,
-            ready: VecDeque::new(),
+            ready: Queue::default(),
             dirty: Vec::new(),
             closing: Vec::new(),
             closing_looked: None,
@@ -160,6 +162,7 @@ impl Shard {
 
     /// Takes in what happened. Bytes are copied once; nothing is digested here.
     pub fn handle(&mut self, now: Now, completion: Completion<'_>) {
+        self.ready.end(now.monotonic_us);
         match completion {
             Completion::Accepted { connection, peer } => self.accepted(connection, peer, now),
             Completion::AcceptFailed { .. } => self.accept_failed(now),
@@ -187,6 +190,7 @@ impl Shard {
         if self.commit.failure().is_some() {
             return false;
         }
+        self.ready.end(now.monotonic_us);
         self.run_timers(now);
         if self.waits_for_room() {
             self.try_again(now);

@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) units: u64,
     /// Favours (`pressure`) in a row in which its unit did not get whole.
     pub(crate) favours_wasted: u32,
+    /// What of it came while the budget was spent (`pressure`).
+    pub(crate) quiet_bytes: usize,
     /// Not read because of what it holds (`pressure`).
     pub(crate) paused: Option<Pause>,
     /// The longest time for which it was not read, of those that are over.
@@ -166,6 +168,7 @@ impl Connection {
             cut_short: None,
             units: 0,
             favours_wasted: 0,
+            quiet_bytes: 0,
             paused: None,
             blocked_longest_us: 0,
             delay: None,
@@ -189,6 +192,19 @@ impl Connection {
             _ => 0,
         };
         self.surge.held_bytes() + self.decoder.held_bytes() + claiming_bytes
+    }
+
+    /// Whether it lacks bytes of a unit that has begun: what it holds is of no use before they
+    /// come. Who waits for its router's state lacks something else.
+    pub(crate) fn holds_a_part(&self) -> bool {
+        let is_read = matches!(self.phase, Phase::Nameless | Phase::Speaking(_));
+        is_read && (self.surge.waiting() > 0 || self.decoder.held_bytes() > 0)
+    }
+
+    /// Whether it is a known session that holds nothing.
+    pub(crate) fn is_quiet(&self, now: Now) -> bool {
+        let is_known = now.monotonic_us >= self.opened_us + super::pressure::KNOWN_US;
+        is_known && matches!(self.phase, Phase::Speaking(_)) && !self.holds_a_part()
     }
 
     /// Whether it is not to be read because other snapshots come before its own.

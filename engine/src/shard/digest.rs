@@ -1,4 +1,4 @@
-//! Digest: takes unit after unit off a surge, in slices, round robin over the connections.
+//! Digest: takes unit after unit off a surge, in slices, connection after connection (`queue`).
 //!
 //! In:   the connections that have received something.
 //! Out:  units, given to the session (`apply`) or to the search for its router (`claim`).
@@ -10,6 +10,7 @@ use storage::time::Micros;
 
 use super::Shard;
 use super::connection::{Connection, Phase};
+use super::queue::Kind;
 use crate::io::{ConnectionId, Now};
 use crate::metrics::{Counters, Histogram, Metric};
 use crate::registry::Claim;
@@ -51,8 +52,10 @@ impl Shard {
         let (bytes, mappings) = done(&self.counters);
         let (bytes_max, mappings_max) =
             (bytes + SLICE_BYTES as u64 / 4, mappings + SLICE_MAPPINGS / 4);
+        let Some(kind) = self.ready.next_kind() else { return };
+        self.ready.begin(kind, now.monotonic_us);
         for _ in 0..SLICE_CONNECTIONS {
-            self.digest_next(now);
+            self.digest_next(kind, now);
             let (bytes, mappings) = done(&self.counters);
             if bytes >= bytes_max || mappings >= mappings_max || self.unread() > 0 {
                 return;
@@ -61,8 +64,8 @@ impl Shard {
     }
 
     /// Digests one slice of the connection whose turn it is.
-    fn digest_next(&mut self, now: Now) {
-        let Some(id) = self.ready.pop_front() else { return };
+    fn digest_next(&mut self, kind: Kind, now: Now) {
+        let Some(id) = self.ready.pop(kind) else { return };
         let Some(mut connection) = self.connections.remove(id) else { return };
         connection.queued = false;
         let held_before = connection.held_bytes();
@@ -73,6 +76,7 @@ impl Shard {
             Flow::On | Flow::Claim(_) => {}
         }
         self.surge_changed(held_before, connection.held_bytes());
+        self.quiet_went(&mut connection);
         self.count_tools();
         if flow == Flow::Wait {
             self.hold_back(&mut connection, now);
@@ -96,11 +100,13 @@ impl Shard {
             && !connection.queued
         {
             connection.queued = true;
+            let is_known = matches!(connection.phase, Phase::Speaking(_));
+            let kind = if is_known { Kind::Known } else { Kind::Fresh };
             if self.pressure.favours(id) {
                 // Others wait for what it frees.
-                self.ready.push_front(id);
+                self.ready.push_front(id, kind);
             } else {
-                self.ready.push_back(id);
+                self.ready.push_back(id, kind);
             }
         }
     }

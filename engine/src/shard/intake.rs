@@ -91,6 +91,7 @@ impl Shard {
         let worth = !claiming && connection.surge.waiting() >= connection.needed;
         self.counters.add(Metric::SurgePushedBytes, count);
         self.surge_changed(held_before, held_after);
+        self.quiet_came(id, held_before);
         if worth {
             self.enqueue(id);
         }
@@ -145,6 +146,7 @@ impl Shard {
         }
         self.past.add(&connection.books.total());
         self.surge_changed(connection.held_bytes(), 0);
+        self.quiet_leave(&mut connection);
         self.leave_pressure(id, connection.paused, now);
         self.accept_again();
         self.process_freed(now);

@@ -8,16 +8,22 @@
 //! A surge may be as large as the room that is left for all of them, and is read no more when it
 //! is larger. One flooder alone gets half of the budget, a hundred get a hundredth each, and what
 //! remains is room for those who have said little so far. The rule needs no word between shards
-//! but the sum: the largest surge meets the shrinking room first, wherever it is. When no room is
-//! left at all, nobody is read until there is some.
+//! but the sum: the largest surge meets the shrinking room first, wherever it is.
+//!
+//! Silence is no fault. When no room is left, a session that is known and holds nothing of a unit
+//! is read on: a sixteenth beyond the budget bears what such say until it is digested, and only
+//! when that is spent as well they wait like all others. Who holds nothing is owed no favour,
+//! counts for none, and is never closed. When parts of units hold the budget and none of them gets
+//! whole, the largest part goes, and of several as large the oldest.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
 use storage::row::{Cause, Reason};
 
 use super::Shard;
-use super::connection::Phase;
-use super::surge::chunk_bytes;
+use super::connection::{Connection, Phase};
+use super::surge::{CHUNK_BYTES_MIN, chunk_bytes};
 use crate::io::{ConnectionId, Now, Op};
 use crate::memory::{TOOLS_BYTES, signed};
 use crate::metrics::{Histogram, Metric};
@@ -28,8 +34,24 @@ const FAVOUR_US: u64 = 250_000;
 /// How long a session with a part of a unit waits for room that others might take before it, while
 /// there is anything to digest. Routers give up on a peer that does not read for 15 s and more.
 const PATIENCE_US: u64 = 1_000_000;
-/// Favours in which a session may fail to make its unit whole: five seconds all for itself.
+/// Favours in a row in which no unit of a shard gets whole and none moves on, before the largest
+/// part goes: five seconds, all of them for somebody alone.
 const FAVOURS_WASTED_MAX: u32 = 20;
+/// So many more until the next one goes: what is freed may be all that was lacking.
+const FAVOURS_WASTED_AGAIN: u32 = 4;
+/// A favour that brings so much is not wasted: the sender is slow, or its link is.
+const FAVOUR_BYTES_MIN: usize = 16 << 10;
+/// A favour that has brought something, and then nothing for so long, is over: what the sender had
+/// ready has come.
+const FAVOUR_QUIET_US: u64 = 100_000;
+/// To so many parts of the budget one is added for known sessions that hold nothing when it is
+/// spent; that is at most 1/32 of the whole budget of the process.
+const QUIET_PARTS: i64 = 16;
+/// A session is known to hold nothing when it has been there for so long: by then whoever connects
+/// to say something has begun.
+pub(crate) const KNOWN_US: u64 = 1_000_000;
+/// How often those of them that wait nevertheless are looked at.
+const QUIET_LOOK_US: u64 = 100_000;
 /// What a connection may deliver before the shard can pause it: room for it before it is resumed.
 const GRAIN_BYTES: i64 = 32 << 10;
 /// How often a shard with paused connections looks whether others have made room.
@@ -45,8 +67,15 @@ pub(crate) struct Pressure {
     tools_bytes: usize,
     /// What of it the other shards know.
     told_bytes: usize,
-    /// There was no room at all, and there is not much yet: nobody was read then.
+    /// There was no room at all, and there is not much yet: nobody was read then, but for known
+    /// sessions that held nothing.
     is_spent: bool,
+    /// What these have brought since, and still hold.
+    quiet_bytes: usize,
+    /// That was too much: they were not read either.
+    is_quiet_spent: bool,
+    /// When to look whether they can be read again.
+    quiet_due_us: u64,
     /// Connections that were resumed, or came, since.
     resumed: Vec<ConnectionId>,
     /// Connections that are not read, smallest surge first, as large as they were when they were
@@ -59,6 +88,8 @@ pub(crate) struct Pressure {
     /// Those that have wasted a favour: they come behind all others.
     stalled: VecDeque<ConnectionId>,
     favour: Option<Favour>,
+    /// Favours in a row that were of no use, whosever they were.
+    favours_wasted: u32,
     longest_us: u64,
     /// When to look whether other shards have made room.
     look_due_us: u64,
@@ -75,6 +106,8 @@ struct Favour {
     until_us: u64,
     /// Units that it had sent when the favour began.
     units: u64,
+    /// What it held of its unit then.
+    waiting_bytes: usize,
 }
 
 /// That a connection is not read because of what it holds.
@@ -161,9 +194,50 @@ impl Shard {
         }
     }
 
+    /// Bytes came in from a session that held so much before: when the budget is spent they are
+    /// of what is kept for those who hold nothing.
+    pub(crate) fn quiet_came(&mut self, id: ConnectionId, held_before: usize) {
+        if self.surge_room() > 0 || self.pressure.favours(id) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if matches!(connection.phase, Phase::Speaking(_)) && connection.turn.is_none() {
+            let more_bytes = connection.held_bytes().saturating_sub(held_before);
+            connection.quiet_bytes += more_bytes;
+            self.pressure.quiet_bytes += more_bytes;
+        }
+    }
+
+    /// A session holds less than before, or nothing any more.
+    pub(crate) fn quiet_went(&mut self, connection: &mut Connection) {
+        let left_bytes = connection.quiet_bytes.min(connection.held_bytes());
+        self.pressure.quiet_bytes -= connection.quiet_bytes - left_bytes;
+        connection.quiet_bytes = left_bytes;
+    }
+
+    /// A connection is gone, with all that it held.
+    pub(crate) fn quiet_leave(&mut self, connection: &mut Connection) {
+        self.pressure.quiet_bytes -= std::mem::take(&mut connection.quiet_bytes);
+    }
+
+    /// What those who hold nothing may still bring while the budget is spent.
+    fn quiet_room(&self) -> i64 {
+        let beyond = signed(self.pressure.quiet_bytes as u64).min(-self.surge_room());
+        self.quiet_room_max() - beyond.max(0)
+    }
+
+    /// The same while they hold nothing: of this shard.
+    fn quiet_room_max(&self) -> i64 {
+        let shards = signed(self.memory.budget().shards);
+        signed(self.memory.surge_bytes_max()) / QUIET_PARTS / shards
+    }
+
     /// No room at all: who has nothing yet would bring something too.
     fn press_all(&mut self, now: Now) {
-        let ids = if self.pressure.is_spent {
+        let is_quiet_spent = self.quiet_room() <= 0;
+        let was_quiet_spent = self.pressure.is_quiet_spent;
+        self.pressure.is_quiet_spent |= is_quiet_spent;
+        let ids = if self.pressure.is_spent && (was_quiet_spent || !is_quiet_spent) {
             std::mem::take(&mut self.pressure.resumed)
         } else {
             self.connections.ids()
@@ -178,7 +252,8 @@ impl Shard {
         let favoured = self.pressure.favours(id);
         let Some(connection) = self.connections.get(id) else { return };
         let excepted = (favoured && !connection.queued) || connection.turn.is_some();
-        if excepted || !connection.is_live() {
+        let is_quiet = !self.pressure.is_quiet_spent && connection.is_quiet(now);
+        if excepted || is_quiet || !connection.is_live() {
             return;
         }
         self.pause_for_room(id, now);
@@ -203,7 +278,8 @@ impl Shard {
     /// favour.
     fn note_hunger(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.paused.is_some() && !connection.queued && !connection.hungry {
+        let lacks = !connection.queued && connection.holds_a_part();
+        if connection.paused.is_some() && lacks && !connection.hungry {
             connection.hungry = true;
             self.pressure.hungry.push_back(id);
         }
@@ -243,8 +319,8 @@ impl Shard {
     /// A session holds a part of a unit, and is not read because there is too little room for it.
     /// One at a time is read on, so that its unit gets whole and frees its bytes: the budget is
     /// exceeded by one unit per shard at most. A session that does not make use of its favours
-    /// comes behind all others, and is closed in the end when there is nothing else that could
-    /// make room: what it holds is everybody's.
+    /// comes behind all others; when there is nothing else that could make room, the one that
+    /// holds most is closed in the end: what it holds is everybody's.
     pub(crate) fn favour(&mut self, now: Now) {
         if self.pressure.paused.is_empty() && self.pressure.favour.is_none() {
             return;
@@ -276,11 +352,12 @@ impl Shard {
             }
             connection.hungry = false;
             // Its state may be what it lacks, not bytes; or it has been read again since.
-            let lacks_bytes = !connection.queued && !matches!(connection.phase, Phase::Claiming(_));
-            let units = connection.units;
+            let lacks_bytes = !connection.queued && connection.holds_a_part();
+            let (units, waiting_bytes) = (connection.units, connection.surge.waiting());
             if connection.paused.is_some() && lacks_bytes && self.resume(id, now) {
                 let until_us = now.monotonic_us + FAVOUR_US;
-                self.pressure.favour = Some(Favour { connection: id, until_us, units });
+                let favour = Favour { connection: id, until_us, units, waiting_bytes };
+                self.pressure.favour = Some(favour);
                 return;
             }
         }
@@ -301,28 +378,63 @@ impl Shard {
         }
         if connection.units != favour.units {
             connection.favours_wasted = 0;
+            self.pressure.favours_wasted = 0;
             self.press(id, now);
             return false;
         }
-        if now.monotonic_us < favour.until_us {
-            self.resume(id, now);
-            return true;
-        }
-        // While others make room, it has had its turn and not the whole budget.
-        let is_stuck = self.ready.is_empty();
-        connection.favours_wasted += u32::from(is_stuck);
-        let too_often = connection.favours_wasted >= FAVOURS_WASTED_MAX;
-        let too_much = self.surge_room() < -self.favours_bytes_max();
-        if is_stuck && (too_often || too_much) {
-            self.give_up(id, now);
+        let has_come = connection.surge.waiting() > favour.waiting_bytes;
+        let is_quiet = has_come && now.monotonic_us >= connection.heard_us + FAVOUR_QUIET_US;
+        if now.monotonic_us < favour.until_us && !is_quiet {
+            if connection.favours_wasted == 0 || self.pressure.hungry.is_empty() {
+                self.resume(id, now);
+                return true;
+            }
+            // Somebody else may need it, who has wasted none: this one goes on afterwards.
+            self.pause_for_room(id, now);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.hungry = true;
+                self.pressure.stalled.push_front(id);
+            }
             return false;
         }
+        let came_bytes = connection.surge.waiting().saturating_sub(favour.waiting_bytes);
+        let is_wasted = came_bytes < FAVOUR_BYTES_MIN;
+        // While others make room, it has had its turn and not the whole budget.
+        let is_stuck = self.ready.is_empty();
+        let counts = is_wasted && is_stuck;
+        connection.favours_wasted += u32::from(counts);
+        self.pressure.favours_wasted += u32::from(counts);
         self.pause_for_room(id, now);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.hungry = true;
-            self.pressure.stalled.push_back(id);
+            let queue = match is_wasted {
+                true => &mut self.pressure.stalled,
+                false => &mut self.pressure.hungry,
+            };
+            queue.push_back(id);
+        }
+        let too_often = self.pressure.favours_wasted >= FAVOURS_WASTED_MAX;
+        let too_much = self.surge_room() < -self.favours_bytes_max();
+        let is_spent = counts && self.pressure.is_spent;
+        if is_stuck && (too_often || too_much || is_spent) {
+            let most = FAVOURS_WASTED_MAX - FAVOURS_WASTED_AGAIN;
+            self.pressure.favours_wasted = self.pressure.favours_wasted.min(most);
+            let largest = self.largest_part().unwrap_or(id);
+            self.give_up(largest, now);
         }
         false
+    }
+
+    /// Of those that are not read and lack the rest of a unit although they alone were read: who
+    /// holds most, and for longest of several that hold as much.
+    fn largest_part(&self) -> Option<ConnectionId> {
+        let parts = self.pressure.paused.iter().filter_map(|&(held_bytes, id)| {
+            let connection = self.connections.get(id)?;
+            let lacks = connection.is_live() && connection.holds_a_part() && !connection.queued;
+            let stalls = lacks && connection.favours_wasted > 0;
+            stalls.then(|| (held_bytes, Reverse(connection.heard_us), id))
+        });
+        parts.max().map(|(_, _, id)| id)
     }
 
     /// By how much favours may exceed the budget: one unit of each shard.
@@ -342,7 +454,10 @@ impl Shard {
         self.reject(&mut connection, &Rejection { cause, detail: detail.into() }, 0, now);
         self.finish(&mut connection, Reason::Rejected(cause), now);
         self.surge_changed(held_before, connection.held_bytes());
+        self.quiet_went(&mut connection);
+        let pause = connection.paused.take();
         self.connections.insert(connection);
+        self.leave_pressure(id, pause, now);
     }
 
     /// Reads a connection again; whether it was not being read and can be.
@@ -415,10 +530,33 @@ impl Shard {
                 room -= brings;
             }
         }
+        self.release_quiet(now);
         let oldest = self.pressure.waits.first();
         let oldest_us = oldest.map_or(0, |wait| now.monotonic_us.saturating_sub(wait.0));
         self.pressure.longest_us = self.pressure.longest_us.max(oldest_us);
         self.tell_of_pressure(now);
+    }
+
+    /// Reads known sessions again that hold nothing, as far as there is what is kept for them.
+    fn release_quiet(&mut self, now: Now) {
+        if now.monotonic_us < self.pressure.quiet_due_us {
+            return;
+        }
+        self.pressure.quiet_due_us = now.monotonic_us + QUIET_LOOK_US;
+        let mut room = self.quiet_room();
+        if room < self.quiet_room_max() / 2 {
+            return;
+        }
+        self.pressure.is_quiet_spent = false;
+        let empty = self.pressure.paused.iter().take_while(|(held_bytes, _)| *held_bytes == 0);
+        let empty: Vec<ConnectionId> = empty.map(|(_, id)| *id).collect();
+        for id in empty {
+            let Some(connection) = self.connections.get(id) else { continue };
+            if room > 0 && connection.is_quiet(now) && self.resume(id, now) {
+                // Most of them have nothing to say.
+                room -= signed(CHUNK_BYTES_MIN as u64);
+            }
+        }
     }
 
     /// When pressure must be looked at, if nothing happens before.

@@ -238,12 +238,16 @@ impl Shard {
         Some(coming)
     }
 
-    /// An admitted session that says nothing does not keep room from those that wait.
+    /// An admitted session that says nothing does not keep room from those that wait: nor does one
+    /// that is not read and had said nothing before, or did not when it alone was read.
     pub(crate) fn coming_due(&mut self, id: ConnectionId, now: Now) {
         let Some(mut connection) = self.connections.remove(id) else { return };
         if let Some(Coming { stage: Stage::Admitted, .. }) = connection.coming {
             let quiet_us = connection.heard_us + QUIET_US;
-            if connection.receiving && quiet_us <= now.monotonic_us {
+            let says_nothing = connection.paused.is_some()
+                && (connection.favours_wasted > 0 || !connection.holds_a_part());
+            let is_quiet = connection.receiving || says_nothing;
+            if is_quiet && quiet_us <= now.monotonic_us {
                 self.take_coming(&mut connection);
             } else {
                 let again_us = quiet_us.max(now.monotonic_us + QUIET_US / 4);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use storage::time::Micros;
 
 /// The least that a chunk is made for: a live change or two.
-const CHUNK_BYTES_MIN: usize = 1 << 10;
+pub(crate) const CHUNK_BYTES_MIN: usize = 1 << 10;
 /// The most that a chunk is made for, unless a unit needs more: 256 KiB.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
@@ -71,25 +71,28 @@ impl Surge {
     /// Lays at least `needed` of the oldest bytes, or all there are, into one piece.
     ///
     /// The piece has room for twice as much each time, whatever has come so far: a byte of a unit
-    /// of unknown length is copied O(1) times, even when the bytes come one by one.
+    /// of unknown length is copied O(1) times, even when the bytes come one by one. Chunks are
+    /// taken whole: of many small units at the border of two, none has to move what is behind it.
     pub(crate) fn gather(&mut self, needed: usize) {
         if self.chunks.len() < 2 || self.front().len() >= needed {
             return;
         }
         let doubled = 2 * self.front().len();
         let target = needed.max(doubled).min(self.waiting());
-        let mut piece = Vec::with_capacity(target.max(doubled).max(CHUNK_BYTES_MIN));
-        while piece.len() < target {
-            let Some(chunk) = self.chunks.front_mut() else { break };
-            let rest = chunk.get(self.start..).unwrap_or(&[]);
-            let part = rest.len().min(target - piece.len());
-            piece.extend_from_slice(rest.get(..part).unwrap_or(rest));
-            self.start += part;
-            if self.start == chunk.len() {
-                self.drop_front();
-            }
+        let (mut count, mut gathered) = (0, 0);
+        while gathered < target
+            && let Some(chunk) = self.chunks.get(count)
+        {
+            gathered += if count == 0 { self.front().len() } else { chunk.len() };
+            count += 1;
         }
-        self.put_before(piece);
+        let mut piece = Vec::with_capacity(gathered.max(doubled).max(CHUNK_BYTES_MIN));
+        for _ in 0..count {
+            piece.extend_from_slice(self.front());
+            self.drop_front();
+        }
+        self.chunks_held_bytes += piece.capacity();
+        self.chunks.push_front(piece);
     }
 
     /// When the byte `offset` (from 0) of those held had come.
@@ -192,18 +195,6 @@ impl Surge {
             self.start = 0;
         }
     }
-
-    /// Puts `piece` before what is left; bytes of the first chunk already taken are cut off.
-    fn put_before(&mut self, piece: Vec<u8>) {
-        if self.start > 0
-            && let Some(chunk) = self.chunks.front_mut()
-        {
-            chunk.drain(..self.start);
-        }
-        self.start = 0;
-        self.chunks_held_bytes += piece.capacity();
-        self.chunks.push_front(piece);
-    }
 }
 
 /// What the next chunk of a surge is made for that holds so much: a quarter of it, so that the
@@ -258,6 +249,25 @@ mod tests {
             copies += usize::from(surge.front().as_ptr() != before);
         }
         assert!(copies <= 2, "{copies} copies of a megabyte");
+    }
+
+    #[test]
+    fn small_units_at_the_border_of_chunks_move_nothing_behind_them() {
+        let mut surge = Surge::default();
+        for _ in 0..64 {
+            surge.push(&[b'x'; 64 << 10], Micros(1));
+        }
+        let mut pieces = 0;
+        while surge.waiting() > 0 {
+            // Units of seven bytes, each tried before it is whole.
+            if surge.front().len() < 7 {
+                let before = surge.front().as_ptr();
+                surge.gather(surge.front().len() + 1);
+                pieces += usize::from(surge.front().as_ptr() != before);
+            }
+            surge.consume(surge.front().len().min(7));
+        }
+        assert!(pieces <= 64, "{pieces} pieces of 64 chunks");
     }
 
     proptest! {
