@@ -37,7 +37,7 @@ use crate::io::turn;
 use crate::io::uring::Offered;
 use crate::io::uring::driver::UringDriver;
 use crate::io::{Completion, Now, Op, sockets, uring};
-use crate::memory::{Budget, BudgetError, Memory};
+use crate::memory::{Budget, BudgetError, Memory, MemoryError};
 use crate::metrics::{Metric, Publication};
 use crate::policy::Policy;
 use crate::registry::{Message, Registry};
@@ -68,6 +68,9 @@ pub enum StartError {
     /// The budget does not hold what must be there.
     #[error("{0}")]
     Memory(#[from] BudgetError),
+    /// This process cannot have it.
+    #[error("{0}")]
+    Host(#[from] MemoryError),
     /// The HTTP side would be open to others, or has no token.
     #[error("{0}")]
     Guard(#[from] GuardError),
@@ -110,6 +113,7 @@ impl StartError {
             StartError::Listen(_)
             | StartError::Driver(_)
             | StartError::Memory(_)
+            | StartError::Host(_)
             | StartError::Guard(_)
             | StartError::Http { .. } => true,
             StartError::Log(LogError::Locked { .. }) => true,
@@ -209,6 +213,7 @@ impl Collector {
         let guard = |address| Guard::new(address, token_file).map(|guard| (address, guard));
         let guard = settings.http.map(guard).transpose()?;
         let budget = Budget::new(&settings, shards)?;
+        budget.check()?;
         take_small_pages(&budget);
         settings.connections_max = settings.connections_max.min(budget.connections_max);
         let descriptors =

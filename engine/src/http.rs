@@ -20,7 +20,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use storage::allowance::Allowance;
 use storage::time::{MICROS_PER_SECOND, Micros};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tuning::layers::Layers;
 use tuning::tree::Tree;
 
@@ -81,6 +81,8 @@ struct App {
     sources: Arc<Sources>,
     guard: Guard,
     questions: Questions,
+    /// Places of those who listen to events without end: half of all, others ask too.
+    listeners: Arc<Semaphore>,
 }
 
 impl App {
@@ -119,10 +121,13 @@ impl HttpServer {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
+        let publication = Arc::clone(&sources.publication);
         let sources = Arc::new(sources);
+        let listeners = Arc::new(Semaphore::new(server::CONNECTIONS_MAX / 2));
         let questions = Questions::new(sources.question_bytes);
-        let app = App { sources, guard: guard.clone(), questions };
+        let app = App { sources, guard: guard.clone(), questions, listeners };
         let own = guard.clone();
+        let watched = (guard, Arc::clone(&publication));
         let pages = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/healthz", get(health_page))
@@ -130,13 +135,13 @@ impl HttpServer {
             .merge(charts::routes())
             .merge(page::routes())
             .with_state(app)
-            .layer(axum::middleware::from_fn_with_state(guard, guard::watch_over));
+            .layer(axum::middleware::from_fn_with_state(watched, guard::watch_over));
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
             yield_to_shards();
             runtime.block_on(async {
                 // Stopping does not wait for clients: a scrape that is cut is asked again.
                 tokio::select! {
-                    () = server::serve(listener, pages) => {}
+                    () = server::serve(listener, pages, publication) => {}
                     _ = stopped => {}
                 }
             });

@@ -10,6 +10,7 @@ pub mod shard;
 pub mod settings;
 pub mod policy;
 pub mod metrics;
+pub mod lines;
 pub mod watch;
 pub mod chart;
 pub mod drawing;

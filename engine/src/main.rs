@@ -16,6 +16,7 @@ use engine::collector::{Collector, StartError};
 use engine::command::{self, Command, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, RunArguments};
 use engine::io::clock::Clock;
 use engine::io::listener;
+use engine::lines::{self, Lines};
 use engine::policy::Policy;
 use engine::settings::{LogFormat, SettingError, Settings};
 use engine::top::{Screen, top};
@@ -164,7 +165,7 @@ enum RunError {
 
 impl RunError {
     fn report(&self) -> u8 {
-        eprintln!("stormdrain: {self}");
+        lines::say(format_args!("stormdrain: {self}"));
         match self {
             RunError::Read { .. } => EXIT_FAILED,
             RunError::Setting(_) => EXIT_USAGE,
@@ -191,7 +192,11 @@ fn read_file(path: &Path) -> Result<(String, String), RunError> {
 /// Log lines go to the standard error. RUST_LOG sets other levels than info.
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Lines)
+        // It would print what went wrong to where nothing can be printed, and panic.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),

@@ -5,9 +5,11 @@
 //! Law:  fixed parts, questions, tables and surges together stay within the budget.
 //! Not:  who is not read any more (`shard::pressure`), whose keys are refused (`shard::reserve`).
 
+use std::collections::TryReserveError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
+use rustix::process::{Resource, getrlimit};
 
 use crate::settings::Settings;
 
@@ -95,7 +97,58 @@ pub struct BudgetError {
     pub shards: u64,
 }
 
+/// What the allocator maps at a time, and what threads, rings and libraries map beside it: none of
+/// it is memory before it is used, but a limit on addresses counts it.
+const ADDRESSES_BYTES: u64 = 1280 << 20;
+
+/// Memory that this process cannot have, whatever is free: better said than met as an abort.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// A limit on addresses.
+    #[error(
+        "this process may map {found} bytes (RLIMIT_AS, `ulimit -v`), and memory_bytes = \
+         {memory_bytes} needs {least}: raise that limit or remove it, memory_bytes holds without; \
+         or give a smaller --memory"
+    )]
+    Addresses {
+        /// The limit.
+        found: u64,
+        /// The budget.
+        memory_bytes: u64,
+        /// The least that works.
+        least: u64,
+    },
+    /// The kernel does not give it.
+    #[error(
+        "memory_bytes = {memory_bytes} cannot be had: {source}; give a smaller --memory, or look at \
+         vm.overcommit_memory and at the limits of this process",
+        source = found
+    )]
+    Refused {
+        /// The budget.
+        memory_bytes: u64,
+        /// What was said.
+        found: String,
+    },
+}
+
 impl Budget {
+    /// Whether this process can have what the budget divides. Takes none of it.
+    pub fn check(&self) -> Result<(), MemoryError> {
+        let memory_bytes = self.total_bytes;
+        let least = memory_bytes.saturating_add(ADDRESSES_BYTES);
+        let limit = getrlimit(Resource::As).current;
+        if let Some(found) = limit.filter(|limit| *limit < least) {
+            return Err(MemoryError::Addresses { found, memory_bytes, least });
+        }
+        let bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
+        let refused = |found: TryReserveError| {
+            let found = found.to_string();
+            MemoryError::Refused { memory_bytes, found }
+        };
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(refused)
+    }
+
     /// Divides `memory_bytes` among so many shards. Errors: the least that works.
     pub fn new(settings: &Settings, shards: usize) -> Result<Budget, BudgetError> {
         let shards = shards.max(1) as u64;

@@ -189,6 +189,11 @@ impl Publication {
         self.kept[kept as usize].fetch_add(count, Ordering::Relaxed);
     }
 
+    /// What has been counted of it.
+    pub fn kept(&self, kept: Kept) -> u64 {
+        self.kept[kept as usize].load(Ordering::Relaxed)
+    }
+
     /// Counts a burst that was judged.
     pub fn judged(&self, verdict: &Verdict) {
         let layer = verdict.layer.map_or(0, |layer| 1 + layer as usize);
@@ -307,6 +312,9 @@ impl Publication {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name} {}", value.load(Ordering::Relaxed));
         }
+        let (name, help) = table::LINES;
+        head(&mut text, name, "counter", help);
+        let _ = writeln!(text, "{name} {}", crate::lines::lost());
         self.judgements(&mut text);
         let (name, help) = table::HORIZON;
         let seconds = Hour(self.horizon.load(Ordering::Relaxed)).start().0 / 1_000_000;

@@ -138,7 +138,7 @@ fn slow_and_hostile_clients_cost_the_storm_nothing() {
     let answers: Vec<String> = slow.into_iter().map(rest).collect();
     let refused = answers.iter().filter(|answer| !answer.is_empty()).count();
     assert!(refused >= 200 - 64 - 32, "{refused} of 168 were refused at once");
-    let told = "64 connections are open: close some, or come again later\"}";
+    let told = "64 connections are open, or 48 of yours: close some, or come again later\"}";
     assert!(answers.iter().any(|answer| answer.ends_with(told)), "{answers:?}");
     drop((deaf, greedy));
 
@@ -263,4 +263,54 @@ fn a_page_of_others_cannot_read_along_under_a_name_of_its_own() {
             "{answer}"
         );
     }
+}
+
+/// Whatever holds every place there is, `/healthz` is answered: who restarts a collector that does
+/// not answer must have reason to.
+#[test]
+fn healthz_is_answered_whoever_holds_the_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = Process::start(Way::Epoll, &folder.path().join("data"), "shards = 1\n");
+    let events = "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut deaf: Vec<TcpStream> = (0..90).map(|_| say(&collector, events)).collect();
+    deaf.extend((0..40).map(|_| say(&collector, "GET / HTTP/1.1\r\nHost: local")));
+    deaf.extend((0..300).map(|_| say(&collector, "")));
+    let refused = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5";
+    let others = rest(say(&collector, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert!(others.starts_with(refused), "one source has no more places: {others}");
+    for _ in 0..20 {
+        let health = collector.page("/healthz");
+        assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("ok\n"), "{health}");
+        deaf.push(say(&collector, ""));
+    }
+    // Those who hold connections and say nothing are let go for those who come.
+    drop(deaf);
+    collector.await_answer();
+    collector.await_metric("stormdrain_http_connections_refused_total", "", |count| count >= 100);
+    assert!(collector.terminate().success());
+}
+
+/// Wrong tokens are counted, told of once, and answered late.
+#[test]
+fn wrong_tokens_are_counted_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "a-token-of-sufficient-length\n").unwrap();
+    let settings = format!("http_token_file = \"{}\"\n", token.display());
+    let mut collector = Process::start(Way::Epoll, &folder.path().join("data"), &settings);
+    let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let wrong = format!("{head}Authorization: Bearer a-token-of-sufficient-lengtX\r\n\r\n");
+    let tries: Vec<TcpStream> = (0..20).map(|_| say(&collector, &wrong)).collect();
+    assert!(tries.into_iter().all(|tried| rest(tried).starts_with("HTTP/1.1 401")));
+    let right = format!("{head}Authorization: Bearer a-token-of-sufficient-length\r\n\r\n");
+    let metrics = rest(say(&collector, &right));
+    assert!(metrics.contains("\nstormdrain_http_tokens_refused_total 20\n"), "{metrics}");
+    let about = |line: &Value| {
+        line["fields"]["message"].as_str().is_some_and(|message| message.contains("wrong one"))
+    };
+    let line = collector.line(about);
+    assert!(line["fields"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+    assert!(!line.to_string().contains("sufficient"), "{line}");
+    assert!(collector.terminate().success());
+    assert_eq!(collector.lines_seen(about), 1, "once a minute");
 }

@@ -119,6 +119,14 @@ impl Process {
         Process::start_program(shell, way, data, settings)
     }
 
+    /// The same, with a standard error that nobody reads any more once it collects.
+    pub(crate) fn start_deaf(way: Way, data: &Path, settings: &str) -> Process {
+        let mut process = Process::start(way, data, settings);
+        // The thread that reads ends with the channel, and the pipe with the thread.
+        process.lines = unbounded().1;
+        process
+    }
+
     /// The same on listening sockets that this process holds, in their order.
     pub(crate) fn start_on(way: Way, data: &Path, settings: &str, sockets: &[Socket]) -> Process {
         let mut shell = Command::new("bash");
@@ -228,6 +236,12 @@ impl Process {
                 return line;
             }
         }
+    }
+
+    /// How many log lines there were of which this is true, until the collector ended.
+    pub(crate) fn lines_seen(&mut self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.seen.extend(self.lines.iter());
+        self.seen.iter().filter(|line| wanted(line)).count()
     }
 
     /// The sum of a metric's lines whose labels contain `label`.

@@ -11,7 +11,8 @@ use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -23,6 +24,8 @@ use tokio::sync::watch;
 
 use super::api::ApiError;
 use super::page;
+use super::server::Peer;
+use crate::metrics::{Kept, Publication};
 
 /// The least that a token may have: 16 letters of base64 are 96 bits.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -32,6 +35,10 @@ const TOKEN_BYTES_MAX: usize = 4_096;
 const OTHERS_WRITE: u32 = 0o022;
 /// Everybody may read.
 const OTHERS_READ: u32 = 0o004;
+/// So late whoever has no token is answered: some dozens of tries a second, with all places.
+const REFUSED_WAIT: Duration = Duration::from_millis(500);
+/// The log line about it comes once in this time at most.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every answer says to browsers: nothing comes from elsewhere, nothing is inline, nobody
 /// frames it, and nobody guesses what it is.
@@ -106,6 +113,8 @@ type Token = Option<Arc<str>>;
 pub struct Guard {
     address: SocketAddr,
     token: Arc<watch::Sender<Token>>,
+    /// When the log was last told that somebody had no token.
+    told: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Lasts as long as the token does with which an answer was begun.
@@ -133,7 +142,7 @@ impl Guard {
     /// Errors: an address that others can reach, without a token; a file that holds none.
     pub fn new(address: SocketAddr, token_file: Option<&Path>) -> Result<Guard, GuardError> {
         let token = token_for(address, token_file)?;
-        Ok(Guard { address, token: Arc::new(watch::Sender::new(token)) })
+        Ok(Guard { address, token: Arc::new(watch::Sender::new(token)), told: Arc::default() })
     }
 
     /// Reads the token again. Whoever has only the old one is admitted no more, and answers that
@@ -169,6 +178,33 @@ impl Guard {
         given.is_some_and(|given| equal(given, token.as_bytes()))
     }
 
+    /// Somebody has no token, or a wrong one: counted, told of now and then, and answered late, so
+    /// that nobody tries many.
+    async fn token_refused(&self, publication: &Publication, peer: Option<Peer>) {
+        publication.keep(Kept::TokensRefused, 1);
+        if self.is_line_due() {
+            let peer = peer.map(|Peer(peer)| peer.to_string()).unwrap_or_default();
+            let refused = publication.kept(Kept::TokensRefused);
+            tracing::warn!(
+                %peer,
+                refused,
+                fix = "who should see it: `Authorization: Bearer TOKEN`; who should not: keep it \
+                       from http",
+                "a request over HTTP had no token or a wrong one; told once a minute at most"
+            );
+        }
+        tokio::time::sleep(REFUSED_WAIT).await;
+    }
+
+    fn is_line_due(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|told| told.elapsed() >= LINE_INTERVAL);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
+    }
+
     fn refusal(&self, request: &Request) -> Option<ApiError> {
         let path = request.uri().path();
         if self.has_token() {
@@ -194,7 +230,7 @@ impl Guard {
 
 /// Every request comes by here, and every answer.
 pub(super) async fn watch_over(
-    State(guard): State<Guard>,
+    State((guard, publication)): State<(Guard, Arc<Publication>)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -203,6 +239,8 @@ pub(super) async fn watch_over(
             let status = error.status;
             let mut answer = error.into_response();
             if status == StatusCode::UNAUTHORIZED {
+                let peer = request.extensions().get().copied();
+                guard.token_refused(&publication, peer).await;
                 let scheme = HeaderValue::from_static("Bearer");
                 answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
             }

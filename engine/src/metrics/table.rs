@@ -225,7 +225,7 @@ pub const HISTOGRAMS: &[HistogramEntry] = &[
     },
 ];
 
-/// What the keeper and the watch count: one value for the process.
+/// What the keeper, the watch and the HTTP side count: one value for the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Kept {
@@ -241,10 +241,14 @@ pub enum Kept {
     KernelRows,
     /// Rows of the kernel that found no place.
     KernelRowsDropped,
+    /// Requests without the right token.
+    TokensRefused,
+    /// HTTP connections that found no place.
+    HttpRefused,
 }
 
 /// Name and meaning of each; the index is its discriminant.
-pub const KEPT: [(&str, &str); 6] = [
+pub const KEPT: [(&str, &str); 8] = [
     (
         "stormdrain_state_rounds_total",
         "Times that finished hours of the log were turned into states.",
@@ -263,7 +267,21 @@ pub const KEPT: [(&str, &str); 6] = [
         "stormdrain_kernel_rows_dropped_total",
         "Such rows that were not written, because the disk refused for too long.",
     ),
+    (
+        "stormdrain_http_tokens_refused_total",
+        "Requests over HTTP that had no token or a wrong one, where one is needed.",
+    ),
+    (
+        "stormdrain_http_connections_refused_total",
+        "Connections over HTTP that found no place: too many at once, or of one source.",
+    ),
 ];
+
+/// Lines that standard error did not take.
+pub(super) const LINES: (&str, &str) = (
+    "stormdrain_log_lines_lost_total",
+    "Log lines that standard error did not take: its reader is gone or behind, its disk is full.",
+);
 
 /// Bursts that were judged: name, labels, meaning.
 pub(super) const BURSTS: (&str, &str, &str) = (
@@ -306,6 +324,8 @@ pub fn page() -> String {
     for (name, help) in KEPT {
         let _ = writeln!(page, "| `{name}` | counter | | {help} |");
     }
+    let (name, help) = LINES;
+    let _ = writeln!(page, "| `{name}` | counter | | {help} |");
     let (name, labels, help) = BURSTS;
     let _ = writeln!(page, "| `{name}` | counter | {labels} | {help} |");
     let (name, help) = HORIZON;

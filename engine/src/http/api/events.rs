@@ -2,19 +2,23 @@
 //!
 //! In:   the news of the watch.
 //! Out:  `event: moment` and `event: burst` with one line of JSON each; a comment when it is quiet.
-//! Law:  a client that does not read misses news and holds one connection, nothing else; who has
+//! Law:  a client that does not read misses news and holds one connection of the half that is for
+//!       listeners, nothing else; who has
 //!       only a token of before hears no more.
 //! Not:  how many connections there may be (`server`).
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -46,16 +50,23 @@ pub(super) async fn events(
     question: Result<Query<NoQuestion>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     question?;
-    let listener = (app.sources.watch.listen(), app.guard.admission());
+    let Ok(place) = Arc::clone(&app.listeners).try_acquire_owned() else {
+        let message = "as many listen to events as may: close some, or ask /api/v1/now instead";
+        return Err(ApiError {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: message.to_owned(),
+        });
+    };
+    let listener = (app.sources.watch.listen(), app.guard.admission(), place);
     Ok(Sse::new(unfold(listener, next)).keep_alive(KeepAlive::new().interval(QUIET)))
 }
 
 /// What is heard, and for how long.
-type Listener = (Receiver<News>, Admission);
+type Listener = (Receiver<News>, Admission, OwnedSemaphorePermit);
 
 /// The next event. News that were missed are not made up for: each moment has the totals.
 async fn next(
-    (mut news, mut admission): Listener,
+    (mut news, mut admission, place): Listener,
 ) -> Option<(Result<Event, Infallible>, Listener)> {
     loop {
         let told = tokio::select! {
@@ -70,7 +81,7 @@ async fn next(
         };
         // Plain values with text keys: they are always JSON.
         if let Some(event) = event {
-            return Some((Ok(event), (news, admission)));
+            return Some((Ok(event), (news, admission, place)));
         }
     }
 }
