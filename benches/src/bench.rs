@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::host::{self, Watch};
 use crate::report::Report;
 use crate::{
-    burst, burst_tight, generator, model, peers, restart, restart_storm, rotation, silence,
+    burst, burst_tight, generator, hostile, model, peers, restart, restart_storm, rotation, silence,
 };
 use crate::{commit, connections, decode, decode_shard, end_to_end, log_size, table};
 use crate::{trickle, watch};
@@ -76,6 +76,7 @@ pub(crate) const BENCHES: &[Bench] = &[
     trickle::BENCH,
     watch::BENCH,
     silence::BENCH,
+    hostile::BENCH,
     rotation::BENCH,
     generator::BENCH,
     generator::LAG_BENCH,

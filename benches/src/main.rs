@@ -26,6 +26,7 @@ mod restart_storm;
 mod trickle;
 mod watch;
 mod silence;
+mod hostile;
 mod rotation;
 mod generator;
 mod model;

@@ -15,7 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::bench::BenchError;
 use crate::peers::{daemon, feeder};
 use crate::storm::{namespace, reader, speakers};
-use crate::{collector, decode, flood, host, table};
+use crate::{collector, decode, flood, host, hostile, table};
 
 /// Plays a role to its end; the words that come in are lines of standard input.
 type Play = fn(&[String]) -> Result<(), BenchError>;
@@ -31,6 +31,7 @@ const ROLES: &[(&str, Play)] = &[
     (reader::ROLE, reader::play),
     (feeder::ROLE, feeder::play),
     (daemon::ROLE, daemon::play),
+    (hostile::ROLE, hostile::play),
 ];
 
 /// First word of the answer of a role that failed.

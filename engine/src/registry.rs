@@ -161,7 +161,7 @@ impl Registry {
     pub fn parked_bytes(&self) -> u64 {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = places.values().map(|place| match place {
-            Place::Parked(state) => state.table.bytes() as u64,
+            Place::Parked(state) => (state.table.bytes() + state.beside_table_bytes()) as u64,
             Place::Shard(_) => 0,
         });
         bytes.sum()

@@ -151,6 +151,11 @@ impl RouterState {
             || self.interfaces().any(|interface| interface.address == Some(address))
     }
 
+    /// Memory of what peers and operators say of it beside its table: interfaces and a name. O(1).
+    pub fn beside_table_bytes(&self) -> usize {
+        self.interfaces_bytes + self.name.len()
+    }
+
     /// Memory that it takes, in bytes, estimated from capacities and counts. O(1).
     pub fn memory_bytes(&self) -> u64 {
         let bytes = size_of::<RouterState>()

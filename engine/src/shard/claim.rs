@@ -137,8 +137,8 @@ impl Shard {
         let slot = match self.registry.claim(router, self.settings.index) {
             Found::Yours(state) => {
                 // Parked, it counted for no shard.
-                self.memory.add_tables(-signed(state.table.bytes() as u64));
-                let size = Size::of(&state.table, 0);
+                self.memory.add_tables(-signed(Size::of(&state, 0).bytes));
+                let size = Size::of(&state, 0);
                 self.tables.recount(&self.memory, &mut counted, size);
                 Slot::Idle(state)
             }
@@ -185,7 +185,7 @@ impl Shard {
             newest: None,
         });
         home.newest = newest;
-        let size = Size::of(&state.table, 0);
+        let size = Size::of(&state, 0);
         self.tables.recount(&self.memory, &mut home.counted, size);
         home.slot = Slot::Idle(state);
         self.process_claims(claim.router, now);

@@ -21,6 +21,8 @@ const SLICE_BYTES: usize = 64 << 10;
 /// Mappings digested of one connection before it is another's turn: a compressed byte says more
 /// than a plain one, and a mapping is what takes time.
 const SLICE_MAPPINGS: u64 = 1_024;
+/// Bytes that frames inflate to before it is another's turn: there may be nothing in them.
+const SLICE_INFLATED_BYTES: u64 = 512 << 10;
 /// Units digested of one connection before it is another's turn: FPM messages are small.
 const SLICE_UNITS: usize = 512;
 
@@ -114,9 +116,11 @@ impl Shard {
     fn digest_connection(&mut self, connection: &mut Connection, now: Now) -> Flow {
         let (mut bytes, mut units) = (0, 0);
         let mappings_before = self.counters.get(Metric::MappingsFramed);
+        let inflated_before = self.tools.inflated_bytes;
         while bytes < SLICE_BYTES && units < SLICE_UNITS {
             let mappings = self.counters.get(Metric::MappingsFramed) - mappings_before;
-            if mappings >= SLICE_MAPPINGS {
+            let inflated = self.tools.inflated_bytes - inflated_before;
+            if mappings >= SLICE_MAPPINGS || inflated >= SLICE_INFLATED_BYTES {
                 break;
             }
             if !matches!(connection.phase, Phase::Nameless | Phase::Speaking(_)) {

@@ -9,14 +9,16 @@
 //! gets eight ninths of the reserve; when many share it the largest meets the limit first, on
 //! whichever shard it lies, and the small ones grow until nothing is left.
 
+use storage::interface::Interface;
 use storage::mapping::{Mapping, Operation};
+use storage::router::RouterState;
 use storage::row::Cause;
-use storage::table::{EntryRef, RouterTable};
+use storage::table::EntryRef;
 
 use super::Shard;
 use super::connection::Session;
 use crate::memory::{Memory, signed};
-use crate::wire::{RejectedMapping, Unit};
+use crate::wire::{Hello, RejectedMapping, Unit};
 
 /// What a new entry is taken to need, with its place in the index: an LDP entry takes about 50.
 const ENTRY_BYTES: i64 = 96;
@@ -39,9 +41,12 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Of a table, and of what its session's decoder keeps beside it (next-hop groups of FPM).
-    pub(crate) fn of(table: &RouterTable, decoder_bytes: usize) -> Size {
-        Size { entries: table.len() as u64, bytes: (table.bytes() + decoder_bytes) as u64 }
+    /// Of a router: its table, its interfaces, and what its session's decoder keeps beside them
+    /// (next-hop groups of FPM).
+    pub(crate) fn of(state: &RouterState, decoder_bytes: usize) -> Size {
+        let RouterState { table, .. } = state;
+        let bytes = table.bytes() + state.beside_table_bytes() + decoder_bytes;
+        Size { entries: table.len() as u64, bytes: bytes as u64 }
     }
 
     /// One of the tables that this is the sum of takes another amount: what it counted for is
@@ -59,15 +64,22 @@ impl Size {
 impl Shard {
     /// The table of a session may have become another size, or what its decoder keeps.
     pub(crate) fn recount(&mut self, session: &mut Session, decoder_bytes: usize) {
-        let after = Size::of(&session.state.table, decoder_bytes);
+        let after = Size::of(&session.state, decoder_bytes);
         self.tables.recount(&self.memory, &mut session.counted, after);
+    }
+
+    /// Interfaces that a hello announces are kept as long as there is room for them: whoever may
+    /// name routers may name ever new ones.
+    pub(crate) fn has_room_for_interfaces(&self, hello: &Hello) -> bool {
+        let bytes: usize = hello.interfaces.iter().map(Interface::memory_bytes).sum();
+        self.memory.table_room() >= signed(bytes as u64)
     }
 
     /// When the tables are full, turns mappings into rejected ones: those of new keys and those
     /// that make an entry larger. Withdrawals, and what the table says already, go on.
     pub(crate) fn refuse_growth(&mut self, session: &Session, unit: &mut Unit, decoder: usize) {
         let room = self.memory.table_room();
-        let table_bytes = signed(Size::of(&session.state.table, decoder).bytes);
+        let table_bytes = signed(Size::of(&session.state, decoder).bytes);
         let most = room.saturating_mul(ROOMS).min(TABLE_BYTES_MAX);
         let mut room = room.min(most - table_bytes);
         if room > UNIT_BYTES + unit.mappings.len() as i64 * ENTRY_BYTES {

@@ -34,7 +34,17 @@ impl Shard {
         let Phase::Claiming(claiming) = phase else {
             unreachable!("a state is served to a connection that claims it");
         };
-        let Claiming { router, unit, time } = *claiming;
+        let Claiming { router, mut unit, time } = *claiming;
+        if let UnitKind::Hello(hello) = &mut unit.kind
+            && !self.has_room_for_interfaces(hello)
+        {
+            let count = std::mem::take(&mut hello.interfaces).len();
+            let detail = format!(
+                "expected room for {count} interfaces of {router}, found none: memory_bytes is \
+                 spent by tables; traces to their addresses answer unknown"
+            );
+            self.notice(&connection, Cause::TableFull, &detail, now);
+        }
         let hello = match &unit.kind {
             UnitKind::Hello(hello) => Some(hello),
             _ => None,
@@ -81,6 +91,7 @@ impl Shard {
             self.timers.insert(due_us, Timer::Quiet(id));
         }
         let is_hello = hello.is_some();
+        self.recount(&mut session, 0);
         let entries = (session.announced || session.snapshot != Snapshot::Closed)
             .then(|| session.state.table.len());
         connection.phase = Phase::Speaking(Box::new(session));

@@ -153,7 +153,7 @@ impl Shard {
             let derived = state.expire_unconfirmed(hold_us, now.wall, &mut |stamp, mapping| {
                 builder.change(stamp, mapping);
             });
-            let size = Size::of(&state.table, decoder_bytes);
+            let size = Size::of(state, decoder_bytes);
             self.tables.recount(&self.memory, counted, size);
             self.commit.change_rows += derived;
             self.past.derived += derived;

@@ -242,6 +242,11 @@ impl Decoder {
             return Step::Broken { rejection: Rejection::new(Cause::HelloInvalid, detail) };
         }
         let consumed = HEADER_BYTES + payload_bytes;
+        if !*greeted && payload_bytes > HELLO_BYTES_MAX {
+            // Nobody holds memory for a hello that will be refused.
+            let detail = format_args!("hello of {payload_bytes} bytes, at most {HELLO_BYTES_MAX}");
+            return Step::Broken { rejection: Rejection::new(Cause::HelloInvalid, detail) };
+        }
         let Some(payload) = bytes.get(HEADER_BYTES..consumed) else {
             return Step::Incomplete { needed: consumed };
         };
@@ -362,7 +367,8 @@ fn open<'t>(
             Err(Rejection::new(Cause::FrameLength, detail))
         }
         Some(Codec::Zlib) => {
-            let Tools { inflater, scratch, limits } = tools;
+            let Tools { inflater, scratch, limits, inflated_bytes } = tools;
+            *inflated_bytes += u64::from(header.inflated_bytes);
             inflater.inflate(payload, declared_bytes, limits, scratch)
         }
         None => {

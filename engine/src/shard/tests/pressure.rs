@@ -1,5 +1,9 @@
 //! Pressure: what a shard does when more comes in than it may hold.
 
+use std::net::IpAddr;
+
+use storage::interface::Interface;
+
 use super::*;
 
 const FIRST: &str = "127.0.0.1:1000";
@@ -219,4 +223,31 @@ fn a_table_that_leaves_takes_with_it_what_it_counted_for() {
     bench.settle();
     assert!(matches!(bench.told[..], [(1, Message::Granted { .. })]));
     assert_eq!(bench.shard.tables, Size::default());
+}
+
+/// Whoever may name routers may name ever new ones, each with thousands of interfaces: they count
+/// as tables do, and are left out where there is no room.
+#[test]
+fn interfaces_of_hellos_count_and_find_no_room_beyond_it() {
+    let mut bench = Bench::within(of_tables(200_000), |settings| {
+        settings.sessions_per_minute_max = 1_000_000;
+    });
+    let interfaces: Vec<Interface> = (0..1_000_u32)
+        .map(|number| Interface::of_address(IpAddr::from(number.to_be_bytes())))
+        .collect();
+    for last in 1..=20 {
+        let router = RouterId([192, 0, 2, last].into());
+        let hello = Hello { interfaces: interfaces.clone(), ..first_hello(router) };
+        let id = bench.connect(last.into(), FIRST);
+        bench.send(id, &hello_of(hello));
+        assert!(bench.shard.memory.table_bytes() <= 200_000, "{last}");
+    }
+    let known = |last: u8| {
+        let state = bench.shard.router(RouterId([192, 0, 2, last].into())).unwrap();
+        state.interfaces().count()
+    };
+    assert_eq!((known(1), known(20)), (1_000, 0));
+    assert_eq!(bench.shard.memory.table_bytes(), bench.shard.tables.bytes);
+    assert!(bench.shard.tables.bytes > 50_000, "{:?}", bench.shard.tables);
+    assert!(bench.closed.is_empty());
 }
