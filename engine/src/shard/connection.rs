@@ -203,8 +203,13 @@ impl Connection {
 
     /// Whether it is a known session that holds nothing.
     pub(crate) fn is_quiet(&self, now: Now) -> bool {
-        let is_known = now.monotonic_us >= self.opened_us + super::pressure::KNOWN_US;
-        is_known && matches!(self.phase, Phase::Speaking(_)) && !self.holds_a_part()
+        self.is_known(now) && !self.holds_a_part()
+    }
+
+    /// Whether it has a router, and has been there for a while.
+    pub(crate) fn is_known(&self, now: Now) -> bool {
+        let is_there = now.monotonic_us >= self.opened_us + super::pressure::KNOWN_US;
+        is_there && matches!(self.phase, Phase::Speaking(_))
     }
 
     /// Whether it is not to be read because other snapshots come before its own.

@@ -93,7 +93,7 @@ impl Shard {
             // Its name may be a document that is larger than the room.
             self.press(id, now);
         }
-        self.reconsider(id);
+        self.reconsider(id, now);
     }
 
     /// Puts a connection into the queue of those that have something to digest.

@@ -91,7 +91,7 @@ impl Shard {
         let worth = !claiming && connection.surge.waiting() >= connection.needed;
         self.counters.add(Metric::SurgePushedBytes, count);
         self.surge_changed(held_before, held_after);
-        self.quiet_came(id, held_before);
+        self.quiet_came(id, held_before, now);
         if worth {
             self.enqueue(id);
         }

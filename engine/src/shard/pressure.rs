@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, VecDeque};
 use storage::row::{Cause, Reason};
 
 use super::Shard;
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
 use super::surge::{CHUNK_BYTES_MIN, chunk_bytes};
 use crate::io::{ConnectionId, Now, Op};
 use crate::memory::{TOOLS_BYTES, signed};
@@ -194,14 +194,15 @@ impl Shard {
         }
     }
 
-    /// Bytes came in from a session that held so much before: when the budget is spent they are
-    /// of what is kept for those who hold nothing.
-    pub(crate) fn quiet_came(&mut self, id: ConnectionId, held_before: usize) {
+    /// Bytes came in from a session that held so much before: when the budget is spent, those of a
+    /// known one that held nothing are of what is kept for such.
+    pub(crate) fn quiet_came(&mut self, id: ConnectionId, held_before: usize, now: Now) {
         if self.surge_room() > 0 || self.pressure.favours(id) {
             return;
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if matches!(connection.phase, Phase::Speaking(_)) && connection.turn.is_none() {
+        let was_quiet = held_before == 0 || connection.quiet_bytes > 0;
+        if was_quiet && connection.is_known(now) && connection.turn.is_none() {
             let more_bytes = connection.held_bytes().saturating_sub(held_before);
             connection.quiet_bytes += more_bytes;
             self.pressure.quiet_bytes += more_bytes;
@@ -306,13 +307,19 @@ impl Shard {
     }
 
     /// A slice of a connection was digested: what it holds is another amount now.
-    pub(crate) fn reconsider(&mut self, id: ConnectionId) {
+    pub(crate) fn reconsider(&mut self, id: ConnectionId, now: Now) {
+        let is_quiet_spent = self.pressure.is_quiet_spent || self.quiet_room() <= 0;
         let Some(connection) = self.connections.get_mut(id) else { return };
         let held_bytes = connection.held_bytes();
         let Some(pause) = &mut connection.paused else { return };
         let held_before = std::mem::replace(&mut pause.held_bytes, held_bytes);
         self.pressure.paused.remove(&(held_before, id));
         self.pressure.paused.insert((held_bytes, id));
+        if held_bytes == 0 && !is_quiet_spent && connection.is_quiet(now) {
+            // All that it said is digested: it goes on as who has said nothing.
+            self.resume(id, now);
+            return;
+        }
         self.note_hunger(id);
     }
 
@@ -525,7 +532,7 @@ impl Shard {
             let Some(connection) = self.connections.get(id) else { break };
             if connection.held_bytes() > held_bytes {
                 // What was under way when it was paused has come since.
-                self.reconsider(id);
+                self.reconsider(id, now);
             } else if self.resume(id, now) {
                 room -= brings;
             }
