@@ -83,6 +83,15 @@ fn what_is_sent_over_sockets_is_durable() {
     assert_eq!(small("commit").len(), 1);
 }
 
+/// A few attacks, briefly: no time is asserted, but no good session is closed, the books balance
+/// and `verify` finds nothing.
+#[test]
+fn good_routers_outlive_hostile_peers() {
+    let figures = small("hostile");
+    let closed = figures.iter().find(|(name, _)| name.starts_with("hostile/closed"));
+    assert_eq!(closed.map(|(_, closed)| *closed), Some(0.0), "{figures:?}");
+}
+
 #[test]
 fn every_change_of_a_failure_is_computed() {
     let figures = small("model");
