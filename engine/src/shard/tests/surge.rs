@@ -240,32 +240,6 @@ fn one_bad_router_hurts_only_itself_when_it_trickles() {
     while bench.shard.unread() > 0 {
         drive(&mut bench, &mut lines);
         turns += 1;
-        if turns == 199_990 {
-            eprintln!(
-                "{:?} room {} qr {} ready {:?}",
-                bench.shard.pressure,
-                bench.shard.surge_room(),
-                0,
-                bench.shard.ready
-            );
-            for (c, l) in bench.shard.connections.iter().zip(&lines) {
-                eprintln!(
-                    "{:?} paused {:?} coming {:?} recv {} held {} part {} hungry {} queued {} turn {:?} unread {} wasted {} quiet {}",
-                    c.id,
-                    c.paused,
-                    c.coming,
-                    c.receiving,
-                    c.held_bytes(),
-                    c.holds_a_part(),
-                    c.hungry,
-                    c.queued,
-                    c.turn,
-                    l.unread.len(),
-                    c.favours_wasted,
-                    c.quiet_bytes
-                );
-            }
-        }
         assert!(turns < 200_000, "{} bytes are held", held(&bench));
     }
     assert!(bench.closed.values().all(|reset| *reset));
