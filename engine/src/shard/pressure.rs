@@ -439,7 +439,7 @@ impl Shard {
             let connection = self.connections.get(id)?;
             let lacks = connection.is_live() && connection.holds_a_part() && !connection.queued;
             let stalls = lacks && connection.favours_wasted > 0;
-            stalls.then(|| (held_bytes, Reverse(connection.heard_us), id))
+            stalls.then_some((held_bytes, Reverse(connection.heard_us), id))
         });
         parts.max().map(|(_, _, id)| id)
     }
