@@ -229,7 +229,7 @@ fn fpm_nesting(_: u32) -> (Vec<u8>, Vec<u8>) {
     let mut left = 60_000_u16;
     while left > 200 {
         body.extend(left.to_le_bytes());
-        body.extend([9 | 0x00, 0x80]);
+        body.extend([9, 0x80]);
         left -= 8;
         body.extend([0, 0, 0, 0]);
     }
