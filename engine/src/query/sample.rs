@@ -267,13 +267,15 @@ impl Router {
     }
 
     fn apply(&mut self, shard: &mut Shard, time: Micros, basis: Basis, mappings: &[Mapping]) {
+        // Changes are read a little later than they happen; a snapshot before it is complete.
+        let read = if basis == Basis::Live { time.offset(3_000) } else { time };
         let sequence = self.state.position.sequence + 1;
         let mut changes = 0;
         for (index, mapping) in mappings.iter().enumerate() {
             let mut position = self.state.position;
             position.sequence = sequence;
             position.index = index as u32;
-            let arrival = Arrival { position, collection_time: time.offset(3_000), basis };
+            let arrival = Arrival { position, collection_time: read, basis };
             if let Applied::Change(stamp) = self.state.apply(mapping, &arrival) {
                 shard.rows.change(&stamp, mapping);
                 changes += 1;
@@ -283,7 +285,7 @@ impl Router {
         shard.rows.ledger(&LedgerRow {
             router: Some(self.state.router),
             generation: self.state.position.generation,
-            time: time.offset(3_000),
+            time: read,
             sequence_last: sequence,
             bytes_read: framed * BYTES_PER_MAPPING,
             bytes_framed: framed * BYTES_PER_MAPPING,
