@@ -169,7 +169,8 @@ impl AcceptGate {
         if kept == 0 {
             self.full = true;
             let capacity = self.places.capacity;
-            let (limit, fix) = if self.places.is_any_free() {
+            // A place may have become free since: then it is told, and is no matter of the table.
+            let (limit, fix) = if own == 0 {
                 table_and_fix(table)
             } else if capacity.short_of_descriptors {
                 descriptors_and_fix()
@@ -291,7 +292,10 @@ pub fn accept_is_exhausted(error: &io::Error) -> bool {
 
 fn table_and_fix(places: usize) -> (String, &'static str) {
     (
-        format!("RLIMIT_NOFILE ({}), which bounds the table of this shard's ring", places + 1),
+        format!(
+            "RLIMIT_NOFILE ({}), which bounds the table of this shard's ring",
+            places.saturating_add(1)
+        ),
         "LimitNOFILE= in the unit file, or more shards",
     )
 }
