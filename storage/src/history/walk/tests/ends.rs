@@ -44,6 +44,26 @@ fn the_label_of_a_vrf_is_looked_up_in_its_table() {
 }
 
 #[test]
+fn a_vrf_by_its_name_is_served_by_that_name_and_nothing_is_known_of_others() {
+    let head = "push vrf-name:red -1 untagged 20@10.0.0.2";
+    let delivered = "delivered at 10.0.0.2";
+    let other = "misdelivered at 10.0.0.2: entered for vrf-name:red,10.1.0.0/16, leaves for \
+                 vrf-name:red,10.2.0.0/16";
+    // The other router may call it so.
+    let unknown = "unknown (fec-incomparable) at 10.0.0.2";
+    for (left, end) in [
+        ("vrf-name:red,10.1.0.0/16", delivered),
+        ("vrf-name:red,10.2.0.0/16", other),
+        ("vrf-name:blue,10.1.0.0/16", unknown),
+        ("vrf:10.0.0.2,65000:2", unknown),
+    ] {
+        let lab = tail(head, &[&format!("pop {left} 20 platform -@fec")]);
+        let path = format!("10.0.0.1[20] 10.0.0.2[] {end}");
+        check(&lab, "10.0.0.1", "vrf-name:red,10.1.0.0/16", &[&path]);
+    }
+}
+
+#[test]
 fn the_number_of_a_table_is_each_router_s_own() {
     let head = "push ip:10.1.0.0/16,1001 -1 untagged 20@10.0.0.2";
     let lab = tail(head, &["pop ip:0.0.0.0/0,1001 20 platform -@fec"]);
