@@ -15,6 +15,7 @@
 //! so, or if the address is made of a hardware address (EUI-64, RFC 4291 appendix A), which no two
 //! interfaces share.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -131,16 +132,15 @@ impl Links {
         } else if to_anybody.clone().next().is_some() {
             to_anybody.filter_map(|owner| owner.table).collect()
         } else {
-            let links = self.named_of(router).filter(|link| link.neighbour == here);
+            let links = self.named_of(router).iter().filter(|link| link.neighbour == here);
             links.filter_map(|link| link.table).collect()
         };
         said.first().copied().filter(|_| said.len() == 1)
     }
 
-    fn named_of(&self, router: RouterId) -> impl Iterator<Item = &NamedLink> {
-        let from = self.named.partition_point(|link| link.router < router);
-        let links = self.named.get(from..).unwrap_or_default().iter();
-        links.take_while(move |link| link.router == router)
+    /// What is known of this router's interfaces with a name, by name.
+    fn named_of(&self, router: RouterId) -> &[NamedLink] {
+        equal_range(&self.named, |link| link.router.cmp(&router))
     }
 
     fn neighbour(
@@ -150,8 +150,8 @@ impl Links {
         address: Option<IpAddr>,
     ) -> Result<RouterId, UnknownCause> {
         if let Some(name) = branch.interface() {
-            let links = self.named_of(here).filter(|link| *link.name == *name.as_str());
-            match one(links.map(|link| link.neighbour)) {
+            let links = equal_range(self.named_of(here), |link| (*link.name).cmp(name.as_str()));
+            match one(links.iter().map(|link| link.neighbour)) {
                 Ok(neighbour) => return Ok(neighbour),
                 Err(Several(true)) => return Err(UnknownCause::InterfaceUnknown),
                 Err(Several(false)) => {}
@@ -189,10 +189,7 @@ impl Links {
     }
 
     fn owners_of(&self, address: IpAddr) -> &[Owner] {
-        let from = self.owners.partition_point(|owner| owner.address < address);
-        let owners = self.owners.get(from..).unwrap_or_default();
-        let count = owners.partition_point(|owner| owner.address == address);
-        owners.get(..count).unwrap_or_default()
+        equal_range(&self.owners, |owner| owner.address.cmp(&address))
     }
 
     /// What it takes in memory, in bytes.
@@ -203,6 +200,14 @@ impl Links {
             + names;
         bytes as u64
     }
+}
+
+/// Those of sorted values that are equal to what is looked for, by halving.
+fn equal_range<T>(sorted: &[T], compare: impl Fn(&T) -> Ordering) -> &[T] {
+    let from = sorted.partition_point(|value| compare(value) == Ordering::Less);
+    let values = sorted.get(from..).unwrap_or_default();
+    let count = values.partition_point(|value| compare(value) == Ordering::Equal);
+    values.get(..count).unwrap_or_default()
 }
 
 /// There is not exactly one router; whether there are several.
